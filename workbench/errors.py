@@ -1,0 +1,21 @@
+"""Errors that a user can cause. Entry points print them as one line and exit with status 2."""
+
+
+class WorkbenchError(Exception):
+    """Base of every error that a user can cause and mend. Anything else is a bug and keeps its traceback."""
+
+
+class ConfigError(WorkbenchError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+class MediaError(WorkbenchError):
+    """A video or image file cannot be read or written."""
+
+
+class ShapeError(WorkbenchError):
+    """A tensor does not have the layout that a function takes."""
+
+
+class WeightsError(WorkbenchError):
+    """Model weights are missing, unreadable or do not fit the model."""

@@ -1,0 +1,161 @@
+"""The one interface of every autoencoder: shapes, padding to legal sizes and cropping back."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.errors import ShapeError
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """The posterior of a variational autoencoder: independent normals with these means and log-variances."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self) -> Tensor:
+        return self.mean + torch.exp(0.5 * self.logvar) * torch.randn_like(self.mean)
+
+    def kl(self) -> Tensor:
+        """KL divergence to a standard normal, in nats, averaged over all latent values."""
+        mean, logvar = self.mean.float(), self.logvar.float()
+        return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
+
+
+@dataclass(frozen=True)
+class AutoencoderOutput:
+    """What one training pass needs: the reconstruction (B, 3, T, H, W), the latents and, if variational, the posterior."""
+
+    reconstruction: Tensor
+    latents: Tensor
+    posterior: DiagonalGaussian | None
+
+
+class Autoencoder(nn.Module, ABC):
+    """A video autoencoder. Subclasses set the attributes below and write `_encode` and `_decode` for legal shapes only.
+
+    Attributes:
+        name: the name in `MODELS` that it was built from.
+        latent_channels: channels of the latents.
+        temporal_stride, spatial_stride: how many frames, and pixels of a side, one latent stands for.
+        causal: whether the first frame has a latent of its own (legal clips have 1 + k * temporal_stride frames);
+            otherwise a clip has k * temporal_stride frames and a single frame is an image.
+        default_tile_frames, default_tile_pixels: tile sizes of its published tiled inference.
+        last_layer: weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights.
+    """
+
+    name: str = ""
+    latent_channels: int
+    temporal_stride: int
+    spatial_stride: int
+    causal: bool = False
+    default_tile_frames: int = 32
+    default_tile_pixels: int = 256
+    last_layer: nn.Parameter | None = None
+
+    def frames_of(self, latent_frames: int) -> int:
+        """The number of frames that `latent_frames` >= 1 latents of a clip (not of an image) decode to."""
+        if self.causal:
+            return 1 + (latent_frames - 1) * self.temporal_stride
+        return latent_frames * self.temporal_stride
+
+    def latent_frames(self, num_frames: int) -> int:
+        """The number of latents in time of a clip of `num_frames` >= 1 frames; 1 for an image."""
+        if self.causal:
+            return 1 + _ceil_div(num_frames - 1, self.temporal_stride)
+        return _ceil_div(num_frames, self.temporal_stride)
+
+    def legal_frames(self, num_frames: int) -> int:
+        """The smallest frame count >= `num_frames` that the network itself takes: what `encode` pads to."""
+        return 1 if num_frames == 1 else self.frames_of(self.latent_frames(num_frames))
+
+    def legal_side(self, pixels: int) -> int:
+        """The smallest side >= `pixels` that the network itself takes."""
+        return _ceil_div(pixels, self.spatial_stride) * self.spatial_stride
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Shape (C, t, h, w) of the latents of a clip of any size."""
+        rows, columns = (_ceil_div(side, self.spatial_stride) for side in (height, width))
+        return self.latent_channels, self.latent_frames(num_frames), rows, columns
+
+    @property
+    def device(self) -> torch.device:
+        return self._a_tensor().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that inputs are converted to: that of the weights."""
+        return self._a_tensor().dtype
+
+    def encode(self, x: Tensor, sample_posterior: bool = False) -> Tensor:
+        """Frames (B, 3, T, H, W) in [-1, 1], any T, H, W >= 1, to latents (B, C, t, h, w) on the model's device.
+
+        Sizes that the network does not take are padded by repeating the last frame, row and column.
+        Variational models return the mode of the posterior, or a sample if asked. Latent scaling is applied.
+
+        Raises:
+            ShapeError: x is not a floating-point (B, 3, T, H, W) tensor.
+        """
+        return self._encode(self._legal_input(x), sample_posterior)[0]
+
+    def decode(self, z: Tensor, num_frames: int | None = None, size: tuple[int, int] | None = None) -> Tensor:
+        """Latents (B, C, t, h, w) back to frames (B, 3, num_frames, *size), nominally in [-1, 1] but not clamped.
+
+        Args:
+            num_frames: frames of the encoded clip. Without it, all that the latents hold: t = 1 is then an image.
+            size: (height, width) of the encoded clip; without it, all that the latents hold.
+
+        Raises:
+            ShapeError: z is not the latent shape of such a clip.
+        """
+        if z.ndim != 5 or z.shape[1] != self.latent_channels:
+            raise ShapeError(f"latents must be (B, {self.latent_channels}, t, h, w), got {tuple(z.shape)}")
+        if num_frames is None:
+            num_frames = 1 if z.shape[2] == 1 else self.frames_of(z.shape[2])
+        height, width = size or (z.shape[3] * self.spatial_stride, z.shape[4] * self.spatial_stride)
+        if self.latent_shape(num_frames, height, width) != tuple(z.shape[1:]):
+            expected = self.latent_shape(num_frames, height, width)
+            raise ShapeError(f"{num_frames} frames of {width}x{height} have latents {expected}, got {tuple(z.shape[1:])}")
+        y = self._decode(z.to(self.device, self.dtype), self.legal_frames(num_frames))
+        return y[:, :, :num_frames, :height, :width]
+
+    def forward(self, x: Tensor, sample_posterior: bool = False) -> AutoencoderOutput:
+        """Reconstruct x (B, 3, T, H, W) in [-1, 1] in one differentiable pass."""
+        latents, posterior = self._encode(self._legal_input(x), sample_posterior)
+        num_frames, height, width = x.shape[2:]
+        reconstruction = self._decode(latents, self.legal_frames(num_frames))[:, :, :num_frames, :height, :width]
+        return AutoencoderOutput(reconstruction, latents, posterior)
+
+    @abstractmethod
+    def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, DiagonalGaussian | None]:
+        """Encode a clip of legal shape; the posterior is None for models without a variational part."""
+
+    @abstractmethod
+    def _decode(self, z: Tensor, num_frames: int) -> Tensor:
+        """Decode latents to `num_frames` legal frames and the full side lengths; num_frames == 1 is an image."""
+
+    def _legal_input(self, x: Tensor) -> Tensor:
+        if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape or not x.is_floating_point():
+            raise ShapeError(f"frames must be a float (B, 3, T, H, W) tensor in [-1, 1], got {x.dtype} {tuple(x.shape)}")
+        frames, height, width = x.shape[2:]
+        return pad_end(x.to(self.device, self.dtype), self.legal_frames(frames), self.legal_side(height), self.legal_side(width))
+
+    def _a_tensor(self) -> Tensor:
+        tensor = next(self.parameters(), None)
+        return tensor if tensor is not None else next(self.buffers())
+
+
+def pad_end(x: Tensor, frames: int, height: int, width: int) -> Tensor:
+    """x (B, C, T, H, W) grown to these sizes by repeating its last frame, row and column."""
+    missing = frames - x.shape[2], height - x.shape[3], width - x.shape[4]
+    if not any(missing):
+        return x
+    return F.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
