@@ -16,7 +16,7 @@ from workbench.errors import ConfigError
 
 
 def setting(default: Any, help: str) -> Any:
-    """A documented dataclass field. Mutable defaults and nested dataclasses are copied by reference: keep them frozen."""
+    """A documented dataclass field; a list or dict default is copied for every instance."""
     if isinstance(default, (dict, list)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata={"help": help})
     return dataclasses.field(default=default, metadata={"help": help})
@@ -49,7 +49,8 @@ def check_choice(flag: str, value: Any, choices: Iterable[Any]) -> None:
     """Raise ConfigError, with the nearest choice, unless `value` is one of `choices`."""
     choices = list(choices)
     if value not in choices:
-        raise ConfigError(f"{flag}: {value!r} is not one of {', '.join(map(str, choices))}{did_you_mean(str(value), choices)}")
+        hint = did_you_mean(str(value), choices)
+        raise ConfigError(f"{flag}: {value!r} is not one of {', '.join(map(str, choices))}{hint}")
 
 
 def check_range(flag: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -60,7 +61,7 @@ def check_range(flag: str, value: float, low: float, high: float = float("inf"))
 
 
 def did_you_mean(word: str, known: Iterable[Any]) -> str:
-    """ '; did you mean X?' for the nearest known word, or nothing."""
+    """'; did you mean X?' for the nearest known word, or nothing."""
     near = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 

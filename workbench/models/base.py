@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.errors import ShapeError
+from workbench.tiling import pad_end
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DiagonalGaussian:
 
 @dataclass(frozen=True)
 class AutoencoderOutput:
-    """What one training pass needs: the reconstruction (B, 3, T, H, W), the latents and, if variational, the posterior."""
+    """What a training pass needs: the reconstruction (B, 3, T, H, W), the latents and any posterior."""
 
     reconstruction: Tensor
     latents: Tensor
@@ -112,16 +112,23 @@ class Autoencoder(nn.Module, ABC):
         Raises:
             ShapeError: z is not the latent shape of such a clip.
         """
+        num_frames, height, width = self.decoded_shape(z, num_frames, size)
+        y = self._decode(z.to(self.device, self.dtype), self.legal_frames(num_frames))
+        return y[:, :, :num_frames, :height, :width]
+
+    def decoded_shape(
+        self, z: Tensor, num_frames: int | None = None, size: tuple[int, int] | None = None
+    ) -> tuple[int, int, int]:
+        """(T, H, W) that `decode` returns for these arguments; ShapeError where the latents are not of such a clip."""
         if z.ndim != 5 or z.shape[1] != self.latent_channels:
             raise ShapeError(f"latents must be (B, {self.latent_channels}, t, h, w), got {tuple(z.shape)}")
         if num_frames is None:
             num_frames = 1 if z.shape[2] == 1 else self.frames_of(z.shape[2])
         height, width = size or (z.shape[3] * self.spatial_stride, z.shape[4] * self.spatial_stride)
-        if self.latent_shape(num_frames, height, width) != tuple(z.shape[1:]):
-            expected = self.latent_shape(num_frames, height, width)
-            raise ShapeError(f"{num_frames} frames of {width}x{height} have latents {expected}, got {tuple(z.shape[1:])}")
-        y = self._decode(z.to(self.device, self.dtype), self.legal_frames(num_frames))
-        return y[:, :, :num_frames, :height, :width]
+        expected, given = self.latent_shape(num_frames, height, width), tuple(z.shape[1:])
+        if expected != given:
+            raise ShapeError(f"{num_frames} frames of {width}x{height} have latents {expected}, got {given}")
+        return num_frames, height, width
 
     def forward(self, x: Tensor, sample_posterior: bool = False) -> AutoencoderOutput:
         """Reconstruct x (B, 3, T, H, W) in [-1, 1] in one differentiable pass."""
@@ -140,21 +147,14 @@ class Autoencoder(nn.Module, ABC):
 
     def _legal_input(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape or not x.is_floating_point():
-            raise ShapeError(f"frames must be a float (B, 3, T, H, W) tensor in [-1, 1], got {x.dtype} {tuple(x.shape)}")
+            raise ShapeError(f"frames must be float (B, 3, T, H, W) in [-1, 1], got {x.dtype} {tuple(x.shape)}")
         frames, height, width = x.shape[2:]
-        return pad_end(x.to(self.device, self.dtype), self.legal_frames(frames), self.legal_side(height), self.legal_side(width))
+        sides = self.legal_side(height), self.legal_side(width)
+        return pad_end(x.to(self.device, self.dtype), self.legal_frames(frames), *sides)
 
     def _a_tensor(self) -> Tensor:
         tensor = next(self.parameters(), None)
         return tensor if tensor is not None else next(self.buffers())
-
-
-def pad_end(x: Tensor, frames: int, height: int, width: int) -> Tensor:
-    """x (B, C, T, H, W) grown to these sizes by repeating its last frame, row and column."""
-    missing = frames - x.shape[2], height - x.shape[3], width - x.shape[4]
-    if not any(missing):
-        return x
-    return F.pad(x, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
 
 
 def _ceil_div(a: int, b: int) -> int:

@@ -1,0 +1,113 @@
+"""Decoded frames to upright RGB tensors, and the warnings that this conversion deserves."""
+
+import math
+
+import numpy as np
+import torch
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, ColorTrc, Interpolation, VideoReformatter
+from torch import Tensor
+
+# Correctly rounded and with chroma interpolated at full resolution; the defaults of swscale favour speed over both.
+SCALING = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
+_HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+# EXIF orientation -> (transpose, then mirror rows, mirror columns)
+_ORIENTATIONS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+class FrameConverter:
+    """Turns frames of one stream into uint8 (3, H, W) RGB tensors, all of the first frame's size, upright.
+
+    The matrix (BT.709, BT.601, BT.2020, ...) and the range are those that the frames are tagged with; untagged ones
+    are BT.601 of limited range, as in FFmpeg. Later frames of another size are resized to the first.
+    """
+
+    def __init__(self, first: VideoFrame, orientation: int | None) -> None:
+        self._reformatter = VideoReformatter()
+        self._stored_size = first.width, first.height
+        self._orientation = display_orientation(first) if orientation is None else orientation
+        transposed = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])[0]
+        self.width, self.height = reversed(self._stored_size) if transposed else self._stored_size
+        self.resized_frames = 0
+
+    def __call__(self, frame: VideoFrame) -> Tensor:
+        width, height = self._stored_size
+        self.resized_frames += (frame.width, frame.height) != self._stored_size
+        planar = self._reformatter.reformat(
+            frame, width, height, "gbrp", interpolation=SCALING, dst_color_range=ColorRange.JPEG
+        )
+        green, blue, red = (_plane(plane) for plane in planar.planes)
+        rgb = torch.from_numpy(np.stack((red, green, blue)))
+        transpose, mirror_rows, mirror_columns = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])
+        if transpose:
+            rgb = rgb.transpose(1, 2)
+        mirrored = [axis for axis, mirror in ((1, mirror_rows), (2, mirror_columns)) if mirror]
+        return (rgb.flip(mirrored) if mirrored else rgb).contiguous()
+
+
+def frame_warnings(frame: VideoFrame) -> list[str]:
+    """What the conversion to upright 8-bit RGB loses of frames like this one."""
+    warnings = []
+    bits = max(component.bits for component in frame.format.components)
+    if bits > 8:
+        warnings.append(f"{bits}-bit colour is reduced to 8 bits")
+    if _has_transparency(frame):
+        warnings.append("transparency (alpha) is dropped")
+    if frame.color_trc in _HDR:
+        warnings.append(f"HDR ({_HDR[frame.color_trc]}) is not tone-mapped: colours look flat")
+    if frame.interlaced_frame:
+        warnings.append("interlaced video is not deinterlaced")
+    if display_orientation(frame) == 0:
+        warnings.append("a rotation that is not a multiple of 90 degrees is ignored")
+    return warnings
+
+
+def display_orientation(frame: VideoFrame) -> int:
+    """The EXIF orientation (1 to 8) that a frame's display matrix amounts to; 0 if it is not a right angle."""
+    try:
+        side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # PyAV rejects kinds of side data that it does not know; it still tells the angle
+        return {0: 1, -90: 6, 90: 8, 180: 3, -180: 3}.get(frame.rotation, 0)
+    if side_data is None:
+        return 1
+    a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5] / 65536  # x' = a x + c y, y' = b x + d y
+    transpose = abs(b) + abs(c) > abs(a) + abs(d)
+    off_axis, horizontal, vertical = (abs(a) + abs(d), c, b) if transpose else (abs(b) + abs(c), a, d)
+    if not math.isclose(off_axis, 0.0, abs_tol=1e-3):
+        return 0
+    wanted = (bool(transpose), bool(vertical < 0), bool(horizontal < 0))
+    return next(orientation for orientation, actions in _ORIENTATIONS.items() if actions == wanted)
+
+
+def _plane(plane: object) -> np.ndarray:
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def _has_transparency(frame: VideoFrame) -> bool:
+    pixels = frame.format
+    if pixels.name == "pal8":
+        return bool((np.frombuffer(frame.planes[1], np.uint8).reshape(-1, 4)[:, 3] < 255).any())
+    if not any(component.is_alpha for component in pixels.components):
+        return False
+    if pixels.name != "bgra":
+        return True
+    return bool((_plane_bytes(frame)[..., 3] < 255).any())  # GIF is always decoded to BGRA, mostly opaque
+
+
+def _plane_bytes(frame: VideoFrame) -> np.ndarray:
+    plane = frame.planes[0]
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : 4 * plane.width].reshape(
+        plane.height, plane.width, 4
+    )

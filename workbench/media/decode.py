@@ -1,0 +1,140 @@
+"""One video stream of one file, opened safely and decoded frame by frame with PyAV (FFmpeg)."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from workbench.errors import MediaError
+from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, quoted
+
+MAX_PIXELS = 2**26
+"""Largest width x height of a frame (8192 x 8192), so that a small file cannot ask for unbounded memory."""
+
+_TIMEOUT_S = 60.0
+_VIDEO_CODECS = (
+    "h264 hevc vvc av1 libdav1d libaom-av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 "
+    "h263 theora mjpeg prores dnxhd cfhd ffv1 ffvhuff huffyuv utvideo magicyuv qtrle rawvideo v210 dvvideo vc1 wmv3 "
+    "gif png webp"
+).split()
+_AUDIO_CODECS = "aac ac3 eac3 alac flac mp2 mp3 mp3float opus libopus vorbis pcm_s16le pcm_s16be pcm_s24le pcm_f32le"
+_OPTIONS = {
+    "format_whitelist": ",".join(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", *KINDS)),
+    "protocol_whitelist": "file",
+    "codec_whitelist": ",".join((*_VIDEO_CODECS, *_AUDIO_CODECS.split())),
+    "max_pixels": str(MAX_PIXELS),
+}
+
+
+class Decoder:
+    """Decoded frames in order, and a count of what went wrong on the way.
+
+    Attributes:
+        bad_packets: packets that the decoder rejected; their frames are lost.
+        corrupt_frames: frames that the decoder gave out but marked as damaged.
+        reached_end: whether the whole stream has been decoded.
+        read_error: why reading stopped before the end of the file, if it did.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        self.bad_packets = self.corrupt_frames = 0
+        self.reached_end = False
+        self.read_error: str | None = None
+        self.container = _open(path, kind)
+        try:
+            self.stream = self._video_stream()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.container.close()
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """The frames from the current position to the end; packets that cannot be decoded are counted and skipped."""
+        packets = self.container.demux(self.stream)  # its last packet is empty and makes the decoder give up its delay
+        while not self.reached_end:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError) as error:
+                self.read_error, packet = error.strerror, None
+            yield from self._decode(packet)
+            self.reached_end = packet is None or not packet.size
+
+    def claimed_duration_s(self) -> float | None:
+        """Seconds that the header claims, None if it does not say."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        return self.container.duration / av.time_base if self.container.duration else None
+
+    def rate(self) -> Fraction | None:
+        """Frames per second that the file states, None if there is none or it is nonsense."""
+        rates = [self.stream.average_rate, self.stream.guessed_rate]
+        if self.kind == "gif":  # its average counts one frame too few
+            rates.reverse()
+        return next((rate for rate in rates if rate and 0 < rate <= 1000), None)
+
+    def reopen(self) -> None:
+        """Go back to the start with a fresh decoder."""
+        self.close()
+        self.container = _open(self.path, self.kind)
+        self.stream = self._video_stream()
+        self.forget_faults()
+
+    def forget_faults(self) -> None:
+        """Set the counts to zero and go on."""
+        self.bad_packets = self.corrupt_frames = 0
+        self.reached_end = False
+        self.read_error = None
+
+    def _decode(self, packet: av.Packet | None) -> Iterator[VideoFrame]:
+        try:
+            frames = self.stream.decode(packet)
+        except EOFError:
+            return
+        except (av.FFmpegError, OSError):
+            self.bad_packets += 1
+            return
+        for frame in frames:
+            self.corrupt_frames += frame.is_corrupt
+            yield frame
+
+    def _video_stream(self) -> VideoStream:
+        name, videos = quoted(self.path), self.container.streams.video
+        stream = next((video for video in videos if not video.disposition & Disposition.attached_pic), None)
+        if stream is None:
+            has_sound = bool(self.container.streams.audio)
+            raise MediaError(f"{name}: it holds {'sound but ' if has_sound else ''}no video")
+        context = stream.codec_context
+        if context is None or context.codec.name not in _VIDEO_CODECS:
+            raise MediaError(f"{name}: its video codec ({context.name if context else 'unknown'}) is not supported")
+        check_pixels(self.path, stream.width, stream.height)
+        context.options = {"max_pixels": _OPTIONS["max_pixels"]}
+        context.thread_type = "SLICE" if self.kind in IMAGE_KINDS else "AUTO"
+        return stream
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Raise MediaError if frames of this size are over the limit."""
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"{quoted(path)}: frames of {width}x{height} are over the limit of {MAX_PIXELS:,} pixels")
+
+
+def _open(path: Path, kind: str) -> av.container.InputContainer:
+    """Open with the format already known; FFmpeg may then touch this one file and nothing else."""
+    try:
+        # The prefix keeps FFmpeg from reading a protocol into the name.
+        return av.open(f"file:{path.absolute()}", format=kind, options=_OPTIONS, timeout=_TIMEOUT_S)
+    except (av.FFmpegError, OSError) as error:
+        if kind == "mov" and not has_movie_header(path):
+            reason = "the file is cut off before its header (it has no 'moov' box), so nothing in it can be decoded"
+        else:
+            reason = f"its header is corrupt ({error.strerror})"
+        raise MediaError(f"{quoted(path)}: {reason}") from None

@@ -1,0 +1,75 @@
+"""Frames from the middle of a stream without decoding all that comes before them."""
+
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.video.frame import VideoFrame
+
+from workbench.errors import MediaError
+from workbench.media.decode import Decoder
+from workbench.media.files import quoted
+
+_SEEKABLE_KINDS = ("mov", "matroska")
+
+
+def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
+    """The frames of a fresh decoder from index `start` on, exactly as if all had been decoded and counted.
+
+    MP4, MOV, MKV and WebM continue from the key frame before it; other formats are decoded from their start.
+
+    Raises:
+        MediaError: there are not so many frames.
+    """
+    if start and decoder.kind in _SEEKABLE_KINDS:
+        frames = _after_seek(decoder, start)
+        if frames is not None:
+            return frames
+        decoder.reopen()
+    frames = decoder.frames()
+    skipped = sum(1 for _ in itertools.islice(frames, start))
+    if skipped < start:
+        raise MediaError(f"{quoted(decoder.path)}: start frame {start} is past its end, it has {skipped} frames")
+    return frames
+
+
+def _after_seek(decoder: Decoder, start: int) -> Iterator[VideoFrame] | None:
+    """The frames from `start` on, or None if the container does not lead there."""
+    try:
+        span = _timestamps_of(decoder, start)
+        if span is None:
+            return None
+        decoder.container.seek(span[0], stream=decoder.stream)
+    except (av.FFmpegError, OSError):
+        return None
+    frames = decoder.frames()
+    for frame in frames:
+        if frame.pts is None or frame.pts > span[1]:
+            return None  # behind the frame: an open group of pictures, or an index that is wrong
+        if frame.pts >= span[0]:
+            decoder.forget_faults()  # of frames that were only passed
+            return itertools.chain([frame], frames)
+    return None
+
+
+def _timestamps_of(decoder: Decoder, index: int) -> tuple[int, int] | None:
+    """The earliest and latest timestamp, in `time_base`, that the frame can have; None if unknown."""
+    stream, rate = decoder.stream, decoder.rate()
+    if rate and stream.start_time is not None and _is_surely_constant(decoder, rate):
+        middle, half = stream.start_time + index / rate / stream.time_base, 1 / rate / stream.time_base / 2
+        return (round(middle - half), round(middle + half)) if index < stream.frames else None
+    # Otherwise list all packets, which costs reading the file but no decoding.
+    packets = decoder.container.demux(stream)
+    times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+    if None in times or index >= len(times):
+        return None
+    return (sorted(times)[index],) * 2
+
+
+def _is_surely_constant(decoder: Decoder, rate: Fraction) -> bool:
+    """Whether the sample table of an MP4 rules out a varying rate. Other headers only state a nominal rate."""
+    stream = decoder.stream
+    if decoder.kind != "mov" or not stream.frames or not stream.duration or stream.base_rate != rate:
+        return False
+    return abs(stream.frames / rate - stream.duration * stream.time_base) < 1 / rate / 2

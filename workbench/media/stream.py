@@ -1,0 +1,164 @@
+"""Frames of a file one at a time, in constant memory."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from av.video.frame import VideoFrame
+from torch import Tensor
+
+from workbench.config import check_range
+from workbench.errors import MediaError
+from workbench.media.convert import FrameConverter, frame_warnings
+from workbench.media.decode import Decoder, check_pixels
+from workbench.media.files import IMAGE_KINDS, identify, is_cut_short, quoted
+from workbench.media.image import read_header
+from workbench.media.info import DEFAULT_FPS, MediaInfo
+from workbench.media.seek import frames_from
+
+
+CUT_SHORT = "the file is cut short: its end is missing"
+
+
+def open_stream(
+    path: str | Path, max_frames: int | None = None, start_frame: int = 0, frame_interval: int = 1
+) -> "FrameStream":
+    """Open a video or image to iterate over its frames as uint8 (3, H, W) RGB tensors, in constant memory.
+
+    Args:
+        max_frames: stop after so many frames.
+        start_frame: index of the first frame, counted before `frame_interval`. MP4, MOV, MKV and WebM seek to the
+            key frame before it; other formats decode from the start.
+        frame_interval: take every so-manieth frame.
+
+    Raises:
+        MediaError: the file cannot be read, with the reason, or it ends before `start_frame`.
+        ConfigError: a number is out of range.
+    """
+    return FrameStream(path, max_frames, start_frame, frame_interval)
+
+
+class FrameStream:
+    """An open file: a context manager, and an iterator over uint8 (3, H, W) RGB tensors. Made by `open_stream`.
+
+    Attributes:
+        info: what the file says about itself.
+        fps: frames per second of the frames yielded: info.fps / frame_interval.
+        timestamps: presentation time in seconds of each frame yielded so far; None stands for a frame without one.
+    """
+
+    def __init__(self, path: str | Path, max_frames: int | None, start_frame: int, frame_interval: int) -> None:
+        check_range("max_frames", 1 if max_frames is None else max_frames, 1)
+        check_range("start_frame", start_frame, 0)
+        check_range("frame_interval", frame_interval, 1)
+        self._path = Path(path)
+        self._kind = identify(self._path)
+        orientation = _image_orientation(self._path, self._kind) if self._kind in IMAGE_KINDS else None
+        self._decoder = Decoder(self._path, self._kind)
+        try:
+            frames = frames_from(self._decoder, start_frame)
+            first = next(frames, None)
+            if first is None:
+                raise MediaError(f"{quoted(self._path)}: no frame of it could be decoded, its data is damaged")
+            self._convert = FrameConverter(first, orientation)
+            self.info = self._describe(first)
+        except BaseException:
+            self.close()
+            raise
+        self.fps = self.info.fps / frame_interval
+        self.timestamps: list[float | None] = []
+        self._rate_varies = False
+        self._decoded = start_frame
+        watched = self._watched(itertools.chain([first], frames))
+        self._kept = itertools.islice(itertools.islice(watched, 0, None, frame_interval), max_frames)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a viewer should know, one line each; grows while reading."""
+        decoder, found = self._decoder, list(self.info.warnings)
+        if self._rate_varies:
+            found.append(f"the frame rate varies: timestamps are kept, {self.info.fps:.6g} fps is the average")
+        if self._convert.resized_frames:
+            size = f"{self.info.width}x{self.info.height}"
+            found.append(f"the resolution changes: {self._convert.resized_frames} frames are resized to {size}")
+        if decoder.bad_packets:
+            found.append(f"damaged data: {decoder.bad_packets} pieces could not be decoded, their frames are missing")
+        if decoder.corrupt_frames:
+            found.append(f"damaged data: {decoder.corrupt_frames} frames are marked as corrupt by the decoder")
+        if decoder.read_error:
+            found.append(f"reading stopped early ({decoder.read_error}) after {self._decoded} frames")
+        elif decoder.reached_end and CUT_SHORT in found and not self.info.is_image:
+            claimed = f" of {self.info.num_frames}" if self.info.num_frames else ""
+            found.append(f"{self._decoded}{claimed} frames could be decoded before its end")
+        return tuple(found)
+
+    def __enter__(self) -> "FrameStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file and the decoder."""
+        self._decoder.close()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self
+
+    def __next__(self) -> Tensor:
+        frame = next(self._kept)
+        self.timestamps.append(self._time_of(frame))
+        return self._convert(frame)
+
+    def count_rest(self) -> int:
+        """Decode the remaining frames without converting them; return how many there were."""
+        return sum(1 for _ in self._kept)
+
+    def _watched(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """The same frames, counted and checked for an even pace."""
+        previous = None
+        for frame in frames:
+            self._decoded += 1
+            time = self._time_of(frame)
+            if time is not None and previous is not None and not self._decoder.bad_packets:
+                # Containers round times to as little as 10 ms.
+                self._rate_varies |= abs(time - previous - 1 / self.info.fps) > 0.25 / self.info.fps + 0.005
+            previous = time
+            yield frame
+
+    def _time_of(self, frame: VideoFrame) -> float | None:
+        return None if self._kind in IMAGE_KINDS else frame.time
+
+    def _describe(self, first: VideoFrame) -> MediaInfo:
+        stream, rate, is_image = self._decoder.stream, self._decoder.rate(), self._kind in IMAGE_KINDS
+        warnings = frame_warnings(first)
+        if is_cut_short(self._path, self._kind):
+            warnings.append(CUT_SHORT)
+        if stream.sample_aspect_ratio not in (None, 0, 1):
+            warnings.append(f"pixels are not square ({stream.sample_aspect_ratio}): frames keep their stored size")
+        if not rate and not is_image:
+            warnings.append(f"no frame rate is stated: {DEFAULT_FPS:g} fps is assumed")
+        return MediaInfo(
+            path=self._path,
+            is_image=is_image,
+            num_frames=1 if is_image else stream.frames or None,
+            height=self._convert.height,
+            width=self._convert.width,
+            fps=float(rate) if rate and not is_image else DEFAULT_FPS,
+            duration_s=None if is_image else self._decoder.claimed_duration_s(),
+            codec=stream.codec_context.name,
+            pixel_format=first.format.name,
+            warnings=tuple(warnings),
+        )
+
+
+def _image_orientation(path: Path, kind: str) -> int:
+    """Check the header of a still image before it is decoded; return its EXIF orientation."""
+    header = read_header(path)
+    check_pixels(path, header.width, header.height)
+    if kind == "webp_pipe" and header.is_animated:
+        raise MediaError(f"{quoted(path)}: animated WebP cannot be read; convert it to GIF or MP4")
+    return header.orientation

@@ -1,0 +1,202 @@
+"""Video files: H.264 that browsers play, or FFV1 that keeps every bit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import torch
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from workbench.errors import MediaError, ShapeError
+from workbench.media.convert import SCALING
+from workbench.media.files import quoted, written_whole
+from workbench.media.video import Video
+
+_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_LOSSLESS_EXTENSIONS = (".mkv",)
+_CLOCK_HZ = 90_000  # of files with timestamps: a multiple of the usual rates
+_BT709_AVCOL = 1  # AVCOL_SPC_BT709
+
+
+class VideoWriter:
+    """Writes a video file frame by frame, in constant memory; a context manager.
+
+    The file appears under its name, synced to disk, when the block ends without an error; otherwise nothing remains.
+    Lossy: H.264, yuv420p tagged BT.709 of limited range, which browsers play while it downloads; an odd side gets its
+    last row or column repeated once, see `warnings`. Lossless: FFV1 in Matroska, 8-bit RGB, exact.
+
+    Attributes:
+        warnings: what a viewer should know, one line each; complete after the first write.
+    """
+
+    def __init__(self, path: str | Path, fps: float, lossless: bool = False) -> None:
+        """Check the request; the file is begun by `with` and the first write.
+
+        Raises:
+            MediaError: the extension does not fit (.mp4, .mov or .mkv; .mkv if lossless) or fps is not in (0, 1000].
+        """
+        self.path, self.lossless = Path(path), lossless
+        extensions = _LOSSLESS_EXTENSIONS if lossless else tuple(_FORMATS)
+        if self.path.suffix.lower() not in extensions:
+            what = "lossless video" if lossless else "video"
+            raise MediaError(f"{quoted(path)}: {what} is written as {', '.join(extensions)}")
+        if not 0 < fps <= 1000:
+            raise MediaError(f"{quoted(path)}: {fps} frames per second are outside (0, 1000]")
+        self.warnings: tuple[str, ...] = ()
+        self._rate = Fraction(fps).limit_denominator(100_000)
+        self._reformatter = VideoReformatter()
+        self._exits = ExitStack()
+        self._container: OutputContainer | None = None
+
+    def __enter__(self) -> "VideoWriter":
+        self._temporary = self._exits.enter_context(written_whole(self.path))
+        self._exits.push(self._finish)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.__exit__(kind, error, trace)
+
+    def write(self, frames_TCHW: Tensor, timestamps_s: Sequence[float] | None = None) -> None:
+        """Append uint8 (T, 3, H, W) RGB frames.
+
+        Args:
+            timestamps_s: presentation time of each frame, for a varying rate: with every call or with none. The file
+                starts at the first of them.
+
+        Raises:
+            ShapeError: they are not such frames, not of the size of the first, or timestamps come and go.
+            MediaError: a timestamp does not increase, or the file cannot be written.
+        """
+        shape = tuple(frames_TCHW.shape)
+        if frames_TCHW.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or 0 in shape:
+            raise ShapeError(f"frames to write must be a uint8 (T, 3, H, W) tensor, got {frames_TCHW.dtype} {shape}")
+        if timestamps_s is not None and len(timestamps_s) != shape[0]:
+            raise ShapeError(f"{shape[0]} frames need as many timestamps, got {len(timestamps_s)}")
+        with _encoder_errors(self.path):
+            if self._container is None:
+                self._begin(shape[2], shape[3], None if timestamps_s is None else timestamps_s[0])
+            if shape[2:] != self._size:
+                raise ShapeError(f"all frames of a video have one size: {self._size} at first, then {shape[2:]} (H, W)")
+            times = [None] * shape[0] if timestamps_s is None else timestamps_s
+            for frame_CHW, time_s in zip(frames_TCHW.cpu(), times, strict=True):
+                self._encode(frame_CHW, self._next_pts(time_s))
+
+    def _begin(self, height: int, width: int, start_s: float | None) -> None:
+        extension = self.path.suffix.lower()
+        options = {} if extension == ".mkv" else {"movflags": "+faststart"}
+        # The prefix keeps FFmpeg from reading a protocol into the name.
+        url = f"file:{self._temporary.absolute()}"
+        self._container = av.open(url, "w", format=_FORMATS[extension], options=options)
+        self._size, self._start_s, self._last_pts = (height, width), start_s, -1
+        add = _add_ffv1 if self.lossless else _add_h264
+        self._stream = add(self._container, self._rate, height, width)
+        self._time_base = 1 / self._rate if start_s is None else Fraction(1, _CLOCK_HZ)
+        self._stream.codec_context.time_base = self._time_base
+        odd = [name for name, pixels in (("row", height), ("column", width)) if pixels % 2]
+        if odd and not self.lossless:
+            repeated = " and ".join(odd)
+            self.warnings = (f"H.264 needs even sides: the last {repeated} of {width}x{height} is repeated once",)
+
+    def _next_pts(self, time_s: float | None) -> int:
+        if (time_s is None) != (self._start_s is None):
+            raise ShapeError("timestamps are given with every frame of a video or with none")
+        pts = self._last_pts + 1 if time_s is None else round((time_s - self._start_s) * _CLOCK_HZ)
+        if pts <= self._last_pts:
+            raise MediaError(f"{quoted(self.path)}: timestamps must increase, {time_s} s does not")
+        self._last_pts = pts
+        return pts
+
+    def _encode(self, frame_CHW: Tensor, pts: int) -> None:
+        stream = self._stream
+        padded = _padded(frame_CHW, stream.height, stream.width)
+        frame = self._reformatter.reformat(
+            VideoFrame.from_ndarray(padded.permute(1, 2, 0).contiguous().numpy(), format="rgb24"),
+            format=stream.pix_fmt,
+            interpolation=SCALING,
+            dst_colorspace=None if self.lossless else Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG if self.lossless else ColorRange.MPEG,
+        )
+        frame.pts, frame.time_base = pts, self._time_base
+        self._container.mux(stream.encode(frame))
+
+    def _finish(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._container is None:
+            raise MediaError(f"{quoted(self.path)}: not written, there are no frames")
+        if error is None:
+            try:
+                with _encoder_errors(self.path):
+                    self._container.mux(self._stream.encode())
+                    self._container.close()
+                return
+            except MediaError:
+                self._abandon()
+                raise
+        self._abandon()
+
+    def _abandon(self) -> None:
+        self._temporary.unlink(missing_ok=True)  # first, so that closing cannot move the index of a file nobody wants
+        if self._container is not None:
+            with suppress(av.FFmpegError, OSError):
+                self._container.close()
+
+
+def write_video(video: Video, path: str | Path, lossless: bool = False) -> tuple[str, ...]:
+    """Write a clip as `VideoWriter` does, with its timestamps where the frame rate varies; return the warnings.
+
+    Raises:
+        MediaError: the file cannot be written as asked; nothing half-written remains.
+    """
+    with VideoWriter(path, video.fps, lossless) as writer:
+        writer.write(video.frames, video.timestamps_s if _rate_varies(video) else None)
+    return writer.warnings
+
+
+def _rate_varies(video: Video) -> bool:
+    times = video.timestamps_s or ()
+    return any(
+        abs(later - earlier - 1 / video.fps) > 0.25 / video.fps + 0.005
+        for earlier, later in zip(times, times[1:], strict=False)
+    )
+
+
+def _add_h264(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
+    stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
+    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+    context = stream.codec_context
+    context.colorspace, context.color_range = _BT709_AVCOL, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+def _add_ffv1(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
+    stream = container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
+    stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+    return stream
+
+
+def _padded(frame_CHW: Tensor, height: int, width: int) -> Tensor:
+    """The frame with its last row and column repeated up to this size."""
+    rows = torch.arange(height).clamp_(max=frame_CHW.shape[1] - 1)
+    columns = torch.arange(width).clamp_(max=frame_CHW.shape[2] - 1)
+    return frame_CHW if frame_CHW.shape[1:] == (height, width) else frame_CHW[:, rows][:, :, columns]
+
+
+@contextmanager
+def _encoder_errors(path: Path) -> Iterator[None]:
+    """Turn a refusal of the encoder or the disk into a MediaError."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(f"{quoted(path)}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,231 @@
+"""Tile plans as pure data, and blending tiles by weights that sum to one. Knows no model.
+
+Tiles of an axis all have full size, are spread evenly and the last ends exactly at the edge, so there are no slivers.
+A plan is made on the grid of the latents, where a tile of k latents overlaps its neighbour by at least
+floor(k * tile_overlap_factor); it never has more tiles than ceil((L - overlap) / (tile - overlap)).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, product
+
+import torch
+from torch import Tensor
+
+from workbench.config import check_range, setting
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How to cut a clip into tiles. Sizes left out are those of the model's published tiled inference."""
+
+    use_spatial_tiling: bool = setting(True, "cut frames into tiles")
+    use_temporal_tiling: bool = setting(True, "cut the clip into runs of frames")
+    spatial_tile_size: int | None = setting(None, "side of a tile in pixels; by default the model's own (256)")
+    temporal_tile_size: int | None = setting(None, "frames of a tile; by default the model's own (32 for Video DC-AE)")
+    tile_overlap_factor: float = setting(0.25, "share of a tile that overlaps the next one, 0 to 0.5")
+
+    def __post_init__(self) -> None:
+        check_range("--model.tile_overlap_factor", self.tile_overlap_factor, 0.0, 0.5)
+        for name in ("spatial_tile_size", "temporal_tile_size"):
+            if getattr(self, name) is not None:
+                check_range(f"--model.{name}", getattr(self, name), 1)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile on one axis: read input [start, stop), drop the first `skip` outputs, keep output [out_start, out_stop).
+
+    `stop` may lie past the end of the input: the last sample is then repeated, as it is for the whole clip.
+    """
+
+    start: int
+    stop: int
+    skip: int
+    out_start: int
+    out_stop: int
+
+
+@dataclass(frozen=True)
+class AxisPlan:
+    """The tiles of one axis, in order, and the length of that axis of the output."""
+
+    spans: tuple[Span, ...]
+    out_length: int
+
+    @cached_property
+    def weights(self) -> tuple[Tensor, ...]:
+        """Blending weights of each span (float32, 1-D): linear ramps over the overlaps, summing to one everywhere."""
+        raw = [self._ramps(index) for index in range(len(self.spans))]
+        total = torch.zeros(self.out_length, dtype=torch.float64)
+        for span, weight in zip(self.spans, raw, strict=True):
+            total[span.out_start : span.out_stop] += weight
+        return tuple(
+            (weight / total[span.out_start : span.out_stop]).float()
+            for span, weight in zip(self.spans, raw, strict=True)
+        )
+
+    def _ramps(self, index: int) -> Tensor:
+        span = self.spans[index]
+        position = torch.arange(span.out_stop - span.out_start, dtype=torch.float64) + 0.5
+        weight = torch.ones_like(position)
+        if index > 0:
+            weight = weight.minimum(position / max(self.spans[index - 1].out_stop - span.out_start, 1))
+        if index + 1 < len(self.spans):
+            weight = weight.minimum(position.flip(0) / max(span.out_stop - self.spans[index + 1].out_start, 1))
+        return weight
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """The tiles of a clip: every combination of a span in time, in height and in width."""
+
+    time: AxisPlan
+    height: AxisPlan
+    width: AxisPlan
+
+    def __len__(self) -> int:
+        return len(self.time.spans) * self.spatial_tiles
+
+    @property
+    def spatial_tiles(self) -> int:
+        """The number of tiles of one frame."""
+        return len(self.height.spans) * len(self.width.spans)
+
+    @property
+    def input_volume(self) -> int:
+        """Input samples that all tiles read together: the cost of the plan, to compare with T * H * W of the clip."""
+        volume = 1
+        for axis in (self.time, self.height, self.width):
+            volume *= sum(span.stop - span.start for span in axis.spans)
+        return volume
+
+
+def spread(length: int, tile: int, overlap: int) -> list[int]:
+    """Starts of the fewest full-size tiles, evenly spread over `length`, that overlap by at least `overlap`."""
+    if tile >= length:
+        return [0]
+    count = -(-(length - overlap) // (tile - overlap))
+    return [round(index * (length - tile) / (count - 1)) for index in range(count)]
+
+
+def whole_axis(in_length: int, out_length: int) -> AxisPlan:
+    """An axis that is not cut."""
+    return AxisPlan((Span(0, in_length, 0, 0, out_length),), out_length)
+
+
+def plan_encode_side(pixels: int, stride: int, tile: int, overlap: int) -> AxisPlan:
+    """Spans of a side from pixels to latents of `stride` pixels; `tile` and `overlap` count latents."""
+    latents = -(-pixels // stride)
+    tile = min(tile, latents)
+    starts = spread(latents, tile, overlap)
+    return AxisPlan(tuple(Span(a * stride, (a + tile) * stride, 0, a, a + tile) for a in starts), latents)
+
+
+def plan_decode_side(pixels: int, stride: int, tile: int, overlap: int) -> AxisPlan:
+    """Spans of a side from latents back to exactly `pixels` pixels; `tile` and `overlap` count latents."""
+    latents = -(-pixels // stride)
+    tile = min(tile, latents)
+    starts = spread(latents, tile, overlap)
+    return AxisPlan(tuple(Span(a, a + tile, 0, a * stride, min((a + tile) * stride, pixels)) for a in starts), pixels)
+
+
+def plan_encode_time(
+    latents: int, tile: int, overlap: int, frames_of: Callable[[int], int], context: int = 0
+) -> AxisPlan:
+    """Spans in time from frames to latents.
+
+    Args:
+        latents: latents of the clip.
+        tile, overlap: in latents.
+        frames_of: the number of frames that the first n latents of a clip hold.
+        context: leading latents of every later tile that only give context and are dropped (1 for causal models,
+            whose first latent holds a single frame).
+    """
+    tile = min(tile, latents)
+    spans = []
+    for a in spread(latents, tile, overlap):
+        stop = frames_of(a + tile)
+        skip = context if a else 0
+        spans.append(Span(stop - frames_of(tile), stop, skip, a + skip, a + tile))
+    return AxisPlan(tuple(spans), latents)
+
+
+def plan_decode_time(
+    num_frames: int, latents: int, tile: int, overlap: int, frames_of: Callable[[int], int], context: int = 0
+) -> AxisPlan:
+    """Spans in time from latents back to exactly `num_frames` frames; arguments as in `plan_encode_time`."""
+    tile = min(tile, latents)
+    spans = []
+    for a in spread(latents, tile, overlap):
+        first = frames_of(a + context) if a else 0
+        skip = frames_of(tile) - (frames_of(a + tile) - first)
+        spans.append(Span(a, a + tile, skip, first, min(frames_of(a + tile), num_frames)))
+    return AxisPlan(tuple(spans), num_frames)
+
+
+def pad_end(x: Tensor, frames: int, height: int, width: int) -> Tensor:
+    """x (B, C, T, H, W) grown to these sizes by repeating its last frame, row and column."""
+    for dim, size in ((2, frames), (3, height), (4, width)):
+        if missing := size - x.shape[dim]:
+            last = x.narrow(dim, x.shape[dim] - 1, 1)
+            x = torch.cat([x, last.expand(*(missing if d == dim else -1 for d in range(5)))], dim)
+    return x
+
+
+def read_tile(x: Tensor, t: Span, h: Span, w: Span, first_frame: int = 0) -> Tensor:
+    """The tile of x (B, C, T, H, W) that these spans read; x begins with frame `first_frame` of the clip."""
+    tile = x[:, :, t.start - first_frame : t.stop - first_frame, h.start : h.stop, w.start : w.stop]
+    return pad_end(tile, t.stop - t.start, h.stop - h.start, w.stop - w.start)
+
+
+class Blend:
+    """The float32 sum of weighted tiles, over all frames of the output or over a window that moves with `take`.
+
+    Args:
+        plan: the plan whose tiles are added, one span in time after the other.
+        streaming: hold only the frames of the current span in time; otherwise the whole output, in `total`.
+    """
+
+    def __init__(self, plan: TilePlan, streaming: bool = False) -> None:
+        self.plan = plan
+        self.start = 0
+        longest = max(span.out_stop - span.out_start for span in plan.time.spans)
+        self._frames = longest if streaming else plan.time.out_length
+        self.total: Tensor | None = None
+
+    def add(self, t_index: int, h_index: int, w_index: int, tile: Tensor, device: torch.device) -> None:
+        """Add the output (B, C, t, h, w) of one tile with its weights; the sum lives on `device`."""
+        indices = (t_index, h_index, w_index)
+        axes = (self.plan.time, self.plan.height, self.plan.width)
+        spans = [axis.spans[index] for axis, index in zip(axes, indices, strict=True)]
+        kept = tile[(..., *(slice(s.skip, s.skip + s.out_stop - s.out_start) for s in spans))]
+        if self.total is None:
+            sides = self.plan.height.out_length, self.plan.width.out_length
+            self.total = torch.zeros((*tile.shape[:2], self._frames, *sides), device=device)
+        t, h, w = spans
+        window = slice(t.out_start - self.start, t.out_stop - self.start)
+        target = self.total[:, :, window, h.out_start : h.out_stop, w.out_start : w.out_stop]
+        wt, wh, ww = (axis.weights[index].to(device) for axis, index in zip(axes, indices, strict=True))
+        target.addcmul_(kept.to(device, torch.float32), wt[:, None, None] * wh[:, None] * ww)
+
+    def take(self, until: int) -> Tensor:
+        """The finished frames [start, until) of the output; the window moves on to `until`."""
+        count = until - self.start
+        finished = self.total[:, :, :count].clone()
+        unfinished = self.total[:, :, count:].clone()
+        self.total[:, :, : self._frames - count] = unfinished
+        self.total[:, :, self._frames - count :] = 0
+        self.start = until
+        return finished
+
+
+def finished_frames(time: AxisPlan) -> list[int]:
+    """For each span in time, the number of output frames that no later span changes."""
+    return [later.out_start for _, later in pairwise(time.spans)] + [time.out_length]
+
+
+def tile_indices(plan: TilePlan) -> Iterator[tuple[int, int, int]]:
+    """Indices (time, height, width) of all tiles of a plan, time slowest."""
+    return product(*(range(len(axis.spans)) for axis in (plan.time, plan.height, plan.width)))
