@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange, ColorTrc, Interpolation, VideoReformatter
 from torch import Tensor
 
@@ -34,7 +35,8 @@ class FrameConverter:
     are BT.601 of limited range, as in FFmpeg. Later frames of another size are resized to the first.
     """
 
-    def __init__(self, first: VideoFrame, orientation: int | None) -> None:
+    def __init__(self, first: VideoFrame, orientation: int | None = None) -> None:
+        """`orientation` is EXIF's, 1 to 8; without it the first frame's own display matrix is followed."""
         self._reformatter = VideoReformatter()
         self._stored_size = first.width, first.height
         self._orientation = display_orientation(first) if orientation is None else orientation
@@ -91,8 +93,9 @@ def display_orientation(frame: VideoFrame) -> int:
     return next(orientation for orientation, actions in _ORIENTATIONS.items() if actions == wanted)
 
 
-def _plane(plane: object) -> np.ndarray:
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+def _plane(plane: VideoPlane, bytes_per_pixel: int = 1) -> np.ndarray:
+    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return lines[:, : plane.width * bytes_per_pixel]  # lines are padded
 
 
 def _has_transparency(frame: VideoFrame) -> bool:
@@ -103,11 +106,4 @@ def _has_transparency(frame: VideoFrame) -> bool:
         return False
     if pixels.name != "bgra":
         return True
-    return bool((_plane_bytes(frame)[..., 3] < 255).any())  # GIF is always decoded to BGRA, mostly opaque
-
-
-def _plane_bytes(frame: VideoFrame) -> np.ndarray:
-    plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : 4 * plane.width].reshape(
-        plane.height, plane.width, 4
-    )
+    return bool((_plane(frame.planes[0], 4)[:, 3::4] < 255).any())  # GIF is always decoded to BGRA, mostly opaque

@@ -11,21 +11,20 @@ from av.video.stream import VideoStream
 
 from workbench.errors import MediaError
 from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, quoted
-
-MAX_PIXELS = 2**26
-"""Largest width x height of a frame (8192 x 8192), so that a small file cannot ask for unbounded memory."""
+from workbench.media.info import MAX_PIXELS, check_pixels
 
 _TIMEOUT_S = 60.0
 _VIDEO_CODECS = (
-    "h264 hevc vvc av1 libdav1d libaom-av1 vp8 vp9 libvpx libvpx-vp9 mpeg1video mpeg2video mpeg4 msmpeg4v2 msmpeg4v3 "
-    "h263 theora mjpeg prores dnxhd cfhd ffv1 ffvhuff huffyuv utvideo magicyuv qtrle rawvideo v210 dvvideo vc1 wmv3 "
-    "gif png webp"
-).split()
-_AUDIO_CODECS = "aac ac3 eac3 alac flac mp2 mp3 mp3float opus libopus vorbis pcm_s16le pcm_s16be pcm_s24le pcm_f32le"
+    "h264,hevc,vvc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg1video,mpeg2video,mpeg4,msmpeg4v2,msmpeg4,"
+    "h263,theora,mjpeg,prores,dnxhd,cfhd,ffv1,ffvhuff,huffyuv,utvideo,magicyuv,qtrle,rawvideo,v210,dvvideo,vc1,wmv3,"
+    "gif,png,webp"
+)
+# Sound is never decoded, but FFmpeg looks into it while it opens a file.
+_AUDIO_CODECS = "aac,ac3,eac3,alac,flac,mp2,mp3,mp3float,opus,libopus,vorbis,pcm_s16le,pcm_s16be,pcm_s24le,pcm_f32le"
 _OPTIONS = {
     "format_whitelist": ",".join(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", *KINDS)),
     "protocol_whitelist": "file",
-    "codec_whitelist": ",".join((*_VIDEO_CODECS, *_AUDIO_CODECS.split())),
+    "codec_whitelist": f"{_VIDEO_CODECS},{_AUDIO_CODECS}",
     "max_pixels": str(MAX_PIXELS),
 }
 
@@ -42,9 +41,7 @@ class Decoder:
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path, self.kind = path, kind
-        self.bad_packets = self.corrupt_frames = 0
-        self.reached_end = False
-        self.read_error: str | None = None
+        self.forget_faults()
         self.container = _open(path, kind)
         try:
             self.stream = self._video_stream()
@@ -57,16 +54,13 @@ class Decoder:
 
     def frames(self) -> Iterator[VideoFrame]:
         """The frames from the current position to the end; packets that cannot be decoded are counted and skipped."""
-        packets = self.container.demux(self.stream)  # its last packet is empty and makes the decoder give up its delay
-        while not self.reached_end:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, OSError) as error:
-                self.read_error, packet = error.strerror, None
-            yield from self._decode(packet)
-            self.reached_end = packet is None or not packet.size
+        last_pts = None
+        for frame in self._frames_to_end():
+            last_pts = frame.pts
+            yield frame
+        if last_pts is not None and self._last_packet_pts > last_pts:
+            yield from self._frames_after(last_pts)
+        self.reached_end = True
 
     def claimed_duration_s(self) -> float | None:
         """Seconds that the header claims, None if it does not say."""
@@ -89,16 +83,40 @@ class Decoder:
         self.forget_faults()
 
     def forget_faults(self) -> None:
-        """Set the counts to zero and go on."""
+        """Start the counts anew."""
         self.bad_packets = self.corrupt_frames = 0
         self.reached_end = False
-        self.read_error = None
+        self.read_error: str | None = None
+        self._last_packet_pts = -(2**63)
+
+    def _frames_to_end(self) -> Iterator[VideoFrame]:
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                self.read_error, packet = error.strerror, None
+            if packet is None:
+                break
+            if packet.size:
+                if packet.pts is not None and not packet.is_discard:
+                    self._last_packet_pts = max(self._last_packet_pts, packet.pts)
+                yield from self._decode(packet)
+        yield from self._decode(None)
+
+    def _frames_after(self, pts: int) -> Iterator[VideoFrame]:
+        """The frames later than `pts`, decoded again with one thread.
+
+        With frame threads several frames are on their way when the data ends, and a damaged one takes the others with
+        it, as many as there are threads. With one thread nothing that can be decoded is lost.
+        """
+        self.reopen()
+        self.stream.thread_type = "SLICE"
+        yield from (frame for frame in self._frames_to_end() if frame.pts is not None and frame.pts > pts)
 
     def _decode(self, packet: av.Packet | None) -> Iterator[VideoFrame]:
         try:
             frames = self.stream.decode(packet)
-        except EOFError:
-            return
         except (av.FFmpegError, OSError):
             self.bad_packets += 1
             return
@@ -113,18 +131,12 @@ class Decoder:
             has_sound = bool(self.container.streams.audio)
             raise MediaError(f"{name}: it holds {'sound but ' if has_sound else ''}no video")
         context = stream.codec_context
-        if context is None or context.codec.name not in _VIDEO_CODECS:
+        if context is None or context.codec.name not in _VIDEO_CODECS.split(","):
             raise MediaError(f"{name}: its video codec ({context.name if context else 'unknown'}) is not supported")
         check_pixels(self.path, stream.width, stream.height)
         context.options = {"max_pixels": _OPTIONS["max_pixels"]}
         context.thread_type = "SLICE" if self.kind in IMAGE_KINDS else "AUTO"
         return stream
-
-
-def check_pixels(path: Path, width: int, height: int) -> None:
-    """Raise MediaError if frames of this size are over the limit."""
-    if width * height > MAX_PIXELS:
-        raise MediaError(f"{quoted(path)}: frames of {width}x{height} are over the limit of {MAX_PIXELS:,} pixels")
 
 
 def _open(path: Path, kind: str) -> av.container.InputContainer:

@@ -1,5 +1,6 @@
 """Still images: what only their header says, and writing one."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from workbench.errors import MediaError, ShapeError
 from workbench.media.files import quoted, write_errors, written_whole
+from workbench.media.info import MAX_PIXELS
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -33,9 +35,9 @@ def read_header(path: Path) -> ImageHeader:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
             return ImageHeader(*image.size, orientation, getattr(image, "is_animated", False))
-    except Image.DecompressionBombError as error:
-        raise MediaError(f"{quoted(path)}: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError:
+        raise MediaError(f"{quoted(path)}: the image is over the limit of {MAX_PIXELS:,} pixels") from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise MediaError(f"{quoted(path)}: the image header is corrupt ({error})") from None
 
 

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.config import check_range
+from workbench.errors import MediaError
+from workbench.media.files import quoted
+
+MAX_PIXELS = 2**26
+"""Largest width x height of a frame (8192 x 8192), so that a small file cannot ask for unbounded memory."""
 
 DEFAULT_FPS = 24.0
 """Taken, with a warning, where a file states no frame rate; also the nominal rate of a still image."""
@@ -42,6 +47,17 @@ class MediaInfo:
         if self.num_frames is not None or self.duration_s is None:
             return self.num_frames
         return max(1, round(self.duration_s * self.fps))
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Raise MediaError if frames of this size are over the limit."""
+    if width * height > MAX_PIXELS:
+        raise MediaError(f"{quoted(path)}: frames of {width}x{height} are over the limit of {MAX_PIXELS:,} pixels")
+
+
+def is_regular_step(step_s: float, fps: float) -> bool:
+    """Whether two neighbouring frames of these timestamps fit a constant rate; containers round to as much as 10 ms."""
+    return abs(step_s - 1 / fps) <= 0.25 / fps + 0.005
 
 
 def frame_interval(fps: float, fps_max: float) -> int:

@@ -20,7 +20,7 @@ def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
     MP4, MOV, MKV and WebM continue from the key frame before it; other formats are decoded from their start.
 
     Raises:
-        MediaError: there are not so many frames.
+        MediaError: there are not so many frames, or none at all.
     """
     if start and decoder.kind in _SEEKABLE_KINDS:
         frames = _after_seek(decoder, start)
@@ -29,9 +29,12 @@ def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
         decoder.reopen()
     frames = decoder.frames()
     skipped = sum(1 for _ in itertools.islice(frames, start))
-    if skipped < start:
+    first = next(frames, None)
+    if first is None and skipped:
         raise MediaError(f"{quoted(decoder.path)}: start frame {start} is past its end, it has {skipped} frames")
-    return frames
+    if first is None:
+        raise MediaError(f"{quoted(decoder.path)}: no frame of it could be decoded, its data is damaged")
+    return itertools.chain([first], frames)
 
 
 def _after_seek(decoder: Decoder, start: int) -> Iterator[VideoFrame] | None:

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from av.video.frame import VideoFrame
 from torch import Tensor
@@ -11,12 +10,11 @@ from torch import Tensor
 from workbench.config import check_range
 from workbench.errors import MediaError
 from workbench.media.convert import FrameConverter, frame_warnings
-from workbench.media.decode import Decoder, check_pixels
+from workbench.media.decode import Decoder
 from workbench.media.files import IMAGE_KINDS, identify, is_cut_short, quoted
 from workbench.media.image import read_header
-from workbench.media.info import DEFAULT_FPS, MediaInfo
+from workbench.media.info import DEFAULT_FPS, MediaInfo, check_pixels, is_regular_step
 from workbench.media.seek import frames_from
-
 
 CUT_SHORT = "the file is cut short: its end is missing"
 
@@ -58,9 +56,7 @@ class FrameStream:
         self._decoder = Decoder(self._path, self._kind)
         try:
             frames = frames_from(self._decoder, start_frame)
-            first = next(frames, None)
-            if first is None:
-                raise MediaError(f"{quoted(self._path)}: no frame of it could be decoded, its data is damaged")
+            first = next(frames)
             self._convert = FrameConverter(first, orientation)
             self.info = self._describe(first)
         except BaseException:
@@ -77,28 +73,28 @@ class FrameStream:
     def warnings(self) -> tuple[str, ...]:
         """What a viewer should know, one line each; grows while reading."""
         decoder, found = self._decoder, list(self.info.warnings)
-        if self._rate_varies:
-            found.append(f"the frame rate varies: timestamps are kept, {self.info.fps:.6g} fps is the average")
+        is_whole = CUT_SHORT not in found and not decoder.bad_packets  # else frames are missing for a known reason
+        if self._rate_varies and is_whole:
+            fps = f"{self.info.fps:.6g} fps"
+            found.append(f"the frame rate varies, or frames are missing: timestamps are kept, {fps} is the average")
         if self._convert.resized_frames:
             size = f"{self.info.width}x{self.info.height}"
             found.append(f"the resolution changes: {self._convert.resized_frames} frames are resized to {size}")
         if decoder.bad_packets:
-            found.append(f"damaged data: {decoder.bad_packets} pieces could not be decoded, their frames are missing")
+            found.append(f"damaged data: {decoder.bad_packets} frames could not be decoded and are missing")
         if decoder.corrupt_frames:
             found.append(f"damaged data: {decoder.corrupt_frames} frames are marked as corrupt by the decoder")
         if decoder.read_error:
             found.append(f"reading stopped early ({decoder.read_error}) after {self._decoded} frames")
         elif decoder.reached_end and CUT_SHORT in found and not self.info.is_image:
-            claimed = f" of {self.info.num_frames}" if self.info.num_frames else ""
+            claimed = f" of {self.info.num_frames}" if (self.info.num_frames or 0) > self._decoded else ""
             found.append(f"{self._decoded}{claimed} frames could be decoded before its end")
         return tuple(found)
 
     def __enter__(self) -> "FrameStream":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -123,14 +119,15 @@ class FrameStream:
         for frame in frames:
             self._decoded += 1
             time = self._time_of(frame)
-            if time is not None and previous is not None and not self._decoder.bad_packets:
-                # Containers round times to as little as 10 ms.
-                self._rate_varies |= abs(time - previous - 1 / self.info.fps) > 0.25 / self.info.fps + 0.005
+            if time is not None and previous is not None:
+                self._rate_varies |= not is_regular_step(time - previous, self.info.fps)
             previous = time
             yield frame
 
     def _time_of(self, frame: VideoFrame) -> float | None:
-        return None if self._kind in IMAGE_KINDS else frame.time
+        if frame.pts is None or self._kind in IMAGE_KINDS:
+            return None
+        return float(frame.pts * self._decoder.stream.time_base)  # the last frames of a stream forget their time base
 
     def _describe(self, first: VideoFrame) -> MediaInfo:
         stream, rate, is_image = self._decoder.stream, self._decoder.rate(), self._kind in IMAGE_KINDS

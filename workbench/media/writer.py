@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import av
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from workbench.errors import MediaError, ShapeError
 from workbench.media.convert import SCALING
 from workbench.media.files import quoted, written_whole
+from workbench.media.info import is_regular_step
 from workbench.media.video import Video
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -60,10 +62,8 @@ class VideoWriter:
         self._exits.push(self._finish)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._exits.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._exits.__exit__(*error)
 
     def write(self, frames_TCHW: Tensor, timestamps_s: Sequence[float] | None = None) -> None:
         """Append uint8 (T, 3, H, W) RGB frames.
@@ -129,27 +129,27 @@ class VideoWriter:
         frame.pts, frame.time_base = pts, self._time_base
         self._container.mux(stream.encode(frame))
 
-    def _finish(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None and self._container is None:
-            raise MediaError(f"{quoted(self.path)}: not written, there are no frames")
-        if error is None:
-            try:
-                with _encoder_errors(self.path):
-                    self._container.mux(self._stream.encode())
-                    self._container.close()
-                return
-            except MediaError:
-                self._abandon()
-                raise
-        self._abandon()
+    def _finish(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is None:
+                self._complete()
+        finally:
+            self._abandon_unless_closed()
 
-    def _abandon(self) -> None:
-        self._temporary.unlink(missing_ok=True)  # first, so that closing cannot move the index of a file nobody wants
-        if self._container is not None:
-            with suppress(av.FFmpegError, OSError):
-                self._container.close()
+    def _complete(self) -> None:
+        if self._container is None:
+            raise MediaError(f"{quoted(self.path)}: not written, there are no frames")
+        with _encoder_errors(self.path):
+            self._container.mux(self._stream.encode())
+            self._container.close()
+        self._container = None
+
+    def _abandon_unless_closed(self) -> None:
+        if self._container is None:
+            return
+        self._temporary.unlink(missing_ok=True)  # first, so that closing does not rearrange a file that nobody wants
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
 
 
 def write_video(video: Video, path: str | Path, lossless: bool = False) -> tuple[str, ...]:
@@ -164,11 +164,8 @@ def write_video(video: Video, path: str | Path, lossless: bool = False) -> tuple
 
 
 def _rate_varies(video: Video) -> bool:
-    times = video.timestamps_s or ()
-    return any(
-        abs(later - earlier - 1 / video.fps) > 0.25 / video.fps + 0.005
-        for earlier, later in zip(times, times[1:], strict=False)
-    )
+    steps_s = (later - earlier for earlier, later in pairwise(video.timestamps_s or ()))
+    return not all(is_regular_step(step_s, video.fps) for step_s in steps_s)
 
 
 def _add_h264(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:

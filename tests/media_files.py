@@ -1,0 +1,147 @@
+"""Makes the media files that the tests read, whole and broken."""
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+FULL_RANGE, LIMITED_RANGE = 2, 1
+BT709, UNTAGGED, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 5, 6, 7, 9
+PQ, HLG = 16, 18
+
+
+def moving_pattern(num_frames: int, height: int = 48, width: int = 64) -> Tensor:
+    """uint8 (T, 3, H, W): smooth gradients that move; every frame's mean differs clearly from its neighbours'."""
+    t = torch.arange(num_frames).view(-1, 1, 1)
+    y, x = torch.arange(height).view(1, -1, 1), torch.arange(width).view(1, 1, -1)
+    red = 60 + (t * 37) % 128 + x * 64 // width + y * 0
+    green = 40 + (t * 11) % 96 + y * 64 // height + x * 0
+    blue = 200 - (t * 23) % 128 - (x + y) * 64 // (width + height)
+    return torch.stack((red, green, blue), 1).clamp(0, 255).to(torch.uint8)
+
+
+def encode(
+    path: Path,
+    frames: Tensor,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    fps: float | Fraction = 30,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    configure: Callable[[av.VideoStream], None] = lambda stream: None,
+    gop: int = 12,
+    faststart: bool = True,
+) -> Path:
+    """Encode uint8 (T, 3, H, W) frames with PyAV alone; `configure` may set more on the stream before it opens."""
+    movflags = {"movflags": "faststart"} if faststart and path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=movflags) as container:
+        rate = Fraction(fps).limit_denominator(100_000)
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[2:], pixel_format
+        stream.codec_context.time_base = time_base or 1 / rate
+        stream.gop_size = gop
+        configure(stream)
+        for index, frame_CHW in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(frame_CHW.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            frame.pts, frame.time_base = (pts[index] if pts else index), stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def encode_planes(
+    path: Path, planes: list[list[int]], matrix: int, colour_range: int, pixel_format: str = "yuv444p"
+) -> Path:
+    """Losslessly encode 64x32 frames of one Y, Cb, Cr value each, tagged with a matrix and a range."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, pixel_format
+        context = stream.codec_context
+        context.colorspace, context.color_range = matrix, colour_range
+        for values in planes:
+            frame = av.VideoFrame(64, 32, pixel_format)
+            for plane, value in zip(frame.planes, values, strict=True):
+                plane.update(np.full(plane.buffer_size, value, np.uint8).tobytes())
+            frame.colorspace, frame.color_range = matrix, colour_range
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def audio_only(path: Path) -> Path:
+    """One second of silence in an MP4 file."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        for index in range(43):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, index * 1024
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def two_resolutions(path: Path) -> Path:
+    """A Matroska file whose MJPEG stream has 4 frames of 64x48, then 4 of 32x24."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.color_range = FULL_RANGE
+        smaller = av.CodecContext.create("mjpeg", "w")
+        smaller.width, smaller.height, smaller.pix_fmt, smaller.time_base = 32, 24, "yuvj420p", Fraction(1, 30)
+        smaller.color_range = FULL_RANGE
+        for index, frame_CHW in enumerate((*moving_pattern(4), *moving_pattern(4, 24, 32))):
+            frame = av.VideoFrame.from_ndarray(frame_CHW.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            frame = frame.reformat(format="yuvj420p", dst_color_range=FULL_RANGE)
+            frame.pts, frame.time_base = index, Fraction(1, 30)
+            for packet in (stream if index < 4 else smaller).encode(frame):
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def cut(path: Path, fraction: float) -> Path:
+    """A copy that ends after this fraction of the bytes."""
+    data = path.read_bytes()
+    return _beside(path, "cut", data[: int(len(data) * fraction)])
+
+
+def with_bit_rot(path: Path, first: float = 0.4, last: float = 0.8, count: int = 60) -> Path:
+    """A copy with `count` bytes inverted between two fractions of the file."""
+    data = bytearray(path.read_bytes())
+    places = np.random.default_rng(0).integers(int(len(data) * first), int(len(data) * last), count)
+    for place in places:
+        data[place] ^= 0xFF
+    return _beside(path, "rotten", bytes(data))
+
+
+def with_bytes_replaced(path: Path, old: bytes, new: bytes) -> Path:
+    """A copy with the first occurrence of `old` replaced by `new` of the same length."""
+    data = path.read_bytes()
+    assert old in data
+    assert len(old) == len(new)
+    return _beside(path, "patched", data.replace(old, new, 1))
+
+
+def enormous_png(path: Path, width: int, height: int) -> Path:
+    """A small PNG file whose header claims these sides."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(bytes(100_000)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b""))
+    return path
+
+
+def _beside(path: Path, how: str, data: bytes) -> Path:
+    copy = path.with_name(f"{path.stem}_{how}{path.suffix}")
+    copy.write_bytes(data)
+    return copy

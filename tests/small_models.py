@@ -1,0 +1,20 @@
+"""Small architectures of every model, with the compression of the full ones, for tests of the interface."""
+
+from workbench.models import build_autoencoder
+from workbench.models.base import Autoencoder
+
+ARCHITECTURES = {
+    "dct": {},
+    "video_dc_ae": {
+        "widths": (16, 32, 64, 64, 128, 128),
+        "encoder_depths": (1,) * 6,
+        "decoder_depths": (1,) * 6,
+        "latent_channels": 16,
+    },
+    "hunyuan_vae": {"widths": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4},
+}
+
+
+def small_model(name: str) -> Autoencoder:
+    """A model of `MODELS` in inference mode, small enough for a test."""
+    return build_autoencoder(name, ARCHITECTURES[name]).eval().requires_grad_(False)

@@ -1,0 +1,133 @@
+"""One interface for every model of MODELS: any shape in, exactly that shape out, tiled or not."""
+
+import pytest
+import torch
+from reference_weights import relative_error
+from small_models import ARCHITECTURES, small_model
+
+import workbench as wb
+from workbench.models.base import Autoencoder
+from workbench.models.tiled import decode_plan, encode_plan
+from workbench.tiling import pad_end
+
+SHAPES = [
+    (1, 1, 1),
+    (1, 40, 33),
+    (2, 31, 64),
+    (3, 64, 33),
+    (4, 32, 32),
+    (5, 32, 65),
+    (29, 33, 32),
+    (52, 32, 32),
+    (97, 1, 32),
+]
+
+
+@pytest.fixture(scope="module", params=list(wb.MODELS))
+def ae(request) -> Autoencoder:
+    return small_model(request.param)
+
+
+def test_every_model_has_a_small_architecture():
+    assert set(ARCHITECTURES) == set(wb.MODELS)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_any_shape_comes_back_exactly(ae, shape):
+    x = torch.rand(1, 3, *shape) * 2 - 1
+    z = ae.encode(x)
+    assert z.shape == (1, *ae.latent_shape(*shape))
+    y = ae.decode(z, num_frames=shape[0], size=shape[1:])
+    assert y.shape == x.shape
+    assert y.isfinite().all()
+
+
+def test_a_batch_equals_its_clips_one_by_one(ae):
+    x = torch.rand(2, 3, 5, 40, 33) * 2 - 1
+    z = ae.encode(x)
+    y = ae.decode(z, 5, (40, 33))
+    for i in range(2):
+        assert relative_error(ae.encode(x[i : i + 1]), z[i : i + 1]) < 1e-5
+        assert relative_error(ae.decode(z[i : i + 1], 5, (40, 33)), y[i : i + 1]) < 1e-5
+
+
+def test_forward_is_encode_then_decode(ae):
+    x = torch.rand(1, 3, 6, 33, 40) * 2 - 1
+    output = ae(x)
+    torch.testing.assert_close(output.latents, ae.encode(x))
+    torch.testing.assert_close(output.reconstruction, ae.decode(ae.encode(x), 6, (33, 40)))
+
+
+def test_padding_repeats_the_edge_up_to_the_legal_shape(ae):
+    x = torch.rand(1, 3, 3, 33, 40) * 2 - 1
+    legal = pad_end(x, ae.legal_frames(3), ae.legal_side(33), ae.legal_side(40))
+    assert torch.equal(ae.encode(legal), ae.encode(x))
+
+
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(3, 4, 32, 32), torch.zeros(1, 3, 0, 32, 32), torch.zeros(1, 1, 4, 32, 32)]
+)
+def test_wrong_layouts_are_named(ae, wrong):
+    with pytest.raises(wb.ShapeError, match=r"\(B, 3, T, H, W\)"):
+        ae.encode(wrong)
+    with pytest.raises(wb.ShapeError, match="latents"):
+        ae.decode(torch.zeros(1, ae.latent_channels, 2, 1, 1), num_frames=50)
+
+
+@pytest.mark.parametrize(("shape", "factor"), [((1, 70, 90), 0.5), ((9, 33, 65), 0.2), ((29, 40, 33), 0.0)])
+def test_tiled_gives_the_same_shapes(ae, shape, factor):
+    frames = ae.frames_of(4 if ae.causal else 2)
+    tiling = wb.Tiling(spatial_tile_size=32, temporal_tile_size=frames, tile_overlap_factor=factor)
+    x = torch.rand(1, 3, *shape) * 2 - 1
+    z = wb.encode_tiled(ae, x, tiling)
+    assert z.shape == (1, *ae.latent_shape(*shape))
+    assert wb.decode_tiled(ae, z, tiling, num_frames=shape[0], size=shape[1:]).shape == x.shape
+
+
+def test_one_tile_is_the_untiled_model(ae):
+    x = torch.rand(2, 3, 7, 45, 50) * 2 - 1
+    z = wb.encode_tiled(ae, x, wb.Tiling())
+    assert torch.equal(z, ae.encode(x))
+    assert torch.equal(wb.decode_tiled(ae, z, wb.Tiling(), 7, (45, 50)), ae.decode(z, 7, (45, 50)))
+
+
+def test_illegal_tiles_name_the_legal_ones(ae):
+    with pytest.raises(wb.ConfigError, match=r"spatial_tile_size.*use 32 or|spatial_tile_size.*use 24 or 32"):
+        encode_plan(
+            ae, 8, 256, 256, wb.Tiling(spatial_tile_size=32 + ae.spatial_stride - 1 if ae.spatial_stride > 8 else 31)
+        )
+    with pytest.raises(wb.ConfigError, match=r"temporal_tile_size.*use"):
+        encode_plan(ae, 64, 64, 64, wb.Tiling(temporal_tile_size=30))
+
+
+def test_a_tile_never_has_fewer_frames_than_the_model_takes(ae):
+    for frames in range(2, 80):
+        for plan in (encode_plan(ae, frames, 32, 32, wb.Tiling()), decode_plan(ae, frames, 32, 32, wb.Tiling())):
+            lengths = {span.stop - span.start for span in plan.time.spans}
+            assert len(lengths) == 1
+        length = next(iter({s.stop - s.start for s in encode_plan(ae, frames, 32, 32, wb.Tiling()).time.spans}))
+        assert ae.legal_frames(length) == length > 1
+
+
+def test_the_linear_baseline_is_block_local_so_tiles_change_nothing():
+    dct = small_model("dct")
+    for shape in [(1, 100, 70), (30, 70, 100)]:
+        x = torch.rand(1, 3, *shape) * 2 - 1
+        for factor in (0.0, 0.25, 0.5):
+            tiling = wb.Tiling(spatial_tile_size=64, temporal_tile_size=8, tile_overlap_factor=factor)
+            z = wb.encode_tiled(dct, x, tiling)
+            assert relative_error(z, dct.encode(x)) < 5e-6
+            y = wb.decode_tiled(dct, z, tiling, shape[0], shape[1:])
+            assert relative_error(y, dct.decode(z, shape[0], shape[1:])) < 5e-6
+
+
+def test_default_tiles_of_a_720p_clip_are_28_by_5():
+    ae = small_model("video_dc_ae")
+    for plan in (encode_plan(ae, 128, 720, 1280, wb.Tiling()), decode_plan(ae, 128, 720, 1280, wb.Tiling())):
+        assert (plan.spatial_tiles, len(plan.time.spans)) == (28, 5)
+
+
+def test_a_65_frame_clip_is_one_tile_of_the_causal_model():
+    ae = small_model("hunyuan_vae")
+    assert len(encode_plan(ae, 65, 256, 256, wb.Tiling())) == 1
+    assert len(encode_plan(ae, 66, 256, 256, wb.Tiling())) == 2

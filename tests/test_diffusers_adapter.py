@@ -1,0 +1,267 @@
+"""Autoencoders of diffusers behind the one interface, each class in a tiny configuration."""
+
+import pytest
+import torch
+from reference_weights import relative_error
+from torch import Tensor
+
+import workbench.torchvision_shim  # noqa: F401
+from workbench.errors import ConfigError, WeightsError
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, DiffusersAutoencoder, load_diffusers
+from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
+
+TINY = {
+    "AutoencoderKLHunyuanVideo": {"block_out_channels": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4},
+    "AutoencoderKLHunyuanVideo15": {
+        "block_out_channels": (32, 32, 32, 32, 32),
+        "layers_per_block": 1,
+        "latent_channels": 4,
+    },
+    "AutoencoderKLWan": {"base_dim": 8, "num_res_blocks": 1},
+    "AutoencoderKLCogVideoX": {
+        "block_out_channels": (8, 8, 8, 8),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    },
+    "AutoencoderKLLTXVideo": {
+        "block_out_channels": (8, 16, 16, 16),
+        "layers_per_block": (1, 1, 1, 1, 1),
+        "decoder_block_out_channels": (8, 16, 32),
+        "decoder_layers_per_block": (1, 1, 1, 1),
+        "decoder_spatio_temporal_scaling": (True, True, True),
+        "decoder_inject_noise": (False, False, False, False),
+        "upsample_residual": (True, True, True),
+        "upsample_factor": (2, 2, 2),
+        "latent_channels": 8,
+        "timestep_conditioning": True,
+    },
+    "AutoencoderKLLTX2Video": {
+        "block_out_channels": (8, 16, 32, 64),
+        "decoder_block_out_channels": (8, 16, 32),
+        "layers_per_block": (1, 1, 1, 1, 1),
+        "decoder_layers_per_block": (1, 1, 1, 1),
+        "latent_channels": 8,
+    },
+    "AutoencoderKLCosmos": {
+        "encoder_block_out_channels": (8, 16, 16, 16),
+        "decode_block_out_channels": (8, 16, 16, 16),
+        "num_layers": 1,
+    },
+    "AutoencoderKLMochi": {
+        "encoder_block_out_channels": (32, 32, 32, 64),
+        "decoder_block_out_channels": (32, 32, 32, 64),
+        "layers_per_block": (1, 1, 1, 1, 1),
+    },
+    "AutoencoderKLMagvit": {
+        "block_out_channels": (8, 8, 8, 8),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    },
+    "AutoencoderVidTok": {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1},
+    "AutoencoderDC": {
+        "latent_channels": 4,
+        "attention_head_dim": 4,
+        "encoder_block_types": ("ResBlock", "EfficientViTBlock"),
+        "decoder_block_types": ("ResBlock", "EfficientViTBlock"),
+        "encoder_block_out_channels": (8, 8),
+        "decoder_block_out_channels": (8, 8),
+        "encoder_layers_per_block": (1, 1),
+        "decoder_layers_per_block": (1, 1),
+        "encoder_qkv_multiscales": ((), (5,)),
+        "decoder_qkv_multiscales": ((), (5,)),
+        "scaling_factor": 0.41407,
+    },
+    "AutoencoderKL": {
+        "block_out_channels": (8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "norm_num_groups": 4,
+        "shift_factor": 0.1159,
+        "scaling_factor": 0.3611,
+    },
+}
+
+
+def tiny_vae(name: str) -> torch.nn.Module:
+    import diffusers
+
+    torch.manual_seed(0)
+    return getattr(diffusers, name)(**TINY[name]).eval()
+
+
+def tiny(name: str) -> DiffusersAutoencoder:
+    return DiffusersAutoencoder(tiny_vae(name)).eval()
+
+
+@pytest.fixture(scope="module", params=TINY)
+def adapter(request) -> DiffusersAutoencoder:
+    return tiny(request.param)
+
+
+def random_clip(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_every_adapted_class_is_tried_here_and_exists():
+    import diffusers
+
+    assert set(TINY) == set(DIFFUSERS_CLASSES)
+    assert all(hasattr(diffusers, name) for name in DIFFUSERS_CLASSES)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 17, 33), (10, 16, 16)])
+def test_any_clip_comes_back_in_its_shape(adapter, shape):
+    x = random_clip(1, 3, *shape)
+    z = adapter.encode(x)
+    assert z.shape[1:] == adapter.latent_shape(*shape)
+    y = adapter.decode(z, num_frames=shape[0], size=shape[1:])
+    assert y.shape == x.shape
+    assert y.isfinite().all()
+
+
+def own_reconstruction(vae: torch.nn.Module, x: Tensor) -> Tensor:
+    """What the class itself makes of clips or images, one by one, through its own `forward`."""
+    name = type(vae).__name__
+    if name == "AutoencoderDC":
+        arguments = {}
+    elif vae.config.get("timestep_conditioning"):
+        arguments = {"sample_posterior": False, "temb": torch.tensor([0.05])}
+    else:
+        arguments = {"sample_posterior": False}
+    return torch.cat([vae(one, **arguments).sample for one in x.split(1)])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("latents", [1, 3, 5])
+def test_reconstruction_is_that_of_the_model_itself(adapter, latents):
+    side = 2 * adapter.spatial_stride
+    x = random_clip(2, 3, adapter.frames_of(latents), side, side)
+    if adapter.row.image:
+        expected = torch.stack([own_reconstruction(adapter.vae, frame) for frame in x.unbind(2)], 2)
+    else:
+        expected = own_reconstruction(adapter.vae, x)
+    assert relative_error(adapter(x).reconstruction, expected) < 1e-4
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("latents", [1, 2, 3, 4])
+@pytest.mark.parametrize("adapter", [n for n, row in DIFFUSERS_CLASSES.items() if not row.image], indirect=True)
+def test_decoder_is_given_what_makes_frames_of_every_latent_count(adapter, latents):
+    decoded = adapter.vae.decode(
+        adapter._padded_latents(random_clip(1, adapter.latent_channels, latents, 2, 2)),
+        **({"temb": torch.tensor([0.05])} if adapter.config.get("timestep_conditioning") else {}),
+    )
+    frames = (decoded if isinstance(decoded, Tensor) else decoded.sample).shape[2]
+    padded = latents + int(adapter.row.odd_latents and latents % 2 == 0)
+    assert frames == adapter.frames_of(padded)
+
+
+@torch.inference_mode()
+def test_latents_of_wan_are_normalised_per_channel():
+    adapter = tiny("AutoencoderKLWan")
+    x = random_clip(1, 3, 5, 16, 16)
+    mean, std = (torch.tensor(adapter.config[name]).view(16, 1, 1, 1) for name in ("latents_mean", "latents_std"))
+    torch.testing.assert_close(adapter.encode(x), (adapter.vae.encode(x).latent_dist.mode() - mean) / std)
+
+
+@torch.inference_mode()
+def test_latents_of_an_image_model_are_shifted_and_scaled():
+    adapter = tiny("AutoencoderKL")
+    x = random_clip(1, 3, 1, 16, 16)
+    expected = (adapter.vae.encode(x[:, :, 0]).latent_dist.mode() - 0.1159) * 0.3611
+    torch.testing.assert_close(adapter.encode(x)[:, :, 0], expected)
+
+
+@torch.inference_mode()
+def test_latents_of_ltx_are_normalised_by_its_buffers():
+    vae = tiny_vae("AutoencoderKLLTXVideo")
+    vae.latents_mean.fill_(0.5)
+    vae.latents_std.fill_(2.0)
+    x = random_clip(1, 3, 1, 32, 32)
+    expected = (vae.encode(x).latent_dist.mode() - 0.5) / 2
+    torch.testing.assert_close(DiffusersAutoencoder(vae).encode(x), expected)
+
+
+def test_latents_of_cosmos_are_normalised_alike_in_every_frame():
+    adapter = tiny("AutoencoderKLCosmos")
+    per_frame = torch.tensor(adapter.config.latents_std).view(16, 16)
+    torch.testing.assert_close(adapter.std[:, 0, 0, 0], per_frame.mean(1))
+
+
+@torch.inference_mode()
+def test_hunyuan_video_equals_this_librarys_own_on_the_same_weights():
+    adapter = tiny("AutoencoderKLHunyuanVideo")
+    own = HunyuanVAE(HunyuanVAEConfig((32, 32, 64, 64), 1, 4)).eval()
+    own.load_state_dict(adapter.vae.state_dict(), strict=True)
+    x = random_clip(1, 3, 18, 10, 20)
+    z = own.encode(x)
+    torch.testing.assert_close(adapter.encode(x), z, atol=1e-5, rtol=1e-4)
+    y = own.decode(z, 18, (10, 20))
+    torch.testing.assert_close(adapter.decode(z, 18, (10, 20)), y, atol=1e-4, rtol=1e-3)
+
+
+def test_posterior_is_sampled_only_when_asked():
+    adapter = tiny("AutoencoderKLCogVideoX")
+    x = random_clip(1, 3, 5, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(adapter.encode(x), adapter.encode(x))
+        assert not torch.equal(adapter.encode(x, sample_posterior=True), adapter.encode(x))
+        assert adapter(x).posterior.mean.shape == adapter.encode(x).shape
+        assert tiny("AutoencoderDC")(x).posterior is None
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("folder", ["", "vae"], ids=["autoencoder", "pipeline"])
+def test_saved_model_loads_from_its_folder(tmp_path, folder):
+    saved = tiny("AutoencoderKLCogVideoX")
+    saved.vae.save_pretrained(tmp_path / folder)
+    loaded = load_diffusers(str(tmp_path)).eval()
+    assert loaded.name == "diffusers:AutoencoderKLCogVideoX"
+    x = random_clip(1, 3, 3, 16, 16)
+    assert torch.equal(loaded.encode(x), saved.encode(x))
+
+
+def test_class_name_builds_the_default_configuration():
+    adapter = load_diffusers("AutoencoderKL")
+    assert adapter.name == "diffusers:AutoencoderKL"
+    assert adapter.config.scaling_factor == 0.18215
+
+
+def test_unknown_class_is_refused_with_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"did you mean AutoencoderKLWan\?"):
+        load_diffusers("AutoencoderKLWam")
+
+
+def test_folder_of_a_class_that_is_not_adapted_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderTiny"}')
+    with pytest.raises(ConfigError, match="AutoencoderTiny"):
+        load_diffusers(str(tmp_path))
+
+
+def test_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="not a folder or Hub repository with weights"):
+        load_diffusers(str(tmp_path))
+
+
+def test_truncated_weights_are_refused(tmp_path):
+    tiny_vae("AutoencoderKLCogVideoX").save_pretrained(tmp_path)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="not a folder or Hub repository with weights"):
+        load_diffusers(str(tmp_path))
+
+
+def test_unreachable_repository_is_refused(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match="diffusers:nobody/nothing/vae"):
+        load_diffusers("nobody/nothing/vae")
+
+
+def test_model_that_is_not_causal_is_refused():
+    import diffusers
+
+    with pytest.raises(ConfigError, match="is_causal"):
+        DiffusersAutoencoder(diffusers.AutoencoderVidTok(**TINY["AutoencoderVidTok"], is_causal=False))

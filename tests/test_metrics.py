@@ -1,0 +1,272 @@
+"""Every metric against an independent implementation and against values known beforehand."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from workbench.errors import ShapeError, WeightsError
+from workbench.metrics import METRICS, ClipMetrics, frames, load_lpips, lpips_available, measure, summarise
+from workbench.metrics.lpips import lpips
+from workbench.metrics.psnr import MAX_PSNR_DB, psnr
+from workbench.metrics.ssim import ssim
+from workbench.metrics.temporal import flicker, temporal_error
+
+
+@pytest.fixture(scope="module")
+def original() -> torch.Tensor:
+    """A real clip, uint8 (5, 3, 61, 83): a window that moves over a photograph."""
+    photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1)
+    return torch.stack([photo[:, 90:151, start : start + 83] for start in range(180, 195, 3)])
+
+
+@pytest.fixture(scope="module")
+def output(original) -> torch.Tensor:
+    """The clip with noise that grows from frame to frame."""
+    noise = torch.randn(original.shape, generator=torch.Generator().manual_seed(0))
+    strength = torch.linspace(5, 45, 5).view(5, 1, 1, 1)
+    return (original + noise * strength).round().clamp(0, 255).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    return load_lpips(random_backbone=True)
+
+
+def as_images(clip: torch.Tensor) -> list[np.ndarray]:
+    return list(clip.permute(0, 2, 3, 1).numpy())
+
+
+def constant_clip(*levels: int) -> torch.Tensor:
+    return torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 16, 24).contiguous()
+
+
+# Against other implementations
+
+
+def test_psnr_is_that_of_scikit_image(original, output):
+    pairs = zip(as_images(original), as_images(output), strict=True)
+    expected = [peak_signal_noise_ratio(x, y, data_range=255) for x, y in pairs]
+    torch.testing.assert_close(psnr(original, output, 255).tolist(), expected, rtol=1e-5, atol=0)
+
+
+def test_ssim_is_that_of_scikit_image(original, output):
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
+    pairs = zip(as_images(original), as_images(output), strict=True)
+    expected = [structural_similarity(x, y, data_range=255, **options) for x, y in pairs]
+    torch.testing.assert_close(ssim(original, output, 255).tolist(), expected, rtol=0, atol=1e-5)
+
+
+def test_temporal_metrics_are_their_formulas(original, output):
+    x, y = original.numpy().astype(np.float64), output.numpy().astype(np.float64)
+    dx, dy = x[1:] - x[:-1], y[1:] - y[:-1]
+    error = np.sqrt(((dy - dx) ** 2).mean(axis=(1, 2, 3))).tolist()
+    excess = np.maximum(np.abs(dy) - np.abs(dx), 0).mean(axis=(1, 2, 3)).tolist()
+    torch.testing.assert_close(temporal_error(original, output, 255)[1:].tolist(), error, rtol=1e-5, atol=0)
+    torch.testing.assert_close(flicker(original, output, 255)[1:].tolist(), excess, rtol=1e-5, atol=0)
+
+
+def test_lpips_is_its_formula_over_the_layers_of_vgg(original, output, network):
+    """Zhang et al. 2018, equation 1: distances of unit-length features, weighted by channel, averaged over space."""
+    layers = torch.nn.Sequential(*[layer for part in network.net.children() for layer in part])
+    mean, std = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+
+    def features(clip: torch.Tensor) -> list[torch.Tensor]:
+        x = (clip / 127.5 - 1 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+        taken = []
+        for index, layer in enumerate(layers):
+            x = layer(x)
+            if index in (3, 8, 15, 22, 29):
+                taken.append(x / x.norm(dim=1, keepdim=True))
+        return taken
+
+    heads = [lin.model[-1].weight for lin in network.lins]
+    triples = zip(heads, features(original), features(output), strict=True)
+    expected = sum((head * (a - b) ** 2).sum(1).mean((1, 2)) for head, a, b in triples)
+    torch.testing.assert_close(lpips(original, output, 255, network), expected, rtol=1e-4, atol=1e-6)
+
+
+# Known values
+
+
+def test_known_values_of_psnr():
+    clip = constant_clip(100)
+    assert psnr(clip, clip + 1, 255).item() == pytest.approx(20 * math.log10(255), abs=1e-4)
+    assert psnr(constant_clip(0), constant_clip(255), 255).item() == pytest.approx(0)
+
+
+def test_identical_clips_have_the_best_values(original, network):
+    values = measure(original, original.clone(), network)
+    assert values["psnr"] == [MAX_PSNR_DB] * 5
+    assert values["ssim"] == pytest.approx([1.0] * 5)
+    assert values["lpips"] == pytest.approx([0.0] * 5)
+    assert values["temporal_error"][1:] == values["flicker"][1:] == [0.0] * 4
+
+
+def test_known_values_of_the_temporal_metrics():
+    still, blinking, moving = constant_clip(50, 50, 50), constant_clip(50, 60, 50), constant_clip(50, 70, 50)
+    assert flicker(still, blinking, 255)[1:].tolist() == pytest.approx([10, 10])
+    assert temporal_error(still, blinking, 255)[1:].tolist() == pytest.approx([10, 10])
+    assert temporal_error(moving, blinking, 255)[1:].tolist() == pytest.approx([10, 10])
+    assert flicker(moving, blinking, 255)[1:].tolist() == [0, 0], "lost motion is no flicker"
+    assert temporal_error(still, still + 9, 255)[1:].tolist() == [0, 0], "a constant error is no temporal error"
+
+
+def test_more_noise_is_worse(original, output, network):
+    values = measure(original, output, network)
+    for name, metric in METRICS.items():
+        defined = [value for value in values[name] if not math.isnan(value)]
+        assert defined == sorted(defined, reverse=metric.higher_is_better), name
+
+
+# Ranges and sizes
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, temporal_error, flicker])
+def test_the_range_of_values_does_not_matter(metric, original, output):
+    expected = metric(original, output, 255)
+    unit = metric(original / 255, output / 255, 1)
+    signed = metric(original / 127.5 - 1, output / 127.5 - 1, 2)
+    torch.testing.assert_close(unit, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+    torch.testing.assert_close(signed, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_the_range_of_values_does_not_matter_to_lpips(original, output, network):
+    expected = lpips(original, output, 255, network)
+    torch.testing.assert_close(lpips(original / 255, output / 255, 1, network), expected, rtol=1e-4, atol=1e-6)
+    signed = lpips(original / 127.5 - 1, output / 127.5 - 1, 2, network)
+    torch.testing.assert_close(signed, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_frames_too_small_for_a_metric_have_no_value(network):
+    tiny = torch.zeros(2, 3, 10, 40, dtype=torch.uint8)
+    values = measure(tiny, tiny + 1, network)
+    assert all(map(math.isnan, values["ssim"] + values["lpips"]))
+    assert values["psnr"] == pytest.approx([20 * math.log10(255)] * 2)
+    smallest = torch.zeros(1, 3, 11, 11)
+    assert ssim(smallest, smallest, 255).item() == 1
+    smallest = torch.zeros(1, 3, 16, 16)
+    assert lpips(smallest, smallest, 255, network).item() == 0
+
+
+def test_a_single_frame_has_no_temporal_value(original, output):
+    values = measure(original[:1], output[:1])
+    assert math.isnan(values["temporal_error"][0])
+    assert math.isnan(values["flicker"][0])
+    assert len(values["psnr"]) == 1
+
+
+def test_measuring_in_chunks_changes_nothing(original, output, monkeypatch):
+    whole = measure(original, output)
+    monkeypatch.setattr(frames, "_CHUNK_PIXELS", 2 * original.shape[2] * original.shape[3])
+    chunked = measure(original, output)
+    for name in whole:
+        np.testing.assert_allclose(chunked[name], whole[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("slab", [1, 2, 4])
+def test_slab_by_slab_gives_the_values_of_the_whole_clip(original, output, slab):
+    metrics = ClipMetrics()
+    for x, y in zip(original.split(slab), output.split(slab), strict=True):
+        metrics.add(x, y)
+    whole = measure(original, output)
+    assert list(metrics.values) == list(whole) == ["psnr", "ssim", "temporal_error", "flicker"]
+    for name in whole:
+        np.testing.assert_allclose(metrics.values[name], whole[name], rtol=1e-6)
+
+
+def test_clips_of_different_shapes_are_refused(original):
+    for other in (original[:2], original[:, :, 1:], original[0]):
+        with pytest.raises(ShapeError, match="one shape"):
+            psnr(original, other, 255)
+    with pytest.raises(ShapeError, match="uint8"):
+        measure(original.float(), original)
+
+
+def test_a_summary_names_the_worst_frame(original, output):
+    summary = summarise(measure(original, output))
+    assert summary["psnr"].worst_frame == summary["ssim"].worst_frame == summary["temporal_error"].worst_frame == 4
+    assert summary["psnr"].mean == pytest.approx(psnr(original, output, 255).mean().item())
+    assert summary["temporal_error"].mean == pytest.approx(temporal_error(original, output, 255)[1:].mean().item())
+    assert "flicker" not in summarise({"flicker": [math.nan]})
+
+
+# The network of LPIPS
+
+
+def test_a_missing_backbone_is_an_error_that_says_where_it_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("a download was tried"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert not lpips_available()
+    with pytest.raises(WeightsError, match=r"missing at .*hub/checkpoints/vgg16-397923af\.pth"):
+        load_lpips()
+    with pytest.raises(WeightsError):
+        ClipMetrics(lpips=True)
+
+
+class _Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def write_backbone(folder, monkeypatch, content) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+    path = folder / "hub" / "checkpoints" / "vgg16-397923af.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", {"features.0.weight": torch.zeros(3)}, [1, 2]])
+def test_a_broken_backbone_is_an_error(tmp_path, monkeypatch, content):
+    write_backbone(tmp_path, monkeypatch, content)
+    with pytest.raises(WeightsError, match="VGG-16"):
+        load_lpips()
+
+
+def test_code_in_a_backbone_is_never_run(tmp_path, monkeypatch):
+    write_backbone(tmp_path, monkeypatch, {"features.0.weight": _Bomb(str(tmp_path / "run"))})
+    with pytest.raises(WeightsError):
+        load_lpips()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_backbone_is_read_from_torchs_hub_cache(tmp_path, monkeypatch, original, output, network):
+    generator = torch.Generator().manual_seed(1)
+    shapes = {name: tensor.shape for name, tensor in network.net.state_dict().items()}
+    layers = {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
+    torchvision_names = {name: "features." + name.split(".", 1)[1] for name in layers}
+    write_backbone(tmp_path, monkeypatch, {torchvision_names[name]: tensor for name, tensor in layers.items()})
+    loaded = load_lpips()
+    assert all(torch.equal(tensor, layers[name]) for name, tensor in loaded.net.state_dict().items())
+    assert not torch.equal(lpips(original, output, 255, loaded), lpips(original, output, 255, network))
+
+
+def test_lpips_serves_as_a_loss(network, original, output):
+    target = original[:2] / 127.5 - 1
+    y = (output[:2] / 127.5 - 1).requires_grad_()
+    network(y, target).mean().backward()
+    assert y.grad.abs().sum() > 0
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_loading_lpips_leaves_the_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    load_lpips(random_backbone=True)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_importing_the_metrics_loads_nothing_heavy():
+    code = "import sys, workbench.metrics; print({'torchmetrics', 'lpips', 'torchvision'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,0 +1,38 @@
+"""Video Autoencoder Workbench: reconstruct, train, inspect and compare video autoencoders."""
+
+from workbench.data.source import ClipPolicy
+from workbench.errors import ConfigError, MediaError, ShapeError, WeightsError, WorkbenchError
+from workbench.media import MediaInfo, Video, open_stream, probe, read_video, write_image, write_video
+from workbench.models import MODELS, build_autoencoder, load_autoencoder
+from workbench.models.base import Autoencoder
+from workbench.models.tiled import decode_tiled, encode_tiled
+from workbench.reconstruct import FileReport, Outputs, Reconstruction, reconstruct, reconstruct_file
+from workbench.tiling import Tiling
+
+__all__ = [
+    "MODELS",
+    "Autoencoder",
+    "ClipPolicy",
+    "ConfigError",
+    "FileReport",
+    "MediaError",
+    "MediaInfo",
+    "Outputs",
+    "Reconstruction",
+    "ShapeError",
+    "Tiling",
+    "Video",
+    "WeightsError",
+    "WorkbenchError",
+    "build_autoencoder",
+    "decode_tiled",
+    "encode_tiled",
+    "load_autoencoder",
+    "open_stream",
+    "probe",
+    "read_video",
+    "reconstruct",
+    "reconstruct_file",
+    "write_image",
+    "write_video",
+]

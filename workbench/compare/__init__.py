@@ -1,0 +1,1 @@
+"""Original and reconstructions next to each other: side-by-side frames, figures and tables."""

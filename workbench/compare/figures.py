@@ -1,0 +1,102 @@
+"""Plotly figures of what was lost."""
+
+import html
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+import torch.nn.functional as F
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from workbench.errors import ShapeError
+from workbench.metrics import METRICS
+
+_MAX_CELLS = 320  # of a heatmap's longer side, so that a page stays a few hundred kilobytes
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, told apart by all
+
+
+def metric_curves(
+    reconstructions: Mapping[str, Mapping[str, Sequence[float]]], timestamps_s: Sequence[float] | None = None
+) -> go.Figure:
+    """One plot per metric over the frames, one line per reconstruction; all plots share the axis of the frames.
+
+    Args:
+        reconstructions: label to per-frame metrics by name, as `measure` returns them. NaN leaves a gap.
+        timestamps_s: shown beside the frame's number on hovering, where given.
+    """
+    present = [name for name in METRICS if any(name in metrics for metrics in reconstructions.values())]
+    titles = [_title(name) for name in present]
+    figure = make_subplots(max(1, len(present)), 1, shared_xaxes=True, vertical_spacing=0.06, subplot_titles=titles)
+    for index, (label, metrics) in enumerate(reconstructions.items()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        for row, name in enumerate(present, start=1):
+            if name in metrics:
+                curve = _curve(label, metrics[name], timestamps_s, colour, show_legend=name == next(iter(metrics)))
+                figure.add_trace(curve, row=row, col=1)
+    figure.update_xaxes(title_text="frame", row=max(1, len(present)))
+    figure.update_layout(
+        height=90 + 170 * max(1, len(present)),
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        template="plotly_white",
+        hovermode="x unified",
+    )
+    return figure
+
+
+def difference_heatmap(original_CHW: Tensor, output_CHW: Tensor) -> go.Figure:
+    """Where one frame differs: the absolute difference in grey levels, averaged over R, G and B.
+
+    Large frames are averaged over square cells of pixels, so that the longer side has at most 320 cells; axes are in
+    pixels of the frame. The colour scale begins at 0 and ends at the largest cell.
+
+    Args:
+        original_CHW, output_CHW: uint8 (3, H, W).
+
+    Raises:
+        ShapeError: the frames do not have one shape (3, H, W).
+    """
+    if original_CHW.shape != output_CHW.shape or original_CHW.ndim != 3:
+        shapes = f"{tuple(original_CHW.shape)} and {tuple(output_CHW.shape)}"
+        raise ShapeError(f"a difference is taken of two frames (3, H, W) of one shape, got {shapes}")
+    difference_HW = (original_CHW.float() - output_CHW.float()).abs().mean(0)
+    cell = -(-max(difference_HW.shape) // _MAX_CELLS)
+    cells = F.avg_pool2d(difference_HW[None, None], cell, ceil_mode=True, count_include_pad=False)[0, 0]
+    heatmap = go.Heatmap(
+        z=cells.cpu().numpy().round(2),
+        x0=(cell - 1) / 2,
+        dx=cell,
+        y0=(cell - 1) / 2,
+        dy=cell,
+        zmin=0,
+        colorscale="Inferno",
+        colorbar_title="grey levels",
+        hovertemplate="x %{x:.0f}, y %{y:.0f}: %{z:.1f} grey levels<extra></extra>",
+    )
+    figure = go.Figure(heatmap, layout={"template": "plotly_white", "margin": {"l": 40, "r": 10, "t": 30, "b": 40}})
+    figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
+    figure.update_xaxes(constrain="domain")
+    return figure
+
+
+def _title(name: str) -> str:
+    metric = METRICS[name]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.label}{unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
+
+
+def _curve(
+    label: str, values: Sequence[float], timestamps_s: Sequence[float] | None, colour: str, show_legend: bool
+) -> go.Scatter:
+    name = html.escape(label)  # Plotly reads its texts as HTML, and a label can hold a file's name
+    time = "" if timestamps_s is None else " at %{customdata:.2f} s"
+    return go.Scatter(
+        x=list(range(len(values))),
+        y=list(values),
+        customdata=timestamps_s,
+        name=name,
+        legendgroup=name,
+        showlegend=show_legend,
+        line_color=colour,
+        mode="lines" if len(values) > 1 else "markers",
+        hovertemplate=f"%{{y:.4g}}{time}",
+    )

@@ -1,0 +1,172 @@
+"""Resolution names, the resize they mean for a clip of a given size, and the resize itself.
+
+| name            | meaning                                                                              |
+|-----------------|--------------------------------------------------------------------------------------|
+| `256px`         | about 256*256 pixels in the nearest of the aspect ratios of `ASPECT_RATIOS`           |
+| `256px_ar16:9`  | about 256*256 pixels at that ratio only (width:height)                                |
+| `720p`          | 720 lines at 16:9, or its transpose for upright clips                                 |
+| `256`           | the short side becomes 256, the aspect ratio is kept, nothing is cropped              |
+
+The names and ratios are those of Open-Sora 2.0 (https://github.com/hpcaitech/Open-Sora).
+"""
+
+import dataclasses
+import math
+import re
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench.config import did_you_mean
+from workbench.errors import ConfigError, ShapeError
+
+_LANDSCAPE = ("2.39:1", "2:1", "16:9", "1.85:1", "8:5", "3:2", "4:3", "1:1")
+ASPECT_RATIOS = _LANDSCAPE + tuple(":".join(reversed(ratio.split(":"))) for ratio in _LANDSCAPE[:-1])
+"""Legal aspect ratios, width:height."""
+
+_NAME = re.compile(r"(?P<side>\d{1,5})(?P<unit>px|p)?(_ar(?P<ratio>[\d.]+:[\d.]+))?")
+_MAX_SIDE = 8192
+_EXAMPLES = tuple(f"{n}px" for n in (64, 128, 256, 384, 512, 768, 1024)) + ("240p", "360p", "480p", "720p", "1080p")
+_PIXELS_AT_ONCE = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """Resize to `height` x `width`, then crop to `crop_height` x `crop_width`; all in pixels."""
+
+    height: int
+    width: int
+    crop_height: int
+    crop_width: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolution:
+    """A parsed resolution name.
+
+    Attributes:
+        name: as the user wrote it.
+        pixels: the nominal number of pixels per frame; 0 for a plain number.
+        ratios: the legal aspect ratios, width:height; empty for a plain number.
+        short_side: length of the shorter side for a plain number, else 0.
+    """
+
+    name: str
+    pixels: int
+    ratios: tuple[str, ...]
+    short_side: int = 0
+
+    def shapes(self, spatial_multiple: int = 1) -> tuple[tuple[int, int], ...]:
+        """The (height, width) of every legal ratio, sides rounded to `spatial_multiple`, duplicates merged.
+
+        Raises:
+            ConfigError: a side would be shorter than half of `spatial_multiple`.
+        """
+        shapes = [_shape(self.pixels, ratio, spatial_multiple) for ratio in self.ratios]
+        if any(side == 0 for shape in shapes for side in shape):
+            raise ConfigError(f"resolution: {self.name} is too small for a model whose sides are multiples of "
+                              f"{spatial_multiple}")  # fmt: skip
+        return tuple(dict.fromkeys(shapes))
+
+    def resize(self, height: int, width: int, spatial_multiple: int = 1) -> Resize:
+        """The resize for a source of `height` x `width`: onto the legal shape whose aspect ratio is nearest."""
+        if self.short_side:
+            scale = self.short_side / min(height, width)
+            height, width = max(1, round(height * scale)), max(1, round(width * scale))
+            return Resize(height, width, height, width)
+        return cover(height, width, *nearest_shape(height, width, self.shapes(spatial_multiple)))
+
+
+def parse_resolution(name: str | int) -> Resolution:
+    """Parse a resolution name (see the module's table).
+
+    Raises:
+        ConfigError: the name is not understood, or its aspect ratio is not one of `ASPECT_RATIOS`.
+    """
+    match = _NAME.fullmatch(str(name))
+    if not match or (match["ratio"] and match["unit"] != "px"):
+        raise ConfigError(f"resolution: {name!r} is not a name such as 256px, 256px_ar1:1, 720p or 256"
+                          f"{did_you_mean(str(name), _examples())}")  # fmt: skip
+    side, unit, ratio = int(match["side"]), match["unit"], match["ratio"]
+    if not 1 <= side <= _MAX_SIDE:
+        raise ConfigError(f"resolution: {name!r} must have a side between 1 and {_MAX_SIDE}")
+    if ratio and ratio not in ASPECT_RATIOS:
+        raise ConfigError(f"resolution: aspect ratio {ratio} of {name!r} is not one of {', '.join(ASPECT_RATIOS)}"
+                          f"{did_you_mean(ratio, ASPECT_RATIOS)}")  # fmt: skip
+    if unit == "px":
+        return Resolution(str(name), side * side, (ratio,) if ratio else ASPECT_RATIOS)
+    if unit == "p":
+        return Resolution(str(name), side * round(side * 16 / 9), ("16:9", "9:16"))
+    return Resolution(str(name), 0, (), short_side=side)
+
+
+def plan_resize(name: str | int, height: int, width: int, spatial_multiple: int = 1) -> Resize:
+    """The resize that the resolution `name` means for a source of `height` x `width` pixels.
+
+    Raises:
+        ConfigError: the name is not a resolution, or too small for `spatial_multiple`.
+    """
+    return parse_resolution(name).resize(height, width, spatial_multiple)
+
+
+def nearest_shape(height: int, width: int, shapes: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """The (height, width) of `shapes` whose aspect ratio is nearest, in log space, to that of the source."""
+    return min(shapes, key=lambda shape: abs(math.log((shape[0] / shape[1]) / (height / width))))
+
+
+def cover(height: int, width: int, crop_height: int, crop_width: int) -> Resize:
+    """The smallest aspect-preserving resize of a `height` x `width` source that covers the crop."""
+    scale = max(crop_height / height, crop_width / width)
+    return Resize(max(crop_height, round(height * scale)), max(crop_width, round(width * scale)), crop_height, crop_width)
+
+
+def apply_resize(frames_TCHW: Tensor, plan: Resize, crop_offset: tuple[int, int] | None = None) -> Tensor:
+    """Resize with antialiased bilinear filtering, then crop.
+
+    Args:
+        frames_TCHW: uint8 frames on the CPU, (T, C, H, W).
+        plan: what to do.
+        crop_offset: (top, left) of the crop in the resized frame; the centre if None.
+
+    Returns:
+        uint8, (T, C, plan.crop_height, plan.crop_width), contiguous.
+
+    Raises:
+        ShapeError: `frames_TCHW` is not a 4-dimensional uint8 tensor, or the crop lies outside the frame.
+    """
+    if frames_TCHW.ndim != 4 or frames_TCHW.dtype != torch.uint8:
+        raise ShapeError(f"frames must be uint8 (T, C, H, W), not {frames_TCHW.dtype} {tuple(frames_TCHW.shape)}")
+    slack = plan.height - plan.crop_height, plan.width - plan.crop_width
+    top, left = crop_offset or (slack[0] // 2, slack[1] // 2)
+    if not (0 <= top <= slack[0] and 0 <= left <= slack[1]):
+        raise ShapeError(f"a crop at {(top, left)} leaves the frame: {plan}")
+    out = frames_TCHW.new_empty(*frames_TCHW.shape[:2], plan.crop_height, plan.crop_width)
+    # Some frames at a time: the resized, uncropped frames never exist all at once.
+    step = max(1, _PIXELS_AT_ONCE // (plan.height * plan.width))
+    for start in range(0, len(frames_TCHW), step):
+        resized = _interpolate(frames_TCHW[start : start + step], plan)
+        out[start : start + step] = resized[:, :, top : top + plan.crop_height, left : left + plan.crop_width]
+    return out
+
+
+def _interpolate(frames_TCHW: Tensor, plan: Resize) -> Tensor:
+    if frames_TCHW.shape[-2:] == (plan.height, plan.width):
+        return frames_TCHW
+    return F.interpolate(frames_TCHW, (plan.height, plan.width), mode="bilinear", antialias=True)
+
+
+def _shape(pixels: int, ratio: str, spatial_multiple: int) -> tuple[int, int]:
+    across, down = map(float, ratio.split(":"))
+    height, width = math.sqrt(pixels * down / across), math.sqrt(pixels * across / down)
+    return _round_to(height, spatial_multiple), _round_to(width, spatial_multiple)
+
+
+def _round_to(side: float, multiple: int) -> int:
+    """The nearest multiple; halfway goes down (720 lines become 704 at multiples of 32): no invented pixels."""
+    return math.ceil(side / multiple - 0.5) * multiple
+
+
+def _examples() -> list[str]:
+    squares = [f"{name}_ar1:1" for name in _EXAMPLES if name.endswith("px")]
+    return [*_EXAMPLES, *squares, *(f"256px_ar{ratio}" for ratio in ASPECT_RATIOS)]

@@ -1,0 +1,93 @@
+"""Which frames of a file are taken, and at what size: one policy for reconstruction, evaluation and encoding."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from workbench.config import check_range, setting
+from workbench.data.resolution import Resize, apply_resize, plan_resize
+from workbench.errors import MediaError
+from workbench.media import MediaInfo, frame_interval, open_stream, probe, quoted
+
+CHUNK_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class ClipPolicy:
+    """Which frames to take of a clip, and their size."""
+
+    resolution: str | None = setting(
+        None, "frame size: 256 (short side), 256px (area), 256px_ar1:1 (cropped) or 720p; by default as it is"
+    )
+    max_frames: int | None = setting(None, "take at most this many frames")
+    num_frames: int | None = setting(None, "take exactly this many frames; shorter clips are refused")
+    fps_max: float | None = setting(None, "take every n-th frame, so that the frame rate is at most this")
+
+    def __post_init__(self) -> None:
+        for name in ("max_frames", "num_frames"):
+            if getattr(self, name) is not None:
+                check_range(f"--{name}", getattr(self, name), 1)
+        if self.fps_max is not None:
+            check_range("--fps_max", self.fps_max, 0.001)
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """A clip as a policy takes it: its exact number of frames and size, before any of them is held."""
+
+    info: MediaInfo
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    interval: int
+    resize: Resize | None
+    warnings: tuple[str, ...]
+
+    def chunks(self) -> Iterator[Tensor]:
+        """The frames in order, as uint8 (n, 3, H, W) of a few frames each."""
+        with open_stream(self.info.path, max_frames=self.num_frames, frame_interval=self.interval) as stream:
+            held: list[Tensor] = []
+            for frame in stream:
+                held.append(frame)
+                if len(held) == CHUNK_FRAMES:
+                    yield self._resized(held)
+                    held = []
+            if held:
+                yield self._resized(held)
+
+    def read(self) -> Tensor:
+        """All frames at once, uint8 (T, 3, H, W)."""
+        with closing(self.chunks()) as chunks:
+            return torch.cat(list(chunks))
+
+    def _resized(self, frames: list[Tensor]) -> Tensor:
+        chunk = torch.stack(frames)
+        return apply_resize(chunk, self.resize) if self.resize else chunk
+
+
+def open_clip(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -> ClipSource:
+    """Look a file over and count its frames by decoding it once (what files claim cannot be trusted).
+
+    Args:
+        spatial_multiple: the sides of area resolutions such as 256px are rounded to multiples of this.
+
+    Raises:
+        MediaError: the file cannot be read, or has fewer frames than `policy.num_frames`.
+    """
+    info = probe(path)
+    interval = 1 if policy.fps_max is None or info.is_image else frame_interval(info.fps, policy.fps_max)
+    limit = min((n for n in (policy.max_frames, policy.num_frames) if n is not None), default=None)
+    with open_stream(path, max_frames=limit, frame_interval=interval) as stream:
+        num_frames = stream.count_rest()
+        warnings = list(stream.warnings)
+    if policy.num_frames is not None and num_frames < policy.num_frames:
+        asked = f"--num_frames asks for {policy.num_frames}; use --max_frames for at most that many"
+        raise MediaError(f"{quoted(path)}: has {num_frames} frames, {asked}")
+    resize = plan_resize(policy.resolution, info.height, info.width, spatial_multiple) if policy.resolution else None
+    height, width = (resize.crop_height, resize.crop_width) if resize else (info.height, info.width)
+    return ClipSource(info, num_frames, height, width, info.fps / interval, interval, resize, tuple(warnings))

@@ -1,0 +1,157 @@
+"""The autoencoders by name, and loading one with its weights."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workbench.config import did_you_mean, override, to_dict
+from workbench.errors import ConfigError, WeightsError
+from workbench.models.base import Autoencoder
+from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
+from workbench.models.linear import LinearDCT, LinearDCTConfig
+from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
+from workbench.models.weights import load_state, locate_weights, read_weights
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of MODELS: how to build it, what it is, and where its weights come from (None: it has none)."""
+
+    build: Callable[[Any], Autoencoder]
+    architecture: Any
+    summary: str
+    source: str
+    weights: str | None
+
+
+MODELS: dict[str, ModelSpec] = {
+    "dct": ModelSpec(
+        LinearDCT,
+        LinearDCTConfig(),
+        "linear 4x32x32 block transform to 128 coefficients: the baseline of the same rate",
+        "discrete cosine transform, Ahmed et al. 1974",
+        None,
+    ),
+    "video_dc_ae": ModelSpec(
+        VideoDCAE,
+        VideoDCAEConfig(),
+        "Video DC-AE f32t4c128 of Open-Sora 2.0",
+        "arXiv 2503.09642",
+        "F32T4C128_AE.safetensors, from hpcai-tech/Open-Sora-v2-Video-DC-AE",
+    ),
+    "hunyuan_vae": ModelSpec(
+        HunyuanVAE,
+        HunyuanVAEConfig(),
+        "causal 3D VAE of HunyuanVideo",
+        "arXiv 2412.03603",
+        "hunyuan_vae.safetensors, from hpcai-tech/Open-Sora-v2",
+    ),
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def find_spec(name: str) -> ModelSpec:
+    """The entry of `MODELS`; ConfigError with the nearest name where there is none."""
+    if name not in MODELS:
+        raise ConfigError(f"--model: {name!r} is not one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}")
+    return MODELS[name]
+
+
+def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
+    """A model of `MODELS` with fresh initial weights; `architecture` replaces fields of its configuration.
+
+    Raises:
+        ConfigError: the name or a field is unknown, or a value is not possible.
+    """
+    spec = find_spec(name)
+    model = spec.build(override(spec.architecture, architecture or {}))
+    model.name = name
+    return model
+
+
+def load_autoencoder(
+    name: str = "dct",
+    weights: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> Autoencoder:
+    """An autoencoder ready for inference.
+
+    Args:
+        name: a name in `wb.MODELS`: {names}.
+        weights: a local .safetensors or .pt file, a training-checkpoint folder, org/repo/file on the Hugging Face Hub,
+            or "random" for untrained weights (seeded with 0).
+        device: "cuda", "cpu", ...; by default the GPU where there is one.
+        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU.
+        architecture: fields of the model's configuration to replace, for weights that do not carry their own.
+
+    Raises:
+        ConfigError: the name, device or dtype is unknown or not available.
+        WeightsError: weights are needed and not given, not found, unreadable or of another architecture.
+    """
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
+    return _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
+
+
+load_autoencoder.__doc__ = load_autoencoder.__doc__.format(names=", ".join(MODELS))
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the GPU where there is one and else the CPU."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"--device: {device!r} is not a device; use cuda, cuda:0 or cpu") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device: no GPU is available here; use --device cpu")
+    return chosen
+
+
+def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The type asked for, or bfloat16 on a GPU and float32 on a CPU (where bfloat16 is often emulated and slow)."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in DTYPES:
+        raise ConfigError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}{did_you_mean(dtype, DTYPES)}")
+    return DTYPES[dtype]
+
+
+def architecture_of(model: Autoencoder) -> dict[str, Any]:
+    """The architecture of a model as plain values: what `save_weights` stores and `build_autoencoder` takes."""
+    return to_dict(model.config) if dataclasses.is_dataclass(model.config) else dict(model.config)
+
+
+def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Mapping[str, Any] | None) -> Autoencoder:
+    spec = find_spec(name)
+    if spec.weights is None:
+        if weights is not None:
+            raise WeightsError(f"{name} has no weights; leave them out")
+        return build_autoencoder(name, architecture)
+    if weights == "random":
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return build_autoencoder(name, architecture)
+    if weights is None:
+        hint = "give the file, org/repo/file, or 'random' for untrained ones"
+        raise WeightsError(f"{name} needs weights: {spec.weights}; {hint}")
+    return _from_file(name, weights, architecture)
+
+
+def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str, Any] | None) -> Autoencoder:
+    file = read_weights(locate_weights(weights))
+    if file.model not in (None, name):
+        raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use --model {file.model}")
+    with torch.device("meta"):  # skips the random initialisation of half a billion weights
+        model = build_autoencoder(name, {**(file.architecture or {}), **(architecture or {})})
+    load_state(model, file, assign=True)
+    return model

@@ -1,0 +1,186 @@
+"""Blocks of the Video DC-AE (arXiv 2503.09642, after DC-AE, arXiv 2410.10733). All map (B, C, T, H, W) to that layout.
+
+Convolutions pad every side of T, H and W with zeros. `EfficientViTBlock` is that of EfficientViT (arXiv 2205.14756),
+its gated branch that of SANA (arXiv 2410.10629). Attribute names are those of the released checkpoint.
+"""
+
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.models.checkpointing import CheckpointedBlock
+
+NORM_EPS = 1e-5
+ATTENTION_EPS = 1e-15
+HEAD_SIZE = 32
+INIT_STD = 0.02
+
+
+def add_shortcut(branch: Tensor, shortcut: Tensor) -> Tensor:
+    """branch + shortcut, in place on the branch (never needed for its own gradient) unless the sum has a wider type."""
+    if torch.promote_types(branch.dtype, shortcut.dtype) == branch.dtype:
+        return branch.add_(shortcut)
+    return branch + shortcut
+
+
+def match_channels(x: Tensor, channels: int) -> Tensor:
+    """Repeat every channel, or average groups of consecutive ones, to this number of channels."""
+    if channels >= x.shape[1]:
+        return x.repeat_interleave(channels // x.shape[1], dim=1)
+    return x.unflatten(1, (channels, -1)).mean(2)
+
+
+def reachable_taps(weight: Tensor, frames: int) -> Tensor:
+    """The convolution weight without, for a single frame, the taps in time that would only meet zero padding."""
+    centre = weight.shape[2] // 2
+    return weight[:, :, centre : centre + 1] if frames == 1 else weight
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution of odd kernel size padded with zeros, with the initial weights of the training recipe."""
+
+    def reset_parameters(self) -> None:
+        # The recipe's truncated normal is cut at 100 standard deviations, which is no cut at all.
+        nn.init.normal_(self.weight, std=INIT_STD)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = reachable_taps(self.weight, x.shape[2])
+        padding = [size // 2 for size in weight.shape[2:]]
+        return F.conv3d(x, weight, self.bias, self.stride, padding, groups=self.groups)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation over channels, with scale and bias; the mean is taken in at least float32.
+
+    The training recipe draws the scales around 0 as it does the convolutions, so that residual branches start near
+    zero and the shortcuts carry the signal. Without gradients it works in place on its input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(channels), std=INIT_STD))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=wide)  # keeps no wider copy of x for the backward
+        scale = torch.rsqrt(norm.square() / x.shape[1] + NORM_EPS)
+        x = (x * scale).to(x.dtype) if torch.is_grad_enabled() else x.mul_(scale)
+        weight, bias = (parameter.view(-1, 1, 1, 1) for parameter in (self.weight, self.bias))
+        return (x * weight).add_(bias)
+
+
+def conv_layer(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int = 3,
+    stride: tuple[int, int, int] = (1, 1, 1),
+    groups: int = 1,
+    bias: bool = True,
+    norm: bool = False,
+) -> nn.Sequential:
+    """A convolution named `conv`, and RMSNorm named `norm` after it if asked."""
+    layers = OrderedDict(conv=Conv3d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias))
+    if norm:
+        layers["norm"] = RMSNorm(out_channels)
+    return nn.Sequential(layers)
+
+
+class ResBlock(CheckpointedBlock):
+    """Two 3x3x3 convolutions with SiLU between and RMSNorm after, beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        conv1, conv2 = conv_layer(channels, channels), conv_layer(channels, channels, bias=False, norm=True)
+        self.main = nn.Sequential(OrderedDict(conv1=conv1, act=nn.SiLU(inplace=True), conv2=conv2))
+
+    def _block(self, x: Tensor) -> Tensor:
+        return add_shortcut(self.main(x), x)
+
+
+class Residual(nn.Module):
+    """`main` beside the identity; where `main` changes the channels, the shortcut repeats or averages them."""
+
+    def __init__(self, main: nn.Module, out_channels: int) -> None:
+        super().__init__()
+        self.main = main
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if x.shape[1] == self.out_channels else match_channels(x, self.out_channels)
+        return add_shortcut(self.main(x), shortcut)
+
+
+class EfficientViTBlock(CheckpointedBlock):
+    """Linear attention over the whole clip, then a gated local convolution, each beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.context_module = Residual(MultiScaleLinearAttention(channels), channels)
+        self.local_module = Residual(GatedBottleneck(channels), channels)
+
+    def _block(self, x: Tensor) -> Tensor:
+        return self.local_module(self.context_module(x))
+
+
+def attention_heads(channels: int) -> int:
+    """Heads of 32 channels; narrower models have one head."""
+    return max(1, channels // HEAD_SIZE)
+
+
+class MultiScaleLinearAttention(nn.Module):
+    """ReLU linear attention whose queries, keys and values come at two scales: pointwise, and from 5x5x5 windows."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        heads = attention_heads(channels)
+        self.head_size = channels // heads
+        self.qkv = conv_layer(channels, 3 * channels, 1, bias=False)
+        window = Conv3d(3 * channels, 3 * channels, 5, groups=3 * channels, bias=False)
+        mix = Conv3d(3 * channels, 3 * channels, 1, groups=3 * heads, bias=False)
+        self.aggreg = nn.ModuleList([nn.Sequential(window, mix)])
+        self.proj = conv_layer(2 * channels, channels, 1, bias=False, norm=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(x)
+        scales = [qkv, *(aggregate(qkv) for aggregate in self.aggreg)]
+        return self.proj(linear_attention(torch.cat(scales, dim=1), self.head_size))
+
+
+def linear_attention(qkv: Tensor, head_size: int) -> Tensor:
+    """ReLU linear attention over all positions, of cost linear in their number (EfficientViT, arXiv 2205.14756).
+
+    float16 would overflow and is computed in float32; bfloat16 only divides in float32.
+
+    Args:
+        qkv: (B, heads * 3 * head_size, T, H, W), for each head its queries, keys and values; autocast does not apply.
+
+    Returns:
+        (B, heads * head_size, T, H, W) in the type of qkv.
+    """
+    with torch.autocast(qkv.device.type, enabled=False):
+        grouped = qkv.float() if qkv.dtype == torch.float16 else qkv
+        q, k, v = grouped.flatten(2).unflatten(1, (-1, 3 * head_size)).chunk(3, dim=2)
+        v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums the attention that each query pays
+        out = (v @ k.relu().transpose(-1, -2)) @ q.relu()
+        out = out.float() if out.dtype == torch.bfloat16 else out
+        out = out[:, :, :-1] / (out[:, :, -1:] + ATTENTION_EPS)
+    return out.to(qkv.dtype).flatten(1, 2).unflatten(2, qkv.shape[2:])
+
+
+class GatedBottleneck(nn.Module):
+    """Widen 8 times, convolve every channel by itself, gate one half with the other, narrow again."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inverted_conv = conv_layer(channels, 8 * channels, 1)
+        self.depth_conv = conv_layer(8 * channels, 8 * channels, groups=8 * channels)
+        self.point_conv = conv_layer(4 * channels, channels, 1, bias=False, norm=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gate = self.depth_conv(F.silu(self.inverted_conv(x), inplace=True)).chunk(2, dim=1)
+        return self.point_conv(x * F.silu(gate))

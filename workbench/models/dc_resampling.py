@@ -1,0 +1,93 @@
+"""Resampling of the Video DC-AE (arXiv 2410.10733 and 2503.09642): convolutions beside shortcuts without parameters.
+
+The shortcuts move pixels to channels and back. All map (B, C, T, H, W) to that layout.
+"""
+
+from functools import partial
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.models.checkpointing import CheckpointedBlock, run_checkpointed
+from workbench.models.dc_blocks import add_shortcut, conv_layer, match_channels, reachable_taps
+
+
+def pixel_unshuffle(x: Tensor, factors: tuple[int, int, int]) -> Tensor:
+    """Move blocks of `factors` in T, H and W to the channels: old channel slowest, then the offset in T, H and W."""
+    batch, channels, *sizes = x.shape
+    (t, h, w), (ft, fh, fw) = (size // factor for size, factor in zip(sizes, factors, strict=True)), factors
+    return x.reshape(batch, channels, t, ft, h, fh, w, fw).permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
+def pixel_shuffle(x: Tensor, factors: tuple[int, int, int]) -> Tensor:
+    """The inverse of `pixel_unshuffle`."""
+    x = x.unflatten(1, (-1, *factors)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.flatten(6).flatten(4, 5).flatten(2, 3)
+
+
+class Downsample(CheckpointedBlock):
+    """A strided convolution beside pixels moved to channels and averaged. Halves H and W, and T where asked.
+
+    A single frame, which is an image, stays one.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, halves_time: bool) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.stride = (2 if halves_time else 1, 2, 2)
+        self.main = conv_layer(in_channels, out_channels, stride=self.stride)
+
+    def _block(self, x: Tensor) -> Tensor:
+        factors = self.stride if x.shape[2] > 1 else (1, 2, 2)
+        return add_shortcut(self.main(x), match_channels(pixel_unshuffle(x, factors), self.out_channels))
+
+
+class Upsample(CheckpointedBlock):
+    """A nearest upsample and convolution beside channels repeated and moved to pixels. Doubles H, W and T if asked."""
+
+    def __init__(self, in_channels: int, out_channels: int, doubles_time: bool) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.doubles_time = doubles_time
+        self.main = SpatialUpsampleConv(in_channels, out_channels)
+
+    def forward(self, x: Tensor, is_image: bool) -> Tensor:
+        """x (B, C, T, H, W) upsampled; of an image, time never is. T == 1 alone does not tell: it may be 4 frames."""
+        factors = (2 if self.doubles_time and not is_image else 1, 2, 2)
+        return run_checkpointed(partial(self._block, factors=factors), x, self.checkpointing)
+
+    def _block(self, x: Tensor, factors: tuple[int, int, int]) -> Tensor:
+        shortcut = pixel_shuffle(match_channels(x, self.out_channels * prod(factors)), factors)
+        return add_shortcut(self.main(x.repeat_interleave(2, dim=2) if factors[0] == 2 else x), shortcut)
+
+
+class SpatialUpsampleConv(nn.Module):
+    """A nearest upsample of H and W by 2 and a 3x3x3 convolution, computed on the input at its own resolution.
+
+    Two of the three taps of a convolution fall on the same input row, and likewise column. So the outputs of even and
+    of odd row and column are four 3x2x2 convolutions of the input with summed taps: 2.25 times fewer operations.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = conv_layer(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = reachable_taps(self.conv.conv.weight, x.shape[2])
+        padded = F.pad(x, (1, 1, 1, 1))
+        even, odd = tap_sums(weight)
+        phases = []
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            sums = torch.kron((even, odd)[row], (even, odd)[column])
+            kernel = (weight.flatten(3) @ sums.T).unflatten(3, (2, 2))
+            window = padded[..., row : row + x.shape[3] + 1, column : column + x.shape[4] + 1]
+            phases.append(F.conv3d(window, kernel, self.conv.conv.bias, padding=(kernel.shape[2] // 2, 0, 0)))
+        return pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), (1, 2, 2))
+
+
+def tap_sums(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Two 2x3 matrices, for even and odd outputs: which of three taps fall on each of the two input neighbours."""
+    first, middle, last = torch.eye(3, dtype=like.dtype, device=like.device)
+    return torch.stack((first, middle + last)), torch.stack((first + middle, last))

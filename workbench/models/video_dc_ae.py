@@ -1,0 +1,203 @@
+"""Video DC-AE, the deterministic autoencoder of Open-Sora 2.0 (arXiv 2503.09642): time / 4, sides / 32, 128 channels.
+
+The image autoencoder that it grew from is DC-AE (arXiv 2410.10733). Parameter names are those of the released
+checkpoint, which loads strictly.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+
+from torch import Tensor, nn
+
+from workbench.config import check_range, setting
+from workbench.errors import ConfigError
+from workbench.models.base import Autoencoder
+from workbench.models.checkpointing import run_checkpointed, set_checkpointing
+from workbench.models.dc_blocks import (
+    EfficientViTBlock,
+    ResBlock,
+    Residual,
+    RMSNorm,
+    attention_heads,
+    conv_layer,
+)
+from workbench.models.dc_resampling import Downsample, Upsample
+
+TEMPORAL_DOWNSAMPLES = 2
+
+
+@dataclass(frozen=True)
+class VideoDCAEConfig:
+    """The architecture; the defaults are the released f32t4c128.
+
+    Stages are listed from the pixels to the latents, for the decoder too. Between two stages the sides are halved,
+    and before each of the last two stages time as well: six stages make strides of 4 in time and 32 in space.
+
+    Raises:
+        ConfigError: a value is out of range, or the widths allow no shortcuts or no attention heads.
+    """
+
+    widths: tuple[int, ...] = setting((128, 256, 512, 512, 1024, 1024), "channels of every stage")
+    encoder_depths: tuple[int, ...] = setting((2, 2, 2, 3, 3, 3), "blocks of every encoder stage; 0 is allowed")
+    decoder_depths: tuple[int, ...] = setting((3, 3, 3, 3, 3, 3), "blocks of every decoder stage; 0 is allowed")
+    latent_channels: int = setting(128, "channels of the latents")
+    scaling_factor: float | None = setting(None, "standard deviation of the latents, which encode divides by")
+    attention_stages: int = setting(3, "how many of the last stages have EfficientViT instead of residual blocks")
+
+    def __post_init__(self) -> None:
+        stages = len(self.widths)
+        check_range("widths: number of stages", stages, TEMPORAL_DOWNSAMPLES + 1)
+        for name in ("encoder_depths", "decoder_depths"):
+            depths = getattr(self, name)
+            if len(depths) != stages:
+                raise ConfigError(f"{name}: {len(depths)} values for {stages} stages of widths, give one each")
+            check_range(name, min(depths), 0)
+        check_range("widths", min(self.widths), 1)
+        check_range("latent_channels", self.latent_channels, 1)
+        check_range("attention_stages", self.attention_stages, 0, stages)
+        if self.scaling_factor is not None and not (isfinite(self.scaling_factor) and self.scaling_factor > 0):
+            raise ConfigError(f"scaling_factor: {self.scaling_factor} is not a standard deviation, it must be above 0")
+        self._check_shortcuts()
+        self._check_heads()
+
+    @property
+    def spatial_stride(self) -> int:
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def temporal_stride(self) -> int:
+        return 2**TEMPORAL_DOWNSAMPLES
+
+    def halves_time(self, stage: int) -> bool:
+        """Whether the step between this stage and the next deeper one changes time as well as sides."""
+        return len(self.widths) - 1 - TEMPORAL_DOWNSAMPLES <= stage < len(self.widths) - 1
+
+    def block(self, stage: int) -> nn.Module:
+        """A new block of this stage."""
+        attends = stage >= len(self.widths) - self.attention_stages
+        return (EfficientViTBlock if attends else ResBlock)(self.widths[stage])
+
+    def _check_shortcuts(self) -> None:
+        """Shortcuts repeat or average whole channels: one of the two numbers must be a multiple of the other."""
+        for stage, (width, deeper) in enumerate(pairwise(self.widths)):
+            for pixels in (4, 8) if self.halves_time(stage) else (4,):
+                if not _one_divides_the_other(pixels * width, deeper):
+                    raise ConfigError(f"widths: {width} before {deeper} allows no shortcut; use a ratio of 1 or 2")
+        if not _one_divides_the_other(self.latent_channels, self.widths[-1]):
+            raise ConfigError(f"latent_channels: {self.latent_channels} must divide the last width, {self.widths[-1]}")
+
+    def _check_heads(self) -> None:
+        for width in self.widths[len(self.widths) - self.attention_stages :]:
+            if width % attention_heads(width):
+                raise ConfigError(f"widths: {width} channels do not split into attention heads; use a multiple of 32")
+
+
+def _one_divides_the_other(a: int, b: int) -> bool:
+    return max(a, b) % min(a, b) == 0
+
+
+class VideoDCAE(Autoencoder):
+    """The Video DC-AE of this configuration, with the initial weights of the training recipe.
+
+    Latents have no variational part. A single frame is an image and is coded by itself; clips have 4k frames, of
+    which 4 give one latent in time. Build it under `torch.device("meta")` to skip the initialisation when weights
+    follow.
+    """
+
+    name = "video_dc_ae"
+
+    def __init__(self, config: VideoDCAEConfig = VideoDCAEConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_channels = config.latent_channels
+        self.temporal_stride = config.temporal_stride
+        self.spatial_stride = config.spatial_stride
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return self.decoder.project_out.op_list[-1].conv.weight
+
+    def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
+        """Keep only the input of every block for the backward pass; of the output layer too, unless `last_layer_off`.
+
+        The adaptive adversarial weight takes gradients of the last layer alone: keep that one off.
+        """
+        set_checkpointing(self, enabled)
+        self.decoder.checkpoint_output = enabled and not last_layer_off
+
+    def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
+        z = self.encoder(x)
+        return (z if self.config.scaling_factor is None else z / self.config.scaling_factor), None
+
+    def _decode(self, z: Tensor, num_frames: int) -> Tensor:
+        z = z if self.config.scaling_factor is None else z * self.config.scaling_factor
+        return self.decoder(z, is_image=num_frames == 1)
+
+
+class BlockList(nn.Module):
+    """Blocks run one after another; a stage of the encoder."""
+
+    def __init__(self, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.op_list = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.op_list:
+            x = block(x)
+        return x
+
+
+class Encoder(nn.Module):
+    """Frames (B, 3, T, H, W) to unscaled latents (B, C, t, h, w), both of legal shape."""
+
+    def __init__(self, config: VideoDCAEConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.project_in = conv_layer(3, widths[0])
+        self.stages = nn.ModuleList(self._stage(config, stage) for stage in range(len(widths)))
+        project = BlockList([conv_layer(widths[-1], config.latent_channels)])
+        self.project_out = Residual(project, config.latent_channels)
+
+    @staticmethod
+    def _stage(config: VideoDCAEConfig, stage: int) -> BlockList:
+        blocks = [config.block(stage) for _ in range(config.encoder_depths[stage])]
+        if stage + 1 < len(config.widths):
+            blocks.append(Downsample(*config.widths[stage : stage + 2], config.halves_time(stage)))
+        return BlockList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.project_in(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.project_out(x)
+
+
+class Decoder(nn.Module):
+    """Unscaled latents (B, C, t, h, w) to frames (B, 3, T, H, W): T = 4t, or one image."""
+
+    checkpoint_output: bool = False
+
+    def __init__(self, config: VideoDCAEConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.project_in = Residual(conv_layer(config.latent_channels, widths[-1]), widths[-1])
+        self.stages = nn.ModuleList(self._stage(config, stage) for stage in range(len(widths)))
+        self.project_out = BlockList([RMSNorm(widths[0]), nn.ReLU(inplace=True), conv_layer(widths[0], 3)])
+
+    @staticmethod
+    def _stage(config: VideoDCAEConfig, stage: int) -> BlockList:
+        blocks = [config.block(stage) for _ in range(config.decoder_depths[stage])]
+        if stage + 1 < len(config.widths):
+            width, deeper_width = config.widths[stage : stage + 2]
+            blocks.insert(0, Upsample(deeper_width, width, config.halves_time(stage)))
+        return BlockList(blocks)
+
+    def forward(self, z: Tensor, is_image: bool) -> Tensor:
+        x = self.project_in(z)
+        for stage in reversed(self.stages):
+            for block in stage.op_list:
+                x = block(x, is_image) if isinstance(block, Upsample) else block(x)
+        return run_checkpointed(self.project_out, x, self.checkpoint_output)

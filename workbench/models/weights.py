@@ -1,0 +1,143 @@
+"""Weights: where they are, reading them safely, and writing them with the architecture they belong to."""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from workbench.errors import WeightsError
+
+METADATA_KEY = "workbench"
+CHECKPOINT_FILES = ("ema.safetensors", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """The tensors of a weight file by name, and the model it says it holds (None for files from elsewhere)."""
+
+    path: Path
+    state: dict[str, Tensor]
+    model: str | None = None
+    architecture: dict[str, Any] | None = None
+
+
+def locate_weights(weights: str | os.PathLike) -> Path:
+    """The local file that `weights` names: a .safetensors or .pt file, a checkpoint folder, or org/repo/file (Hub).
+
+    A training-checkpoint folder gives its EMA weights, or the plain ones where no EMA was kept. A run folder gives
+    its newest checkpoint.
+
+    Raises:
+        WeightsError: nothing is there, or the Hub cannot be reached.
+    """
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _file_in_folder(path)
+    parts = str(weights).split("/")
+    if len(parts) >= 3 and not path.is_absolute() and all(parts) and not parts[0].startswith("."):
+        return _download("/".join(parts[:2]), "/".join(parts[2:]))
+    raise WeightsError(f"{path}: not found; give a .safetensors or .pt file, a checkpoint folder, or org/repo/file")
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Read a weight file without ever running code from it.
+
+    Raises:
+        WeightsError: the file is damaged, of another format, or a pickle that holds more than tensors.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        return WeightFile(path, _read_pickle(path))
+    raise WeightsError(f"{path}: unknown weight format {path.suffix or '(no extension)'}; use .safetensors or .pt")
+
+
+def load_state(model: nn.Module, file: WeightFile, assign: bool = False) -> None:
+    """Copy (or with `assign`, put) the tensors of a weight file into a model of exactly the same names and shapes.
+
+    Raises:
+        WeightsError: names or shapes differ; the first few differences are listed.
+    """
+    own = model.state_dict()
+    problems = [f"missing {name}" for name in own if name not in file.state]
+    problems += [f"unexpected {name}" for name in file.state if name not in own]
+    problems += [
+        f"{name} has shape {tuple(file.state[name].shape)}, the model has {tuple(own[name].shape)}"
+        for name in own
+        if name in file.state and file.state[name].shape != own[name].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise WeightsError(f"{file.path}: does not fit this model: {shown}")
+    model.load_state_dict(file.state, strict=True, assign=assign)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], model: str, architecture: Mapping[str, Any]) -> None:
+    """Write tensors as .safetensors together with the model's name and architecture, so that the file stands alone.
+
+    The file appears under its name only when it is complete and on disk.
+    """
+    metadata = {METADATA_KEY: json.dumps({"model": model, "architecture": dict(architecture)})}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _file_in_folder(folder: Path) -> Path:
+    for name in CHECKPOINT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    steps = sorted(step for step in folder.glob("step-*") if step.is_dir())
+    if steps:
+        return _file_in_folder(steps[-1])
+    raise WeightsError(f"{folder}: not a checkpoint, it holds neither {' nor '.join(CHECKPOINT_FILES)}")
+
+
+def _download(repo: str, filename: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repo, filename))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{repo}/{filename}: not a local file, nor to be had from the Hub ({reason})") from None
+
+
+def _read_safetensors(path: Path) -> WeightFile:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a readable .safetensors file ({error})") from None
+    stored = json.loads(metadata.get(METADATA_KEY, "{}"))
+    return WeightFile(path, state, stored.get("model"), stored.get("architecture"))
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path}: not a readable file of plain tensors; nothing in it was run ({reason})") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: holds no state dict (a mapping from names to tensors)")
+    return state

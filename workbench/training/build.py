@@ -1,0 +1,92 @@
+"""The networks of a run: built, given their weights, placed on the device, and spread over the ranks."""
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from workbench.errors import ConfigError, WeightsError
+from workbench.metrics.lpips import load_lpips
+from workbench.models import build_autoencoder
+from workbench.models.base import Autoencoder
+from workbench.models.discriminator import PatchDiscriminator3D
+from workbench.models.weights import load_state, locate_weights, read_weights
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World, replicate, shard, synchronise_batch_norm
+from workbench.training.ema import EMA
+from workbench.training.state import initialise
+from workbench.training.step import Networks, RealAndFake
+
+
+def build_networks(config: TrainConfig, world: World) -> Networks:
+    """Everything that a step trains, equal on all ranks; afterwards each rank draws its own random numbers.
+
+    Raises:
+        ConfigError: stage disc has nothing to start from, or a loss does not fit the model.
+        WeightsError: the pretrained weights, or the backbone of a perceptual loss of weight above 0, are not there.
+    """
+    lpips = _lpips(config, world)
+    torch.manual_seed(config.seed)
+    autoencoder = _autoencoder(config).to(world.device)
+    generator = shard(autoencoder, world) if config.parallel == "fsdp" else replicate(autoencoder, world)
+    nets = Networks(autoencoder, generator, adamw(autoencoder, config.lr, config), EMA(autoencoder, config.ema_decay))
+    nets.lpips = lpips
+    if config.stage == "disc":
+        _add_discriminator(nets, config, world)
+    torch.manual_seed(config.seed + world.rank)
+    return nets
+
+
+def adamw(network: nn.Module, lr: float, config: TrainConfig) -> AdamW:
+    """The optimiser of either network, with its state made."""
+    return initialise(
+        AdamW(network.parameters(), lr=lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
+    )
+
+
+def fresh_autoencoder(config: TrainConfig) -> Autoencoder:
+    """The autoencoder with its first random weights, float32, set up as the configuration says.
+
+    Raises:
+        ConfigError: it cannot be trained, or not with these losses.
+    """
+    model = build_autoencoder(config.model.name, config.model.architecture)
+    if model.last_layer is None:
+        raise ConfigError(f"--model.name: {config.model.name} has no weights to train")
+    if config.grad_checkpoint:
+        model.set_gradient_checkpointing(True, last_layer_off=config.model.disc_off_grad_ckpt)
+    if config.model.channels_last:
+        model.to(memory_format=torch.channels_last_3d)
+    return model
+
+
+def _autoencoder(config: TrainConfig) -> Autoencoder:
+    weights = config.model.from_pretrained
+    if config.stage == "disc" and weights is None and config.resume is None:
+        raise ConfigError(
+            "--model.from_pretrained: stage disc starts from a checkpoint of stage ae; name it, or say random"
+        )
+    model = fresh_autoencoder(config)
+    if weights not in (None, "random"):
+        load_state(model, read_weights(locate_weights(weights)))
+    if config.model.compile:
+        model.compile()
+    return model
+
+
+def _lpips(config: TrainConfig, world: World) -> nn.Module | None:
+    weight = config.vae_loss_config.perceptual_loss_weight
+    if weight == 0.0:
+        return None
+    try:
+        return load_lpips(world.device)
+    except WeightsError as error:
+        raise WeightsError(f"--vae_loss_config.perceptual_loss_weight {weight}: {error} (weight 0)") from None
+
+
+def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:
+    discriminator = PatchDiscriminator3D(norm=config.discriminator.norm)
+    if world.size > 1:
+        synchronise_batch_norm(discriminator)
+    nets.discriminator = discriminator.to(world.device)
+    nets.judge = replicate(RealAndFake(nets.discriminator), world)
+    nets.discriminator_optimizer = adamw(nets.discriminator, config.discriminator.lr, config)

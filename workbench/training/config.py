@@ -1,0 +1,161 @@
+"""Every setting of a training run, with the option names of the published recipe (Open-Sora 2.0, arXiv 2503.09642)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.config import check_choice, check_range, setting
+from workbench.data import BucketConfig, DataConfig
+from workbench.errors import ConfigError
+
+STAGES = ("ae", "disc")
+PARALLEL = ("ddp", "fsdp")
+PRECISIONS = ("float32", "bfloat16")
+DISCRIMINATOR_LOSSES = ("hinge", "vanilla")
+DISCRIMINATOR_NORMS = ("batch", "group")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The autoencoder that is trained."""
+
+    name: str = setting("video_dc_ae", "a name in wb.MODELS")
+    architecture: dict[str, Any] = setting({}, "fields of the model's configuration that differ from the named model")
+    from_pretrained: str | None = setting(
+        None, "weights to start from: a .safetensors or .pt file, a checkpoint folder or org/repo/file on the Hub"
+    )
+    disc_off_grad_ckpt: bool = setting(
+        False, "keep the decoder's last layer out of gradient checkpointing: the adaptive weight needs its gradient"
+    )
+    channels_last: bool = setting(False, "store convolution weights and activations channels-last")
+    compile: bool = setting(False, "compile the autoencoder with torch.compile")
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The 3D PatchGAN of stage disc."""
+
+    norm: str = setting("batch", "batch (synchronised across ranks) or group, which does not depend on the batch size")
+    lr: float = setting(1e-4, "learning rate of the discriminator")
+
+    def __post_init__(self) -> None:
+        check_choice("--discriminator.norm", self.norm, DISCRIMINATOR_NORMS)
+        check_range("--discriminator.lr", self.lr, 0.0)
+
+
+@dataclass(frozen=True)
+class VAELossConfig:
+    """Weights of the reconstruction losses next to L1."""
+
+    perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its ImageNet backbone must be there")
+    kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")
+
+    def __post_init__(self) -> None:
+        check_range("--vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
+        check_range("--vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
+
+
+@dataclass(frozen=True)
+class GeneratorLossConfig:
+    """The adversarial part of the autoencoder's loss in stage disc."""
+
+    gen_start: int = setting(0, "step from which the autoencoder is trained against the discriminator")
+    disc_weight: float = setting(0.05, "weight of the adversarial loss, times the adaptive weight")
+
+    def __post_init__(self) -> None:
+        check_range("--gen_loss_config.gen_start", self.gen_start, 0)
+        check_range("--gen_loss_config.disc_weight", self.disc_weight, 0.0)
+
+
+@dataclass(frozen=True)
+class DiscriminatorLossConfig:
+    """The discriminator's own loss in stage disc."""
+
+    disc_start: int = setting(0, "step from which the discriminator is trained")
+    disc_loss_type: str = setting("hinge", "hinge, or vanilla (softplus)")
+
+    def __post_init__(self) -> None:
+        check_range("--disc_loss_config.disc_start", self.disc_start, 0)
+        check_choice("--disc_loss_config.disc_loss_type", self.disc_loss_type, DISCRIMINATOR_LOSSES)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """The pass with EMA weights every `eval_every` steps."""
+
+    data_path: str | None = setting(None, "index of clips kept from training; without it, clips of the training index")
+    clips: int = setting(8, "clips measured in one pass, over all ranks")
+
+    def __post_init__(self) -> None:
+        check_range("--validation.clips", self.clips, 1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. The defaults are stage `ae` of the published recipe; see `workbench.training.presets`."""
+
+    stage: str = setting("ae", "ae (reconstruction), or disc (the same against a discriminator, from an ae checkpoint)")
+    preset: str = setting("video_dc_ae", "a name in PRESETS; stage disc takes its NAME_disc variant")
+    save_dir: str = setting("", "run folder; by default outputs/PRESET")
+    resume: str | None = setting(None, "latest, or a checkpoint folder: continue that run exactly")
+    print_config: bool = setting(False, "print the resolved configuration and stop")
+    dry_run: bool = setting(False, "build everything, make one step, report its time and memory, and stop")
+    dataset: DataConfig = DataConfig()
+    bucket_config: BucketConfig = setting(
+        {"256px_ar1:1": {32: (1.0, 1)}}, "resolution -> frames -> (probability, batch size of one rank)"
+    )
+    image_probability: float = setting(0.2, "probability that the batches of a step are cut to their first frame")
+    model: ModelConfig = ModelConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    vae_loss_config: VAELossConfig = VAELossConfig()
+    gen_loss_config: GeneratorLossConfig = GeneratorLossConfig()
+    disc_loss_config: DiscriminatorLossConfig = DiscriminatorLossConfig()
+    lr: float = setting(5e-5, "learning rate of the autoencoder (AdamW)")
+    betas: tuple[float, float] = setting((0.9, 0.98), "AdamW's decay rates, of both optimisers")
+    eps: float = setting(1e-8, "AdamW's epsilon, of both optimisers")
+    weight_decay: float = setting(0.0, "AdamW's weight decay, of both optimisers")
+    grad_clip: float = setting(1.0, "largest gradient norm of each network")
+    warmup_steps: int = setting(0, "steps over which both learning rates rise linearly to their value")
+    grad_accumulation: int = setting(1, "batches of each rank in one step")
+    ema_decay: float = setting(0.99, "decay per step of the averaged weights")
+    precision: str | None = setting(None, "bfloat16 (autocast) or float32; by default bfloat16 on a GPU, else float32")
+    grad_checkpoint: bool = setting(False, "recompute activations in the backward pass: less memory, more time")
+    parallel: str = setting("ddp", "ddp (a replica on each rank), or fsdp (the autoencoder sharded over the ranks)")
+    device: str | None = setting(None, "cuda or cpu; by default the GPU where there is one")
+    epochs: int = setting(100, "passes over the index")
+    max_steps: int | None = setting(None, "stop after this many steps, if the epochs do not end before")
+    log_every: int = setting(10, "steps between two entries in the log")
+    ckpt_every: int = setting(3000, "steps between two checkpoints; the last step always has one")
+    keep_n_latest: int = setting(50, "checkpoints kept")
+    eval_every: int = setting(3000, "steps between two validation passes; the last step always has one")
+    validation: ValidationConfig = ValidationConfig()
+    skip_nonfinite: int = setting(0, "steps with a NaN or Inf that may be left out before the run stops")
+    seed: int = setting(42, "seed of weights, order of clips, crops and dropout")
+    tensorboard: bool = setting(True, "write TensorBoard events to the run folder")
+    wandb: bool = setting(False, "log to Weights & Biases too (needs `pip install wandb`; WANDB_MODE=offline works)")
+
+    def __post_init__(self) -> None:
+        check_choice("--stage", self.stage, STAGES)
+        check_choice("--parallel", self.parallel, PARALLEL)
+        if self.precision is not None:
+            check_choice("--precision", self.precision, PRECISIONS)
+        check_range("--image_probability", self.image_probability, 0.0, 1.0)
+        for beta in self.betas:
+            check_range("--betas", beta, 0.0, 0.999999)
+        check_range("--ema_decay", self.ema_decay, 0.0, 1.0)
+        for name in ("lr", "weight_decay", "warmup_steps", "skip_nonfinite"):
+            check_range(f"--{name}", getattr(self, name), 0.0)
+        for name in ("eps", "grad_clip"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"--{name}: {getattr(self, name)} must be above 0")
+        for name in ("grad_accumulation", "epochs", "log_every", "ckpt_every", "keep_n_latest", "eval_every"):
+            check_range(f"--{name}", getattr(self, name), 1)
+        if self.max_steps is not None:
+            check_range("--max_steps", self.max_steps, 1)
+        self._check_adversarial_checkpointing()
+
+    def _check_adversarial_checkpointing(self) -> None:
+        if self.stage == "disc" and self.grad_checkpoint and not self.model.disc_off_grad_ckpt:
+            raise ConfigError(
+                "--model.disc_off_grad_ckpt: stage disc with --grad_checkpoint True needs it True; "
+                "the adaptive weight takes the gradient of the decoder's last layer"
+            )

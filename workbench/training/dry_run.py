@@ -1,0 +1,59 @@
+"""One step of everything before a long run: does it work, how long does it take, does it fit?"""
+
+import dataclasses
+import tempfile
+import time
+
+import torch
+
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World, process_group
+from workbench.training.estimate import estimate
+from workbench.training.step import train_step
+from workbench.training.tracking import memory_gb
+from workbench.training.trainer import Trainer
+
+_LARGEST_ON_CPU_TFLOP = 5.0
+
+
+def dry_run(config: TrainConfig) -> int:
+    """Print what a step costs; gives the exit status 0.
+
+    Where there is only a CPU and the step is too much for it, the cost is counted on tensors without values.
+    """
+    with process_group(config.device) as world:
+        if world.device.type == "cpu":
+            estimated = estimate(config)
+            if estimated.tflop > _LARGEST_ON_CPU_TFLOP:
+                if world.is_main:
+                    print(estimated)
+                return 0
+        report = _measure(config, world)
+        if world.is_main:
+            print(report)
+    return 0
+
+
+def _measure(config: TrainConfig, world: World) -> str:
+    """Time and memory of the second step; the first also compiles and allocates."""
+    weights = config.model.from_pretrained or "random"
+    model = dataclasses.replace(config.model, from_pretrained=weights)
+    with tempfile.TemporaryDirectory() as folder:
+        once = dataclasses.replace(
+            config, model=model, save_dir=folder, image_probability=0.0, tensorboard=False, wandb=False, resume=None
+        )
+        trainer = Trainer(once, world)
+        try:
+            for _ in range(2):
+                batches = trainer.next_batches()
+                started = time.perf_counter()
+                figures = train_step(trainer.nets, batches, once.max_steps or 0, once, world)
+                seconds = time.perf_counter() - started
+        finally:
+            trainer.close()
+    parameters = sum(p.numel() for p in trainer.nets.autoencoder.parameters())
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    return (
+        f"one step on {world.size} x {torch.get_default_dtype() and world.device}: {seconds:.2f} s; peak memory "
+        f"{memory_gb(world.device):.2f} GB; {parameters:,} parameters; batch {tuple(batches[0].shape)}; {shown}"
+    )

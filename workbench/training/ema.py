@@ -1,0 +1,36 @@
+"""Exponential moving average of weights, in float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA:
+    """ema = decay * ema + (1 - decay) * weight after every step, for each parameter by name; shards stay sharded."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.decay = decay
+        self.values: dict[str, Tensor] = {n: p.detach().float().clone() for n, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            self.values[name].lerp_(parameter.detach().float(), 1.0 - self.decay)
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Put the averaged weights into the model, and its own back afterwards."""
+        own = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        self._copy(self.values, model)
+        try:
+            yield
+        finally:
+            self._copy(own, model)
+
+    @staticmethod
+    @torch.no_grad()
+    def _copy(values: dict[str, Tensor], model: nn.Module) -> None:
+        for name, parameter in model.named_parameters():
+            parameter.copy_(values[name])

@@ -1,0 +1,134 @@
+"""What a step would cost, without the memory or the time for it: counted on tensors that have shapes but no values."""
+
+import dataclasses
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from workbench.data.resolution import parse_resolution
+from workbench.metrics.lpips import load_lpips
+from workbench.models.discriminator import PatchDiscriminator3D
+from workbench.training.build import adamw, fresh_autoencoder
+from workbench.training.config import TrainConfig
+from workbench.training.ema import EMA
+from workbench.training.step import Networks, RealAndFake, step_gradients
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Counted for one rank and one step.
+
+    Attributes:
+        parameters: of the autoencoder; and of the discriminator in stage disc, else 0.
+        shape: (B, 3, T, H, W) of the batch.
+        tflop: operations of forward and backward passes in 1e12, 2 for a multiply-add.
+        state_gb: weights, gradients, AdamW's state and averages, float32.
+        peak_gb: the largest sum of all tensors at any moment; without the allocator's losses and workspaces.
+    """
+
+    parameters: tuple[int, int]
+    shape: tuple[int, ...]
+    tflop: float
+    state_gb: float
+    peak_gb: float
+
+    def __str__(self) -> str:
+        autoencoder, discriminator = self.parameters
+        return (
+            f"estimated, not run: {autoencoder:,} parameters of the autoencoder, {discriminator:,} of the "
+            f"discriminator; batch {self.shape}; {self.tflop:.1f} TFLOP a step; memory {self.peak_gb:.1f} GB at its "
+            f"peak, of which {self.state_gb:.1f} GB weights, gradients, optimisers and averages"
+        )
+
+
+def estimate(config: TrainConfig) -> Estimate:
+    """Count parameters, operations and memory of a step with the largest batch of the buckets.
+
+    In bfloat16 unless the configuration says otherwise; LPIPS is counted whether or not its backbone is there. Needs a process group of one.
+    """
+    config = dataclasses.replace(config, precision=config.precision or "bfloat16")
+    shape = largest_batch(config)
+    lpips = load_lpips(random_backbone=True) if config.vae_loss_config.perceptual_loss_weight > 0.0 else None
+    with FakeTensorMode(allow_non_fake_inputs=True), Counter() as counter:
+        nets = _networks(config)
+        nets.lpips = lpips
+        step = config.gen_loss_config.gen_start + config.disc_loss_config.disc_start
+        step_gradients(nets, [torch.empty(shape)], step, config)
+        networks = [nets.autoencoder, nets.discriminator] if nets.discriminator else [nets.autoencoder]
+        counts = [sum(p.numel() for p in network.parameters()) for network in networks]
+    state = 4 * (5 * counts[0] + 4 * sum(counts[1:]))
+    parameters = counts[0], sum(counts[1:])
+    return Estimate(parameters, shape, counter.operations / 1e12, state / 1e9, counter.peak_bytes / 1e9)
+
+
+def largest_batch(config: TrainConfig) -> tuple[int, int, int, int, int]:
+    """Shape (B, 3, T, H, W) of the batch with the most values among the buckets."""
+    multiple = 32
+    shapes = [
+        (batch, 3, frames, *sides)
+        for name, by_frames in config.bucket_config.items()
+        for frames, (_, batch) in by_frames.items()
+        for sides in parse_resolution(name).shapes(multiple)
+    ]
+    return max(shapes, key=lambda shape: torch.Size(shape).numel())
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations, and follows every storage from the operation that made it until nothing refers to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = self.bytes = self.peak_bytes = 0
+        self._alive: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._follow(leaf.untyped_storage())
+        kind = func.overloadpacket
+        if kind == torch.ops.aten.convolution_backward:
+            self.operations += _conv_backward_operations(*args)
+        elif kind in flop_registry:
+            self.operations += flop_registry[kind](*args, **kwargs, out_val=result)
+        return result
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return
+        self.bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
+        self._alive[key] = weakref.ref(storage, lambda _: self._forget(key, size))
+
+    def _forget(self, key: int, size: int) -> None:
+        self.bytes -= size
+        del self._alive[key]
+
+
+def _conv_backward_operations(gradient: Tensor, x: Tensor, weight: Tensor, *settings: Any) -> int:
+    """As many as in the forward pass, for the gradient of the input and of the weight where they are asked for.
+
+    torch's own formula counts the weight gradient of a grouped convolution as if it were dense.
+    """
+    wanted = settings[-1]
+    return 2 * gradient.numel() * weight[0].numel() * sum(wanted[:2])
+
+
+def _networks(config: TrainConfig) -> Networks:
+    autoencoder = fresh_autoencoder(config)
+    optimizer = adamw(autoencoder, config.lr, config)
+    nets = Networks(autoencoder, autoencoder, optimizer, EMA(autoencoder, config.ema_decay))
+    if config.stage == "disc":
+        nets.discriminator = PatchDiscriminator3D(norm=config.discriminator.norm)
+        nets.judge = RealAndFake(nets.discriminator)
+        nets.discriminator_optimizer = adamw(nets.discriminator, config.discriminator.lr, config)
+    return nets

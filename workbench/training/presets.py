@@ -1,0 +1,85 @@
+"""Runs by name. A preset is what differs from `TrainConfig`'s defaults, the published stage `ae`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workbench.config import check_choice, override
+from workbench.errors import ConfigError
+from workbench.training.config import STAGES, TrainConfig
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "examples.csv"
+
+# What stage disc changes, the same for all: gradient checkpointing pays for the discriminator's memory.
+DISC = {"stage": "disc", "grad_checkpoint": True, "model.disc_off_grad_ckpt": True}
+
+LONGER = {"bucket_config": {"256px_ar1:1": {96: (1.0, 1)}}, "grad_checkpoint": True}
+LARGER = {"bucket_config": {"512px_ar1:1": {32: (1.0, 1)}}, "grad_checkpoint": True}
+
+# A Video DC-AE of the same compression whose float16 weights fit 16 MB.
+TINY = {
+    "model.architecture": {
+        "widths": (16, 32, 64, 128, 128, 128),
+        "encoder_depths": (1, 1, 1, 1, 1, 2),
+        "decoder_depths": (1, 1, 1, 1, 1, 2),
+    },
+    "bucket_config": {"128px_ar1:1": {16: (1.0, 4)}},
+    "lr": 5e-4,
+    "warmup_steps": 100,
+    "ema_decay": 0.999,
+    "vae_loss_config.perceptual_loss_weight": 0.0,  # trained where LPIPS' ImageNet backbone is not to be had
+    "ckpt_every": 1000,
+    "eval_every": 1000,
+}
+
+# Shows in under a minute on a CPU that everything works; its model is good for nothing.
+DEBUG = {
+    "dataset.data_path": str(EXAMPLES),
+    "model.architecture": {
+        "widths": (16, 32, 32, 32, 32, 32),
+        "encoder_depths": (1, 1, 1, 1, 1, 1),
+        "decoder_depths": (1, 1, 1, 1, 1, 1),
+        "latent_channels": 32,
+    },
+    "bucket_config": {"64px_ar1:1": {8: (1.0, 2)}},
+    "lr": 1e-3,
+    "vae_loss_config.perceptual_loss_weight": 0.0,  # as for TINY
+    "epochs": 10_000,
+    "max_steps": 60,
+    "log_every": 5,
+    "ckpt_every": 30,
+    "eval_every": 30,
+    "validation.clips": 4,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "video_dc_ae": {},
+    "video_dc_ae_disc": DISC,
+    "video_dc_ae_96f": LONGER,
+    "video_dc_ae_96f_disc": LONGER | DISC,
+    "video_dc_ae_512px": LARGER,
+    "video_dc_ae_512px_disc": LARGER | DISC,
+    "tiny": TINY,
+    "tiny_disc": TINY | DISC | {"grad_checkpoint": False},
+    "debug": DEBUG,
+    "debug_disc": DEBUG | DISC | {"lr": 2e-4, "max_steps": 30},
+}
+
+
+def preset_config(flags: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that `stage` and `preset` among a command line's flags name, before its other flags.
+
+    Stage `disc` of preset NAME is preset NAME_disc.
+
+    Raises:
+        ConfigError: the stage or the preset is unknown, or they contradict each other.
+    """
+    name = flags.get("preset", "video_dc_ae")
+    stage = flags.get("stage", "disc" if str(name).endswith("_disc") else "ae")
+    check_choice("--stage", stage, STAGES)
+    if stage == "disc" and f"{name}_disc" in PRESETS:
+        name = f"{name}_disc"
+    check_choice("--preset", name, PRESETS)
+    if PRESETS[name].get("stage", "ae") != stage:
+        raise ConfigError(f"--stage {stage}: preset {name} is of stage {PRESETS[name].get('stage', 'ae')}")
+    return override(TrainConfig(), {**PRESETS[name], "preset": name, "save_dir": f"outputs/{name}"})

@@ -1,0 +1,144 @@
+"""What a checkpoint holds, and putting it back: on the same number of ranks bit for bit.
+
+model.safetensors, ema.safetensors  the weights, float32; `load_autoencoder` opens them and the folder
+training/                           optimisers, discriminator and random states, by torch.distributed.checkpoint
+state.json                          step, position in the data, counters, latent statistics: plain values
+config.json                         the resolved configuration
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.optim import AdamW
+
+from workbench.config import to_json
+from workbench.models import architecture_of
+from workbench.models.base import Autoencoder
+from workbench.models.weights import read_weights, save_weights
+from workbench.training.checkpoint import CheckpointError
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World, copy_full_, full
+from workbench.training.step import Networks
+
+TENSORS = "training"
+
+
+def initialise(optimizer: AdamW) -> AdamW:
+    """Give AdamW the state that it would make at its first step, so that a checkpoint always has all of it."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(0.0),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+    return optimizer
+
+
+def save_state(folder: Path, nets: Networks, plain: Mapping[str, Any], config: TrainConfig, world: World) -> None:
+    """Write everything into an existing folder; every rank calls this."""
+    own = nets.autoencoder.state_dict()
+    for name, tensors in (("model", own), ("ema", own | nets.ema.values)):
+        whole = {key: full(tensor) for key, tensor in tensors.items()}
+        if world.is_main:
+            architecture = architecture_of(nets.autoencoder)
+            save_weights(folder / f"{name}.safetensors", whole, nets.autoencoder.name, architecture)
+    if world.is_main:
+        (folder / "config.json").write_text(to_json(config) + "\n")
+        (folder / "state.json").write_text(json.dumps({**plain, "world_size": world.size, "stage": config.stage}))
+    dcp.save(_training_tensors(nets) | _random_state(world), checkpoint_id=folder / TENSORS)
+
+
+def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) -> dict[str, Any]:
+    """Put a checkpoint back into networks of the same configuration; gives its plain values.
+
+    Raises:
+        CheckpointError: it is of another stage or architecture, or incomplete.
+    """
+    plain = _read_plain(folder)
+    if plain["stage"] != config.stage:
+        raise CheckpointError(
+            f"--resume {folder}: this is a checkpoint of stage {plain['stage']}; "
+            f"start stage {config.stage} from it by --model.from_pretrained"
+        )
+    _copy_weights(folder / "model.safetensors", nets.autoencoder, nets.autoencoder.state_dict())
+    _copy_weights(folder / "ema.safetensors", nets.autoencoder, nets.ema.values)
+    tensors = _training_tensors(nets)
+    known = dcp.FileSystemReader(folder / TENSORS).read_metadata().state_dict_metadata
+    random = {name: tensor for name, tensor in _random_state(world).items() if name in known}
+    try:
+        dcp.load(tensors | random, checkpoint_id=folder / TENSORS)
+    except (CheckpointException, ValueError) as error:
+        raise CheckpointError(f"--resume {folder}: does not fit this run ({_first_line(error)})") from error
+    _set_random_state(random, config, world, plain["step"])
+    return plain
+
+
+def not_exact(plain: Mapping[str, Any], world: World) -> str | None:
+    """What a run on another number of ranks does not continue exactly; None where it continues bit for bit."""
+    if plain["world_size"] == world.size:
+        return None
+    return (
+        f"resumed on {world.size} ranks from {plain['world_size']}: weights, optimisers, averages, schedules and the "
+        "place in the data go on; no longer exact are the global batch size, which clips share a batch, and dropout"
+    )
+
+
+def _training_tensors(nets: Networks) -> dict[str, Tensor]:
+    """Optimisers and discriminator by name; what is in the .safetensors files is not stored twice."""
+    tensors = _optimizer_tensors("optimizer", nets.autoencoder, nets.optimizer)
+    if nets.discriminator is not None:
+        tensors |= {f"discriminator.{name}": tensor for name, tensor in nets.discriminator.state_dict().items()}
+        tensors |= _optimizer_tensors("discriminator_optimizer", nets.discriminator, nets.discriminator_optimizer)
+    return tensors
+
+
+def _optimizer_tensors(prefix: str, network: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.{name}.{key}": tensor
+        for name, parameter in network.named_parameters()
+        for key, tensor in optimizer.state[parameter].items()
+    }
+
+
+def _random_state(world: World) -> dict[str, Tensor]:
+    """States of torch's generators of this rank; nothing in training draws from Python's or NumPy's."""
+    states = {f"random.{world.rank}.cpu": torch.get_rng_state()}
+    if world.device.type == "cuda":
+        states[f"random.{world.rank}.cuda"] = torch.cuda.get_rng_state(world.device)
+    return states
+
+
+def _set_random_state(states: Mapping[str, Tensor], config: TrainConfig, world: World, step: int) -> None:
+    if not states:  # a rank that the saved run did not have
+        torch.manual_seed(hash((config.seed, step, world.rank)))
+    for name, state in states.items():
+        if name.endswith("cuda"):
+            torch.cuda.set_rng_state(state, world.device)
+        else:
+            torch.set_rng_state(state)
+
+
+def _copy_weights(path: Path, model: Autoencoder, targets: Mapping[str, Tensor]) -> None:
+    file = read_weights(path)
+    if (file.model, file.architecture) != (model.name, json.loads(json.dumps(architecture_of(model)))):
+        raise CheckpointError(f"{path}: holds {file.model} {file.architecture}, not the architecture of this run")
+    for name, target in targets.items():
+        copy_full_(target, file.state[name])
+
+
+def _read_plain(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"--resume {folder}: not a training checkpoint ({_first_line(error)})") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

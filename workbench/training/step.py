@@ -1,0 +1,249 @@
+"""One optimisation step of either stage: the losses, the gradients, and what is updated."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from workbench.models.base import Autoencoder, AutoencoderOutput
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World, full, gradient_sync, mean_over_ranks, reduce_mean
+from workbench.training.ema import EMA
+from workbench.training.losses import (
+    DISCRIMINATOR_LOSSES,
+    adaptive_weight,
+    discriminator_accuracy,
+    generator_loss,
+    l1_loss,
+    perceptual_loss,
+    psnr_of,
+)
+
+_PERCEPTUAL_PIXELS = 1 << 19  # 8 frames of 256 x 256
+
+
+@dataclass
+class Networks:
+    """All that a step reads and changes.
+
+    Attributes:
+        autoencoder: the model itself, whose parameters have their published names.
+        generator: what is called in training: the model, or DDP around it. FSDP2 changes the model in place.
+        discriminator: the PatchGAN itself; None in stage ae.
+        judge: `RealAndFake` around it, or DDP around that; None in stage ae.
+        lpips: the frozen LPIPS network; None where its weight is 0.
+    """
+
+    autoencoder: Autoencoder
+    generator: nn.Module
+    optimizer: AdamW
+    ema: EMA
+    discriminator: nn.Module | None = None
+    judge: nn.Module | None = None
+    discriminator_optimizer: AdamW | None = None
+    lpips: nn.Module | None = None
+
+
+class RealAndFake(nn.Module):
+    """Logits of real and of reconstructed clips in one call, so that DDP sees one forward for one backward pass."""
+
+    def __init__(self, discriminator: nn.Module):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        return self.discriminator(real), self.discriminator(fake)
+
+
+def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: TrainConfig, world: World) -> dict:
+    """Update the networks from the batches of one step (several where gradients are accumulated).
+
+    The generator's and the discriminator's gradients are both taken from the same reconstruction, before either is
+    updated. If any loss or gradient norm on any rank is not finite, nothing is updated on any rank.
+
+    Args:
+        batches: clips (B, 3, T, H, W) in [-1, 1] of this rank, on its device.
+        step: number of this step, from 0.
+
+    Returns:
+        Losses, norms and rates by name, averaged over the ranks and equal on all; see `all_finite`.
+    """
+    statistics = _running_statistics(nets.discriminator)
+    figures = step_gradients(nets, batches, step, config)
+    figures["grad_norm"] = _clip(nets.autoencoder, config)
+    if discriminates(step, config):
+        figures["disc_grad_norm"] = _clip(nets.discriminator, config)
+    means = reduce_mean(figures, world)
+    if all_finite(means):
+        _update(nets, step, config)
+    else:
+        _restore(nets.discriminator, statistics)
+    nets.optimizer.zero_grad()
+    if nets.discriminator_optimizer:
+        nets.discriminator_optimizer.zero_grad()
+    return means
+
+
+def step_gradients(nets: Networks, batches: Sequence[Tensor], step: int, config: TrainConfig) -> dict[str, Tensor]:
+    """Add the gradients of all batches to both networks; gives the losses, averaged over this rank's batches."""
+    figures: dict[str, Tensor] = {}
+    for index, real in enumerate(batches):
+        last = index == len(batches) - 1
+        reconstruction, losses = _autoencoder_gradients(nets, real, step, config, last, len(batches))
+        if discriminates(step, config):
+            losses |= _discriminator_gradients(nets, real, reconstruction, config, last, len(batches))
+        figures = {name: figures.get(name, 0.0) + value / len(batches) for name, value in losses.items()}
+    return figures
+
+
+def discriminates(step: int, config: TrainConfig) -> bool:
+    """Whether the discriminator is trained at this step."""
+    return config.stage == "disc" and step >= config.disc_loss_config.disc_start
+
+
+def all_finite(figures: dict[str, float]) -> bool:
+    """Whether a step's figures hold no NaN or Inf, that is, whether the step was made."""
+    return all(math.isfinite(value) for value in figures.values())
+
+
+def warm_up(step: int, config: TrainConfig) -> float:
+    """Factor of both learning rates at a step: rises linearly to 1 over `warmup_steps`. A function of the step alone,
+    so that there is no schedule to save."""
+    return min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+
+
+def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """The precision of the networks' activations. Their weights, gradients and averages stay float32."""
+    precision = config.precision or ("bfloat16" if device.type == "cuda" else "float32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _autoencoder_gradients(
+    nets: Networks, real: Tensor, step: int, config: TrainConfig, last: bool, count: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Reconstruct a batch and add its gradients; gives the reconstruction and the losses.
+
+    The losses are differentiated down to the reconstruction first, and their sum is then sent through the autoencoder
+    in one backward pass: LPIPS and the discriminator are passed once each, although the adaptive weight needs the
+    gradients of both apart.
+    """
+    variational = config.vae_loss_config.kl_loss_weight > 0.0
+    with gradient_sync(nets.generator, last):
+        with autocast(config, real.device):
+            output: AutoencoderOutput = nets.generator(real, sample_posterior=variational)
+        reconstruction = output.reconstruction.float()
+        gradient, losses = _loss_gradient(nets, real, reconstruction, step, config)
+        roots, gradients = [reconstruction], [gradient / count]
+        if variational:
+            losses["kl"] = output.posterior.kl()
+            roots.append(losses["kl"])
+            gradients.append(torch.full_like(losses["kl"], config.vae_loss_config.kl_loss_weight / count))
+        torch.autograd.backward(roots, gradients)
+    return reconstruction.detach(), {name: value.detach() for name, value in losses.items()}
+
+
+def _loss_gradient(
+    nets: Networks, real: Tensor, reconstruction: Tensor, step: int, config: TrainConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Gradient of the losses (but KL) with respect to the reconstruction, and the losses."""
+    fake = reconstruction.detach().requires_grad_()
+    losses = {"l1": l1_loss(fake, real), "train_psnr": psnr_of(real, fake.detach())}
+    losses["nll"] = losses["l1"]
+    (gradient,) = torch.autograd.grad(losses["l1"], fake)
+    if nets.lpips is not None:
+        weight = config.vae_loss_config.perceptual_loss_weight
+        losses["lpips"], perceptual = _perceptual_gradient(fake, real, nets.lpips)
+        losses["nll"] = losses["l1"] + weight * losses["lpips"]
+        gradient = gradient + weight * perceptual
+    if config.stage == "disc" and step >= config.gen_loss_config.gen_start:
+        with _statistics_kept(nets.discriminator), autocast(config, real.device):
+            losses["gen"] = generator_loss(nets.discriminator(fake))
+        (adversarial,) = torch.autograd.grad(losses["gen"], fake)
+        losses["adaptive_weight"] = _adaptive_weight(nets.autoencoder, reconstruction, gradient, adversarial)
+        gradient = gradient + config.gen_loss_config.disc_weight * losses["adaptive_weight"] * adversarial
+    return gradient, losses
+
+
+def _perceptual_gradient(fake: Tensor, real: Tensor, network: nn.Module) -> tuple[Tensor, Tensor]:
+    """`perceptual_loss` and its gradient with respect to `fake`, a few frames at a time: VGG's activations are large."""
+    length = fake.shape[2]
+    at_once = max(1, _PERCEPTUAL_PIXELS // fake[:, 0, 0].numel())
+    losses, gradients = [], []
+    for x, y in zip(fake.detach().split(at_once, dim=2), real.split(at_once, dim=2), strict=True):
+        x = x.requires_grad_()
+        loss = perceptual_loss(x, y, network) * (x.shape[2] / length)
+        losses.append(loss.detach())
+        gradients += torch.autograd.grad(loss, x)
+    return torch.stack(losses).sum(), torch.cat(gradients, dim=2)
+
+
+def _adaptive_weight(model: Autoencoder, reconstruction: Tensor, nll: Tensor, adversarial: Tensor) -> Tensor:
+    """`adaptive_weight` of the gradients at the last layer, averaged over the ranks: as if they were one."""
+    at_last_layer = [
+        mean_over_ranks(torch.autograd.grad(reconstruction, model.last_layer, gradient, retain_graph=True)[0])
+        for gradient in (nll, adversarial)
+    ]
+    return adaptive_weight(*at_last_layer)
+
+
+def _discriminator_gradients(
+    nets: Networks, real: Tensor, fake: Tensor, config: TrainConfig, last: bool, count: int
+) -> dict[str, Tensor]:
+    """Add the discriminator's gradients for a batch; gives its loss, and what tells whether it has collapsed."""
+    with gradient_sync(nets.judge, last):
+        with autocast(config, real.device):
+            real_logits, fake_logits = nets.judge(real, fake)
+        loss = DISCRIMINATOR_LOSSES[config.disc_loss_config.disc_loss_type](real_logits, fake_logits)
+        (loss / count).backward()
+    real_accuracy, fake_accuracy = discriminator_accuracy(real_logits, fake_logits)
+    return {
+        "disc": loss.detach(),
+        "real_logits": real_logits.detach().float().mean(),
+        "fake_logits": fake_logits.detach().float().mean(),
+        "real_accuracy": real_accuracy,
+        "fake_accuracy": fake_accuracy,
+    }
+
+
+def _clip(network: nn.Module, config: TrainConfig) -> Tensor:
+    return full(torch.nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip))
+
+
+def _update(nets: Networks, step: int, config: TrainConfig) -> None:
+    _optimise(nets.optimizer, config.lr * warm_up(step, config))
+    nets.ema.update(nets.autoencoder)
+    if discriminates(step, config):
+        _optimise(nets.discriminator_optimizer, config.discriminator.lr * warm_up(step, config))
+
+
+def _optimise(optimizer: AdamW, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+
+
+@contextmanager
+def _statistics_kept(discriminator: nn.Module) -> Iterator[None]:
+    """Leave BatchNorm's running statistics alone: a step of the generator changes nothing of the discriminator."""
+    norms = [module for module in discriminator.modules() if isinstance(module, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _running_statistics(discriminator: nn.Module | None) -> list[Tensor]:
+    return [buffer.clone() for buffer in discriminator.buffers()] if discriminator else []
+
+
+def _restore(discriminator: nn.Module | None, statistics: list[Tensor]) -> None:
+    """Undo what a step that is left out did to the running statistics."""
+    for buffer, before in zip(discriminator.buffers() if discriminator else [], statistics, strict=True):
+        buffer.copy_(before)

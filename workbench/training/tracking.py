@@ -1,0 +1,177 @@
+"""Watching a run: progress bar, metrics.jsonl, TensorBoard, Weights & Biases, and alarms. All on rank 0."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from workbench.config import to_dict
+from workbench.errors import ConfigError
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World
+
+METRICS_FILE = "metrics.jsonl"
+_SHOWN = ("nll", "gen", "disc", "train_psnr", "grad_norm", "step_s", "wait_s", "memory_gb")
+
+
+class Sink(Protocol):
+    """Where figures go."""
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """RUN/metrics.jsonl: one object a line, with `step`, `time` (Unix seconds) and figures. Non-finite ones are null."""
+
+    def __init__(self, run: Path, step: int):
+        """Entries after `step`, from before the run was resumed there, are dropped."""
+        path = run / METRICS_FILE
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in kept))
+        self._file = path.open("a")
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        values = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard:
+    """Events in RUN/tensorboard."""
+
+    def __init__(self, run: Path, step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(run / "tensorboard", purge_step=step + 1 if step else None)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """Weights & Biases; a resumed run goes on under the id kept in RUN/wandb_id. WANDB_MODE=offline needs no network."""
+
+    def __init__(self, run: Path, config: TrainConfig):
+        try:
+            import wandb
+        except ImportError:
+            raise ConfigError("--wandb True: Weights & Biases is not installed; run `pip install wandb`") from None
+        id_file = run / "wandb_id"
+        known = id_file.read_text().strip() if id_file.exists() else None
+        self._run = wandb.init(
+            project="video-autoencoder-workbench",
+            name=run.name,
+            dir=run,
+            id=known,
+            resume="allow" if known else None,
+            config=to_dict(config),
+        )
+        id_file.write_text(self._run.id)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Tracker:
+    """Gathers the figures of every step and passes on their means every `log_every` steps."""
+
+    def __init__(self, run: Path, config: TrainConfig, world: World, step: int, total: int):
+        self._every, self._world = config.log_every, world
+        self._sums: dict[str, tuple[float, int]] = {}
+        self._sinks: list[Sink] = []
+        self._bar = tqdm(total=total, initial=step, disable=not world.is_main, desc=config.preset, unit="step")
+        if world.is_main:
+            self._sinks.append(JsonLines(run, step))
+            if config.tensorboard:
+                self._sinks.append(TensorBoard(run, step))
+            if config.wandb:
+                self._sinks.append(Wandb(run, config))
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures of the step with which `step` steps are done."""
+        for name, value in figures.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = total + value, count + 1
+        shown = figures | {"memory_gb": memory_gb(self._world.device)}
+        self._bar.set_postfix({name: f"{shown[name]:.4g}" for name in _SHOWN if name in shown}, refresh=False)
+        self._bar.update(step - self._bar.n)
+        if step % self._every == 0:
+            self._flush(step)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures to pass on at once, such as those of a validation pass."""
+        for sink in self._sinks:
+            sink.log(step, figures)
+
+    def say(self, message: str) -> None:
+        """A line for the reader, above the progress bar."""
+        if self._world.is_main:
+            self._bar.write(message)
+
+    def close(self) -> None:
+        self._bar.close()
+        for sink in self._sinks:
+            sink.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Means that are not passed on yet, so that a resumed run logs what an unbroken one does."""
+        return {name: list(pair) for name, pair in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums = {name: (total, count) for name, (total, count) in state.items()}
+
+    def _flush(self, step: int) -> None:
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        if self._world.device.type == "cuda":
+            means["memory_gb"] = memory_gb(self._world.device)
+        self.log(step, means)
+        alarm = collapse_alarm(means)
+        if alarm:
+            self.say(f"step {step}: ALARM: {alarm}")
+
+
+def collapse_alarm(means: Mapping[str, float]) -> str | None:
+    """What is wrong with a discriminator of these mean figures, or None.
+
+    One that always wins gives the autoencoder no direction; one whose logits do not tell real from reconstructed
+    clips at all, or are huge, is no use either.
+    """
+    if "real_logits" not in means:
+        return None
+    gap = abs(means["real_logits"] - means["fake_logits"])
+    size = max(abs(means["real_logits"]), abs(means["fake_logits"]))
+    if size > 100.0:
+        return f"the discriminator's logits are huge (mean magnitude {size:.3g})"
+    if min(means["real_accuracy"], means["fake_accuracy"]) > 0.99 and gap > 4.0:
+        return f"the discriminator wins everywhere (logits {gap:.3g} apart, both accuracies above 0.99)"
+    if gap < 1e-4:
+        return f"the discriminator does not tell real from reconstructed clips (logits {gap:.1g} apart)"
+    return None
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory: the GPU's allocated by torch so far, or the resident memory of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
