@@ -122,11 +122,11 @@ def with_bit_rot(path: Path, first: float = 0.4, last: float = 0.8, count: int =
 
 
 def with_bytes_replaced(path: Path, old: bytes, new: bytes) -> Path:
-    """A copy with the first occurrence of `old` replaced by `new` of the same length."""
+    """A copy with `old` replaced by `new` of the same length."""
     data = path.read_bytes()
     assert old in data
     assert len(old) == len(new)
-    return _beside(path, "patched", data.replace(old, new, 1))
+    return _beside(path, "patched", data.replace(old, new))
 
 
 def enormous_png(path: Path, width: int, height: int) -> Path:

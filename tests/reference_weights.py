@@ -18,7 +18,8 @@ def formula_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name.endswith("running_var"):
         return 1 + 0.1 * np.abs(values)
     if len(shape) >= 2:
-        return values / np.float32(math.sqrt(math.prod(shape[1:])))
+        values /= np.float32(math.sqrt(math.prod(shape[1:])))
+        return values
     return 1 + 0.1 * values if name.endswith("weight") else 0.05 * values
 
 

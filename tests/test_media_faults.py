@@ -24,7 +24,7 @@ from media_files import (
 from PIL import Image
 
 from workbench.errors import MediaError
-from workbench.media import DEFAULT_FPS, count_frames, open_stream, probe, read_video
+from workbench.media import DEFAULT_FPS, Video, count_frames, open_stream, probe, read_video
 
 
 def refusal(path: str | Path) -> str:
@@ -64,9 +64,9 @@ def test_each_kind_of_bad_file_has_its_own_reason(tmp_path: Path, clip: Path) ->
         bad_header: "the header is corrupt or of no format that can be read",
         audio_only(tmp_path / "sound.mp4"): "it holds sound but no video",
         bad_index: "it holds no video",
-        cut(late_header, 0.6): "cut off before its header",
-        cut(clip, 0.02): "cut off before its header",
-        tmp_path / "nul\0byte.mp4": "cannot be read",
+        cut(late_header, 0.6): "cut off before the end of its header",
+        cut(clip, 0.02): "cut off before the end of its header",
+        tmp_path / "nul\0byte.mp4": "no such file",
     }
     for path, reason in reasons.items():
         message = refusal(path)
@@ -166,10 +166,14 @@ def test_images_of_enormous_sides_are_refused_before_they_take_memory(tmp_path: 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50 * 1024
 
 
-@pytest.mark.parametrize("extension", ["mp4", "avi"])
-def test_videos_of_enormous_sides_are_refused_before_they_take_memory(tmp_path: Path, extension: str) -> None:
-    path = encode(tmp_path / f"clip.{extension}", moving_pattern(2, 48, 66), "mjpeg", "yuvj420p")
-    layout = ">HH" if extension == "mp4" else "<II"
+@pytest.mark.parametrize(
+    ("extension", "codec", "pixel_format", "layout"),
+    [("mov", "qtrle", "rgb24", ">HH"), ("avi", "ffv1", "bgr0", "<II"), ("gif", "gif", "rgb8", "<HH")],
+)
+def test_videos_of_enormous_sides_are_refused_before_they_take_memory(
+    tmp_path: Path, extension: str, codec: str, pixel_format: str, layout: str
+) -> None:
+    path = encode(tmp_path / f"clip.{extension}", moving_pattern(2, 48, 66), codec, pixel_format)
     bomb = with_bytes_replaced(path, *_sides_in_header(path, layout))
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "over the limit of 67,108,864 pixels" in refusal(bomb)
@@ -217,13 +221,16 @@ def test_a_cut_file_gives_as_many_frames_with_many_threads_as_with_one(
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg"])
-def test_an_image_cut_at_60_percent_is_shown_with_a_warning_or_refused(tmp_path: Path, extension: str) -> None:
+def test_an_image_cut_at_60_percent_is_shown_with_a_warning_or_refused_as_cut(tmp_path: Path, extension: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / f"photo.{extension}")
     path = cut(tmp_path / f"photo.{extension}", 0.6)
-    video = read_video(path)
-    assert video.frames.shape == (1, 3, 64, 64)
-    assert any("cut short" in warning for warning in video.warnings)
+    if extension == "png":
+        assert "no frame of it could be decoded, the file is cut short" in refusal(path)
+    else:
+        video = read_video(path)
+        assert (video.num_frames, video.height, video.width) == (1, 64, 64)
+        assert any("cut short" in warning for warning in video.warnings)
 
 
 @pytest.mark.parametrize(
@@ -259,19 +266,36 @@ def test_no_damage_ends_in_anything_but_frames_or_a_media_error(tmp_path: Path, 
     assert "\n" not in outcome
 
 
-def test_a_missing_frame_rate_becomes_the_stated_default(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [0, 1_000_000])
+def test_a_frame_rate_that_is_zero_or_absurd_becomes_the_stated_default(tmp_path: Path, rate: int) -> None:
     path = encode(tmp_path / "clip.avi", moving_pattern(5), "mpeg4", fps=25)
     data = bytearray(path.read_bytes())
     rate_at = data.index(b"vids") + 20  # dwScale and dwRate of the stream header
     assert struct.unpack_from("<II", data, rate_at) == (1, 25)
-    struct.pack_into("<II", data, rate_at, 1, 1_000_000)
-    microseconds_at = data.index(b"avih") + 8
-    struct.pack_into("<I", data, microseconds_at, 0)
+    struct.pack_into("<II", data, rate_at, 1, rate)
     path.write_bytes(data)
-    video = read_video(path)
-    assert video.num_frames == 5
-    assert video.fps == DEFAULT_FPS
+    assert_default_rate(read_video(path), 5)
+
+
+def test_a_missing_frame_rate_becomes_the_stated_default(tmp_path: Path) -> None:
+    path = encode(tmp_path / "clip.mkv", moving_pattern(1))
+    start = path.read_bytes().index(b"\x23\xe3\x83\x84")  # the element DefaultDuration, of 4 bytes
+    element = path.read_bytes()[start : start + 8]
+    assert_default_rate(read_video(with_bytes_replaced(path, element, b"\xec\x86" + bytes(6))), 1)
+
+
+def assert_default_rate(video: Video, num_frames: int) -> None:
+    assert (video.num_frames, video.fps) == (num_frames, DEFAULT_FPS)
     assert any("no frame rate is stated: 24 fps is assumed" in warning for warning in video.warnings)
+
+
+def test_timestamps_that_do_not_increase_are_dropped_and_said(tmp_path: Path) -> None:
+    path = encode(tmp_path / "clip.mp4", moving_pattern(5), options={"bf": "0"})
+    table = path.read_bytes().index(b"stts")  # then version, entries, frames and the ticks of each
+    old = path.read_bytes()[table : table + 20]
+    video = read_video(with_bytes_replaced(path, old, old[:16] + bytes(4)))
+    assert video.timestamps_s is None
+    assert any("timestamps do not increase" in warning for warning in video.warnings)
 
 
 def test_animated_webp_is_refused_with_a_remedy(tmp_path: Path) -> None:

@@ -25,9 +25,7 @@ COMMANDS = {
         base=partial(with_preset, RECONSTRUCT),
     ),
     "models": Command("List the autoencoders.", NoSettings(), run_models),
-    "bench": Command(
-        "Measure how fast a model encodes and decodes.", BenchConfig(), run_bench, aliases=MODEL_ALIASES
-    ),
+    "bench": Command("Measure how fast a model encodes and decodes.", BenchConfig(), run_bench, aliases=MODEL_ALIASES),
 }
 
 if __name__ == "__main__":

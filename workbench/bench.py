@@ -1,9 +1,9 @@
 """How fast a model encodes and decodes one clip on this machine, and how near that is to the machine's matmul peak."""
 
-import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class BenchRow:
     Attributes:
         tflop: operations of one run as counted by torch (2 per multiply-add), in 1e12.
         peak_share: reached operations per second over those of a large matmul of the same dtype and device.
-        peak_memory_mb: GPU memory at its peak, or the growth of the process on a CPU (0 where it did not grow).
+        peak_memory_mb: memory at its peak, beyond weights and input; on a CPU of the process, known on Linux only.
         speedup: over the first variant, in the same run.
     """
 
@@ -86,11 +86,6 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds
 
 
-def as_dicts(rows: list[BenchRow]) -> list[dict]:
-    """The rows as plain values for JSON."""
-    return [asdict(row) for row in rows]
-
-
 def _variant(ae: Autoencoder, variant: str) -> Autoencoder:
     memory_format = torch.contiguous_format if variant == "eager" else torch.channels_last_3d
     ae.to(memory_format=memory_format)
@@ -107,18 +102,35 @@ def _count(run: Callable[[], Tensor]) -> int:
 
 
 def _measure(run: Callable[[], Tensor], repeats: int, device: torch.device) -> tuple[float, float]:
-    """Seconds of the fastest run, after one to warm up, and peak memory in MB."""
-    cuda = device.type == "cuda"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if cuda:
-        torch.cuda.reset_peak_memory_stats(device)
+    """Seconds of the fastest run, after one to warm up, and peak memory in MB beyond what was held before."""
+    peak = _cuda_peak(device) if device.type == "cuda" else _process_peak()
     times = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
         run()
-        if cuda:
+        if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - begin)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    memory = torch.cuda.max_memory_allocated(device) / 1e6 if cuda else grown * 1024 / 1e6
-    return min(times[1:]), memory
+    return min(times[1:]), peak() / 1e6
+
+
+def _cuda_peak(device: torch.device) -> Callable[[], float]:
+    """Start watching; the function returned gives the bytes by which the peak exceeds what is allocated now."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    return lambda: torch.cuda.max_memory_allocated(device) - before
+
+
+def _process_peak() -> Callable[[], float]:
+    """The same for the resident memory of this process, by Linux's resettable high-water mark; elsewhere NaN."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return lambda: float("nan")
+    before = _status_bytes("VmRSS")
+    return lambda: _status_bytes("VmHWM") - before
+
+
+def _status_bytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

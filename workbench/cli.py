@@ -37,7 +37,7 @@ class Command:
 
 
 def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence[str] | None = None) -> None:
-    """Run a command line and exit: 0 done or help, 2 an error that the user can mend, 130 interrupted."""
+    """Run a command line; exits with 2 on an error that the user can mend and with 130 when interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if isinstance(commands, Command):
@@ -82,7 +82,9 @@ def _dispatch(program: str, commands: Mapping[str, Command], argv: list[str]) ->
         width = max(map(len, commands))
         rows = [f"  {name:{width}}  {command.summary}" for name, command in commands.items()]
         print("\n".join([f"usage: {program} COMMAND ...", "", *rows, "", f"{program} COMMAND --help tells more."]))
-        sys.exit(0 if argv else 2)
+        if not argv:
+            sys.exit(2)
+        return
     if argv[0] not in commands:
         raise ConfigError(f"unknown command {argv[0]!r}{did_you_mean(argv[0], commands)}; see {program} --help")
     _run(f"{program} {argv[0]}", commands[argv[0]], argv[1:])

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, MediaError, WorkbenchError
 from workbench.media import list_media, probe, quoted
 from workbench.metrics import lpips_available, lpips_backbone_path, summarise
-from workbench.models import MODELS, find_spec, load_autoencoder
+from workbench.models import MODELS, find_spec, load_autoencoder, needs_weights
 from workbench.models.base import Autoencoder
 from workbench.models.tiled import drain
 from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
@@ -85,7 +85,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 class BenchConfig(BenchSettings):
     """Settings of `python -m workbench bench`."""
 
-    model: ModelSettings = ModelSettings(name="video_dc_ae", from_pretrained="random")
+    model: ModelSettings = ModelSettings(name="video_dc_ae")
     device: str | None = setting(None, "cuda, cuda:1, cpu; by default the GPU where there is one")
     dtype: str | None = setting(None, "float32, bfloat16 or float16; by default bfloat16 on a GPU, float32 on a CPU")
     out: str | None = setting(None, "also write the rows to this .json file")
@@ -136,7 +136,10 @@ def run_models(config: NoSettings) -> None:
 
 def run_bench(config: BenchConfig) -> None:
     """Measure encode and decode and print, and if asked write, a table."""
-    ae = config.model.load(config.device, config.dtype)
+    model = config.model
+    if model.from_pretrained is None and needs_weights(model.name):
+        model = replace(model, from_pretrained="random")  # speed does not depend on the weights
+    ae = model.load(config.device, config.dtype)
     rows = [asdict(row) for row in bench(ae, config)]
     print(f"{ae.name} on {ae.device}, {ae.dtype}, {config.batch} x {config.frames} x {config.height} x {config.width}")
     print(text_table(rows))

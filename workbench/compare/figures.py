@@ -60,7 +60,7 @@ def difference_heatmap(original_CHW: Tensor, output_CHW: Tensor) -> go.Figure:
         raise ShapeError(f"a difference is taken of two frames (3, H, W) of one shape, got {shapes}")
     difference_HW = (original_CHW.float() - output_CHW.float()).abs().mean(0)
     cell = -(-max(difference_HW.shape) // _MAX_CELLS)
-    cells = F.avg_pool2d(difference_HW[None, None], cell, ceil_mode=True, count_include_pad=False)[0, 0]
+    cells = F.avg_pool2d(difference_HW[None, None], cell, ceil_mode=True)[0, 0]
     heatmap = go.Heatmap(
         z=cells.cpu().numpy().round(2),
         x0=(cell - 1) / 2,

@@ -21,7 +21,7 @@ def write_json(path: str | Path, record: Any) -> None:
     Raises:
         MediaError: it cannot be written.
     """
-    text = json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_finite(record), indent=2, ensure_ascii=False)
     with written_whole(Path(path)) as temporary, write_errors(Path(path)):
         temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 

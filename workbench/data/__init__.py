@@ -1,0 +1,24 @@
+"""Training data: the index of a folder, buckets of clips of one shape, and a loader that can be resumed."""
+
+from workbench.data.buckets import BucketConfig, check_bucket_config
+from workbench.data.index import Clip, DataError, Index, read_index
+from workbench.data.indexing import IndexReport, build_index
+from workbench.data.loader import Batch, ClipLoader, DataConfig
+from workbench.data.resolution import Resize, apply_resize, plan_resize
+
+__all__ = [
+    "Batch",
+    "BucketConfig",
+    "Clip",
+    "ClipLoader",
+    "DataConfig",
+    "DataError",
+    "Index",
+    "IndexReport",
+    "Resize",
+    "apply_resize",
+    "build_index",
+    "check_bucket_config",
+    "plan_resize",
+    "read_index",
+]

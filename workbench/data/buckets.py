@@ -4,7 +4,7 @@ Everything here is a pure function of (clips, bucket_config, seed, epoch): there
 to be stored. Every rank computes the same epoch and takes its own part of each step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,10 +37,19 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Step:
-    """One batch on every rank: positions first ... first + batch_size * world_size of the bucket's order."""
+    """One batch on every rank: places `first` to `first + batch_size * world_size` of the bucket's order."""
 
     bucket: Bucket
     first: int
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The buckets of one resolution and number of frames: shape -> number in `Buckets.all`."""
+
+    resolution: Resolution
+    num_frames: int
+    numbers: dict[tuple[int, int], int]
 
 
 class Buckets:
@@ -52,19 +61,15 @@ class Buckets:
     """
 
     def __init__(
-        self, clips: Sequence[Clip], bucket_config: Mapping, spatial_multiple: int, fps_max: float
+        self, clips: Sequence[Clip], bucket_config: BucketConfig, spatial_multiple: int, fps_max: float
     ) -> None:
         """Raises ConfigError if the configuration is not one, DataError if no clip fits any of it."""
         check_bucket_config(bucket_config)
-        names = sorted(map(parse_resolution, bucket_config), key=lambda resolution: -resolution.pixels)
         self.all: list[Bucket] = []
-        self._groups: list[tuple[Resolution, int, dict[tuple[int, int], int]]] = []
-        for resolution in names:
-            for num_frames in sorted(bucket_config[resolution.name], reverse=True):
-                probability, batch_size = bucket_config[resolution.name][num_frames]
-                numbers = {shape: len(self.all) + i for i, shape in enumerate(resolution.shapes(spatial_multiple))}
-                self._groups.append((resolution, num_frames, numbers))
-                self.all += [Bucket(resolution.name, num_frames, *shape, probability, batch_size) for shape in numbers]
+        self._groups: list[_Group] = []
+        for name in sorted(bucket_config, key=lambda name: -parse_resolution(name).pixels):
+            for num_frames in sorted(bucket_config[name], reverse=True):
+                self._add_group(parse_resolution(name), num_frames, *bucket_config[name][num_frames], spatial_multiple)
         nearest = lru_cache(maxsize=None)(nearest_shape)
         self.choices = [self._choices_of(clip, fps_max, nearest) for clip in clips]
         if not any(self.choices):
@@ -80,29 +85,35 @@ class Buckets:
         chance = draws.random((len(self.choices), max(map(len, self.choices))))
         members: list[list[int]] = [[] for _ in self.all]
         for clip, choices in enumerate(self.choices):
-            for choice, number in enumerate(choices):
-                if chance[clip, choice] < self.all[number].probability:
-                    members[number].append(clip)
-                    break
+            taken = (n for n, p in zip(choices, chance[clip], strict=False) if p < self.all[n].probability)
+            if (number := next(taken, None)) is not None:
+                members[number].append(clip)
         return [np.array(clips, dtype=np.int64)[np.argsort(draws.random(len(clips)))] for clips in members]
 
-    def _choices_of(self, clip: Clip, fps_max: float, nearest) -> tuple[int, ...]:
+    def _add_group(
+        self, resolution: Resolution, num_frames: int, probability: float, batch_size: int, spatial_multiple: int
+    ) -> None:
+        numbers = {shape: len(self.all) + i for i, shape in enumerate(resolution.shapes(spatial_multiple))}
+        self._groups.append(_Group(resolution, num_frames, numbers))
+        self.all += [Bucket(resolution.name, num_frames, *shape, probability, batch_size) for shape in numbers]
+
+    def _choices_of(self, clip: Clip, fps_max: float, nearest: Callable[..., tuple[int, int]]) -> tuple[int, ...]:
         interval = clip_interval(clip, fps_max)
-        choices = []
-        for resolution, num_frames, numbers in self._groups:
-            large_enough = clip.height * clip.width >= PIXELS_NEEDED * resolution.pixels
-            if large_enough and frames_needed(num_frames, interval) <= clip.num_frames:
-                choices.append(numbers[nearest(clip.height, clip.width, tuple(numbers))])
-        return tuple(choices)
+        return tuple(
+            group.numbers[nearest(clip.height, clip.width, tuple(group.numbers))]
+            for group in self._groups
+            if clip.height * clip.width >= PIXELS_NEEDED * group.resolution.pixels
+            and clip.num_frames >= frames_needed(group.num_frames, interval)
+        )
 
     def _why_none_fits(self, clips: Sequence[Clip], fps_max: float) -> str:
-        pixels, frames, _ = self._groups[-1][0].pixels, min(group[1] for group in self._groups), None
         largest = max(clips, key=lambda clip: clip.height * clip.width)
         longest = max(-(-clip.num_frames // clip_interval(clip, fps_max)) for clip in clips)
         return (
-            f"--bucket_config: none of the {len(clips)} clips fits. The smallest resolution needs "
-            f"{PIXELS_NEEDED * pixels:.0f} pixels and the largest clip is {largest.width}x{largest.height}; at least "
-            f"{frames} frames are needed and the longest clip has {longest} at --dataset.fps_max {fps_max:g}"
+            f"--bucket_config: none of the {len(clips)} clips fits. Its smallest resolution needs "
+            f"{PIXELS_NEEDED * self._groups[-1].resolution.pixels:.0f} pixels, and the largest clip is "
+            f"{largest.width}x{largest.height}; it needs {min(group.num_frames for group in self._groups)} frames or "
+            f"more, and the longest clip has {longest} at --dataset.fps_max {fps_max:g}"
         )
 
 
@@ -111,52 +122,58 @@ class EpochPlan:
 
     Attributes:
         steps: one `Step` after the other. Steps of different buckets are mixed so that each bucket is used up evenly.
-        orders: bucket -> clip numbers in the order of use, the first ones repeated at the end so that every rank has a
-            full batch in every step.
+        orders: for each bucket with clips, their numbers in the order of use. The last step of a bucket goes on at the
+            beginning of this order, so that every rank has a full batch.
     """
 
     def __init__(self, buckets: Buckets, seed: int, epoch: int, world_size: int) -> None:
-        self.seed, self.epoch = seed, epoch
         self.orders: dict[Bucket, np.ndarray] = {}
+        self._seed, self._epoch = seed, epoch
         self._numbers = {bucket: number for number, bucket in enumerate(buckets.all)}
-        places: list[tuple[float, int, Step]] = []
+        timed: list[tuple[float, int, Step]] = []
         for number, (bucket, clips) in enumerate(zip(buckets.all, buckets.assign(seed, epoch), strict=True)):
-            if not len(clips):
-                continue
-            self.orders[bucket] = clips
-            size = bucket.batch_size * world_size
-            count = -(-len(clips) // size)
-            # Step i of n lies at a random point of the i-th n-th of the epoch. With another number of ranks the
-            # same share of every bucket has therefore been used at the same number of samples.
-            times = (np.arange(count) + np.random.default_rng((seed, epoch, 1, number)).random(count)) / count
-            places += [(time, number, Step(bucket, i * size)) for i, time in enumerate(times)]
-        self.steps = [step for _, _, step in sorted(places, key=lambda place: place[:2])]
-        if not self.steps:
+            if len(clips):
+                self.orders[bucket] = clips
+                count = -(-len(clips) // (bucket.batch_size * world_size))
+                times = self._times(number, count)
+                timed += [(times[i], number, Step(bucket, i * bucket.batch_size * world_size)) for i in range(count)]
+        if not timed:
             raise DataError(f"--bucket_config: its probabilities left no clip for epoch {epoch}; raise them")
+        self.steps = [step for _, _, step in sorted(timed, key=lambda item: item[:2])]
+        self._used = np.cumsum([0] + [world_size * step.bucket.batch_size for step in self.steps])
 
-    def samples_before(self, position: int, world_size: int) -> int:
+    def samples_before(self, position: int) -> int:
         """Clips used on all ranks together before step `position`."""
-        return world_size * sum(step.bucket.batch_size for step in self.steps[:position])
+        return int(self._used[position])
 
-    def position_after(self, samples: int, world_size: int) -> int:
-        """The first step before which at least so many clips have been used."""
-        used = np.cumsum([0] + [world_size * step.bucket.batch_size for step in self.steps])
-        return int(np.searchsorted(used, samples))
+    def position_after(self, samples: int) -> int:
+        """The first step before which at least so many clips are used; the number of steps if there is none."""
+        return min(int(np.searchsorted(self._used, samples)), len(self.steps))
 
-    def draw(self, bucket: Bucket, position: int) -> np.ndarray:
-        """Three numbers in [0, 1) that settle start frame, top and left of the clip at a position of a bucket."""
-        return np.random.default_rng((self.seed, self.epoch, 2, self._numbers[bucket], position)).random(3)
+    def draw(self, bucket: Bucket, place: int) -> tuple[float, float, float]:
+        """Numbers in [0, 1) that settle start frame, top and left of the clip at a place of a bucket's order."""
+        key = (self._seed, self._epoch, 2, self._numbers[bucket], place)
+        return tuple(np.random.default_rng(key).random(3).tolist())
 
-    def candidates(self, bucket: Bucket, position: int) -> list[int]:
-        """Clip numbers to try for a position, in order: its own clip, the rest of its bucket, then clips of other
-        buckets that are at least as long (they are cropped to this shape)."""
+    def candidates(self, bucket: Bucket, place: int) -> Iterator[int]:
+        """Clip numbers to try for a place of a bucket's order, in this order: its own clip, the rest of the bucket,
+        then the clips of other buckets that are long enough (and will be cropped to this bucket's shape)."""
         own = self.orders[bucket]
-        start = position % len(own)
-        others = [clips for other, clips in self.orders.items() if other != bucket and other.num_frames >= bucket.num_frames]
-        return np.concatenate([own[start:], own[:start], *others]).tolist()
+        yield from (int(own[(place + i) % len(own)]) for i in range(len(own)))
+        for other, clips in self.orders.items():
+            if other != bucket and other.num_frames >= bucket.num_frames:
+                yield from clips.tolist()
+
+    def _times(self, number: int, count: int) -> np.ndarray:
+        """When the steps of a bucket come, as parts of the epoch: step i of n at a random point of the i-th n-th.
+
+        Whatever the number of ranks, the same share of each bucket has then been used after the same number of clips.
+        """
+        jitter = np.random.default_rng((self._seed, self._epoch, 1, number)).random(count)
+        return (np.arange(count) + jitter) / count
 
 
-def check_bucket_config(bucket_config: Mapping) -> None:
+def check_bucket_config(bucket_config: BucketConfig) -> None:
     """Raise ConfigError unless this is resolution -> frames -> (probability, batch size) with legal values."""
     if not bucket_config or not all(bucket_config.values()):
         raise ConfigError('--bucket_config: it is empty; an example is {"256px_ar1:1": {32: (1.0, 1)}}')

@@ -53,7 +53,7 @@ class Index:
     Attributes:
         path: the file.
         clips: rows whose size and length are known.
-        skipped: path -> reason, for rows that state no size or length (as Open-Sora's tools leave for unreadable files).
+        skipped: path -> reason, for rows without a size or length (Open-Sora's tools write them for unreadable files).
         base: the folder that relative paths were taken from, None if all are absolute.
     """
 
@@ -75,7 +75,9 @@ def read_index(path: str | Path) -> Index:
     path = Path(path)
     check_format(path)
     if not path.is_file():
-        raise DataError(f"{quoted(path)}: no such index; make one with: python -m workbench index FOLDER --out {path.name}")
+        raise DataError(
+            f"{quoted(path)}: no such index; make one with: python -m workbench index FOLDER --out {path.name}"
+        )
     try:
         table = (_read_csv if path.suffix.lower() == ".csv" else _read_parquet)(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -68,7 +68,7 @@ def build_index(
     rows: list[Row] = []
     failed: dict[str, str] = {}
     with closing(_probed(files, out.absolute().parent, num_threads)) as probed:
-        for file, result in tqdm(zip(files, probed), total=len(files), unit="file", disable=not progress):
+        for file, result in zip(files, tqdm(probed, total=len(files), unit="file", disable=not progress), strict=True):
             if isinstance(result, str):
                 failed[str(file)] = result
             else:

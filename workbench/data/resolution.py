@@ -25,7 +25,7 @@ _LANDSCAPE = ("2.39:1", "2:1", "16:9", "1.85:1", "8:5", "3:2", "4:3", "1:1")
 ASPECT_RATIOS = _LANDSCAPE + tuple(":".join(reversed(ratio.split(":"))) for ratio in _LANDSCAPE[:-1])
 """Legal aspect ratios, width:height."""
 
-_NAME = re.compile(r"(?P<side>\d{1,5})(?P<unit>px|p)?(_ar(?P<ratio>[\d.]+:[\d.]+))?")
+_NAME = re.compile(r"(?P<side>\d{1,5})(?P<unit>px|p)?(_ar(?P<ratio>\d+(\.\d+)?:\d+(\.\d+)?))?")
 _MAX_SIDE = 8192
 _EXAMPLES = tuple(f"{n}px" for n in (64, 128, 256, 384, 512, 768, 1024)) + ("240p", "360p", "480p", "720p", "1080p")
 _PIXELS_AT_ONCE = 1 << 24
@@ -65,8 +65,8 @@ class Resolution:
         """
         shapes = [_shape(self.pixels, ratio, spatial_multiple) for ratio in self.ratios]
         if any(side == 0 for shape in shapes for side in shape):
-            raise ConfigError(f"resolution: {self.name} is too small for a model whose sides are multiples of "
-                              f"{spatial_multiple}")  # fmt: skip
+            need = f"a model whose sides are multiples of {spatial_multiple}"
+            raise ConfigError(f"resolution: {self.name} is too small for {need}")
         return tuple(dict.fromkeys(shapes))
 
     def resize(self, height: int, width: int, spatial_multiple: int = 1) -> Resize:
@@ -86,14 +86,15 @@ def parse_resolution(name: str | int) -> Resolution:
     """
     match = _NAME.fullmatch(str(name))
     if not match or (match["ratio"] and match["unit"] != "px"):
-        raise ConfigError(f"resolution: {name!r} is not a name such as 256px, 256px_ar1:1, 720p or 256"
-                          f"{did_you_mean(str(name), _examples())}")  # fmt: skip
+        hint = did_you_mean(str(name), _examples())
+        raise ConfigError(f"resolution: {name!r} is not a name such as 256px, 256px_ar1:1, 720p or 256{hint}")
     side, unit, ratio = int(match["side"]), match["unit"], match["ratio"]
     if not 1 <= side <= _MAX_SIDE:
         raise ConfigError(f"resolution: {name!r} must have a side between 1 and {_MAX_SIDE}")
     if ratio and ratio not in ASPECT_RATIOS:
-        raise ConfigError(f"resolution: aspect ratio {ratio} of {name!r} is not one of {', '.join(ASPECT_RATIOS)}"
-                          f"{did_you_mean(ratio, ASPECT_RATIOS)}")  # fmt: skip
+        nearest = min(ASPECT_RATIOS, key=lambda legal: abs(_angle(legal) - _angle(ratio)))
+        legal = ", ".join(ASPECT_RATIOS)
+        raise ConfigError(f"resolution: {ratio} of {name!r} is not one of {legal}; did you mean {nearest}?")
     if unit == "px":
         return Resolution(str(name), side * side, (ratio,) if ratio else ASPECT_RATIOS)
     if unit == "p":
@@ -118,7 +119,9 @@ def nearest_shape(height: int, width: int, shapes: tuple[tuple[int, int], ...]) 
 def cover(height: int, width: int, crop_height: int, crop_width: int) -> Resize:
     """The smallest aspect-preserving resize of a `height` x `width` source that covers the crop."""
     scale = max(crop_height / height, crop_width / width)
-    return Resize(max(crop_height, round(height * scale)), max(crop_width, round(width * scale)), crop_height, crop_width)
+    return Resize(
+        max(crop_height, round(height * scale)), max(crop_width, round(width * scale)), crop_height, crop_width
+    )
 
 
 def apply_resize(frames_TCHW: Tensor, plan: Resize, crop_offset: tuple[int, int] | None = None) -> Tensor:
@@ -160,6 +163,11 @@ def _shape(pixels: int, ratio: str, spatial_multiple: int) -> tuple[int, int]:
     across, down = map(float, ratio.split(":"))
     height, width = math.sqrt(pixels * down / across), math.sqrt(pixels * across / down)
     return _round_to(height, spatial_multiple), _round_to(width, spatial_multiple)
+
+
+def _angle(ratio: str) -> float:
+    """A measure of an aspect ratio that is defined for 0 too."""
+    return math.atan2(*map(float, ratio.split(":")))
 
 
 def _round_to(side: float, multiple: int) -> int:

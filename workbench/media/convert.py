@@ -7,7 +7,7 @@ import torch
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
-from av.video.reformatter import ColorRange, ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 from torch import Tensor
 
 # Correctly rounded and with chroma interpolated at full resolution; the defaults of swscale favour speed over both.
@@ -47,9 +47,7 @@ class FrameConverter:
     def __call__(self, frame: VideoFrame) -> Tensor:
         width, height = self._stored_size
         self.resized_frames += (frame.width, frame.height) != self._stored_size
-        planar = self._reformatter.reformat(
-            frame, width, height, "gbrp", interpolation=SCALING, dst_color_range=ColorRange.JPEG
-        )
+        planar = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=SCALING)
         green, blue, red = (_plane(plane) for plane in planar.planes)
         rgb = torch.from_numpy(np.stack((red, green, blue)))
         transpose, mirror_rows, mirror_columns = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])

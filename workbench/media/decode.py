@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from workbench.errors import MediaError
-from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, quoted
+from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, is_cut_short, quoted, states_rate
 from workbench.media.info import MAX_PIXELS, check_pixels
 
 _TIMEOUT_S = 60.0
@@ -68,12 +68,23 @@ class Decoder:
             return float(self.stream.duration * self.stream.time_base)
         return self.container.duration / av.time_base if self.container.duration else None
 
+    def likely_fault(self) -> str:
+        """Why not a single frame comes out."""
+        if is_cut_short(self.path, self.kind):
+            return "the file is cut short"
+        if not self.stream.width:  # FFmpeg forgets sides that it refuses
+            return f"its frames are over the limit of {MAX_PIXELS:,} pixels or its header is damaged"
+        return "its data is damaged"
+
     def rate(self) -> Fraction | None:
-        """Frames per second that the file states, None if there is none or it is nonsense."""
-        rates = [self.stream.average_rate, self.stream.guessed_rate]
-        if self.kind == "gif":  # its average counts one frame too few
-            rates.reverse()
-        return next((rate for rate in rates if rate and 0 < rate <= 1000), None)
+        """Frames per second that the file states, None if there are none or over 1000."""
+        average, nominal = self.stream.average_rate, self.stream.guessed_rate
+        if not average or average > 1000 or not states_rate(self.path, self.kind):
+            return None
+        # These round times, which spoils the average of the few frames that FFmpeg looks at.
+        if self.kind in ("matroska", "gif") and nominal and abs(nominal / average - 1) < 0.15:
+            return nominal
+        return average
 
     def reopen(self) -> None:
         """Go back to the start with a fresh decoder."""
@@ -128,8 +139,8 @@ class Decoder:
         name, videos = quoted(self.path), self.container.streams.video
         stream = next((video for video in videos if not video.disposition & Disposition.attached_pic), None)
         if stream is None:
-            has_sound = bool(self.container.streams.audio)
-            raise MediaError(f"{name}: it holds {'sound but ' if has_sound else ''}no video")
+            content = "sound but no video" if self.container.streams.audio else "no video"
+            raise MediaError(f"{name}: {_cut_off_header(self.path, self.kind) or f'it holds {content}'}")
         context = stream.codec_context
         if context is None or context.codec.name not in _VIDEO_CODECS.split(","):
             raise MediaError(f"{name}: its video codec ({context.name if context else 'unknown'}) is not supported")
@@ -143,10 +154,14 @@ def _open(path: Path, kind: str) -> av.container.InputContainer:
     """Open with the format already known; FFmpeg may then touch this one file and nothing else."""
     try:
         # The prefix keeps FFmpeg from reading a protocol into the name.
-        return av.open(f"file:{path.absolute()}", format=kind, options=_OPTIONS, timeout=_TIMEOUT_S)
+        url = f"file:{path.absolute()}"
+        return av.open(url, format=kind, options=_OPTIONS, metadata_errors="replace", timeout=_TIMEOUT_S)
     except (av.FFmpegError, OSError) as error:
-        if kind == "mov" and not has_movie_header(path):
-            reason = "the file is cut off before its header (it has no 'moov' box), so nothing in it can be decoded"
-        else:
-            reason = f"its header is corrupt ({error.strerror})"
+        reason = _cut_off_header(path, kind) or f"its header is corrupt ({error.strerror})"
         raise MediaError(f"{quoted(path)}: {reason}") from None
+
+
+def _cut_off_header(path: Path, kind: str) -> str | None:
+    if kind == "mov" and not has_movie_header(path):
+        return "the file is cut off before the end of its header ('moov'), so nothing in it can be decoded"
+    return None

@@ -117,9 +117,20 @@ def is_cut_short(path: Path, kind: str) -> bool:
 
 
 def has_movie_header(path: Path) -> bool:
-    """Whether an MP4 or QuickTime file has its `moov` box, without which nothing in it can be decoded."""
+    """Whether an MP4 or QuickTime file has all of its `moov` box, without which nothing in it can be decoded."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        return any(box == b"moov" for box, _ in _boxes(file, path.stat().st_size))
+        return any(box == b"moov" and end <= size for box, end in _boxes(file, size))
+
+
+def states_rate(path: Path, kind: str) -> bool:
+    """Whether a frame rate in the header is not zero. FFmpeg silently takes 25 fps for an AVI file without one."""
+    if kind != "avi":
+        return True
+    with path.open("rb") as file:
+        head = file.read(4096)
+    stream_header = head.find(b"vids")  # dwScale and dwRate follow at 20 and 24
+    return stream_header < 0 or any(head[stream_header + 24 : stream_header + 28])
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:

@@ -33,7 +33,8 @@ def read_header(path: Path) -> ImageHeader:
     """
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+            # Without EXIF data ahead of the pixels, Pillow would decode a PNG image to look for some behind them.
+            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if "exif" in image.info else 1
             return ImageHeader(*image.size, orientation, getattr(image, "is_animated", False))
     except Image.DecompressionBombError:
         raise MediaError(f"{quoted(path)}: the image is over the limit of {MAX_PIXELS:,} pixels") from None

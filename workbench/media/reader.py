@@ -1,5 +1,6 @@
 """Whole clips into memory, within a budget, and questions about files."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -59,8 +60,7 @@ def read_video(
         if max(expected, 1) > affordable:
             raise _over_budget(stream.info, expected, affordable, max_bytes)
         frames = _collect(stream, expected, affordable, max_bytes)
-        times = tuple(stream.timestamps)
-        return Video(frames, stream.fps, None if None in times else times, Path(path), stream.warnings)
+        return Video(frames, stream.fps, _valid_times(stream.timestamps), Path(path), stream.warnings)
 
 
 def _expected_frames(info: MediaInfo, max_frames: int | None, start_frame: int, frame_interval: int) -> int:
@@ -70,6 +70,13 @@ def _expected_frames(info: MediaInfo, max_frames: int | None, start_frame: int, 
         return max_frames or 0
     rest = -(-max(claimed - start_frame, 1) // frame_interval)
     return rest if max_frames is None else min(rest, max_frames)
+
+
+def _valid_times(times: list[float | None]) -> tuple[float, ...] | None:
+    """The timestamps if every frame has one and they increase, else None."""
+    if None in times or any(later <= earlier for earlier, later in pairwise(times)):
+        return None
+    return tuple(times)
 
 
 def _collect(stream: FrameStream, expected: int, affordable: int, max_bytes: int) -> Tensor:

@@ -33,7 +33,7 @@ def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
     if first is None and skipped:
         raise MediaError(f"{quoted(decoder.path)}: start frame {start} is past its end, it has {skipped} frames")
     if first is None:
-        raise MediaError(f"{quoted(decoder.path)}: no frame of it could be decoded, its data is damaged")
+        raise MediaError(f"{quoted(decoder.path)}: no frame of it could be decoded, {decoder.likely_fault()}")
     return itertools.chain([first], frames)
 
 
@@ -59,9 +59,11 @@ def _after_seek(decoder: Decoder, start: int) -> Iterator[VideoFrame] | None:
 def _timestamps_of(decoder: Decoder, index: int) -> tuple[int, int] | None:
     """The earliest and latest timestamp, in `time_base`, that the frame can have; None if unknown."""
     stream, rate = decoder.stream, decoder.rate()
-    if rate and stream.start_time is not None and _is_surely_constant(decoder, rate):
-        middle, half = stream.start_time + index / rate / stream.time_base, 1 / rate / stream.time_base / 2
-        return (round(middle - half), round(middle + half)) if index < stream.frames else None
+    if rate and stream.start_time is not None:
+        step = 1 / rate / stream.time_base
+        if _has_even_table(decoder, step):
+            middle = stream.start_time + index * step
+            return (round(middle - step / 2), round(middle + step / 2)) if index < stream.frames else None
     # Otherwise list all packets, which costs reading the file but no decoding.
     packets = decoder.container.demux(stream)
     times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
@@ -70,9 +72,11 @@ def _timestamps_of(decoder: Decoder, index: int) -> tuple[int, int] | None:
     return (sorted(times)[index],) * 2
 
 
-def _is_surely_constant(decoder: Decoder, rate: Fraction) -> bool:
-    """Whether the sample table of an MP4 rules out a varying rate. Other headers only state a nominal rate."""
-    stream = decoder.stream
-    if decoder.kind != "mov" or not stream.frames or not stream.duration or stream.base_rate != rate:
+def _has_even_table(decoder: Decoder, step: Fraction) -> bool:
+    """Whether the sample table of an MP4 says that all frames are `step` apart. Other headers only claim a rate."""
+    if decoder.kind != "mov" or not decoder.stream.frames:
         return False
-    return abs(stream.frames / rate - stream.duration * stream.time_base) < 1 / rate / 2
+    times = [entry.timestamp for entry in decoder.stream.index_entries]
+    tolerance = float(step) / 4
+    even = all(abs(time - times[0] - position * float(step)) < tolerance for position, time in enumerate(times))
+    return even and len(times) == decoder.stream.frames

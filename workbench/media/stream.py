@@ -64,7 +64,7 @@ class FrameStream:
             raise
         self.fps = self.info.fps / frame_interval
         self.timestamps: list[float | None] = []
-        self._rate_varies = False
+        self._rate_varies = self._times_disordered = False
         self._decoded = start_frame
         watched = self._watched(itertools.chain([first], frames))
         self._kept = itertools.islice(itertools.islice(watched, 0, None, frame_interval), max_frames)
@@ -74,7 +74,9 @@ class FrameStream:
         """What a viewer should know, one line each; grows while reading."""
         decoder, found = self._decoder, list(self.info.warnings)
         is_whole = CUT_SHORT not in found and not decoder.bad_packets  # else frames are missing for a known reason
-        if self._rate_varies and is_whole:
+        if self._times_disordered:
+            found.append(f"timestamps do not increase: {self.info.fps:.6g} fps is assumed")
+        elif self._rate_varies and is_whole:
             fps = f"{self.info.fps:.6g} fps"
             found.append(f"the frame rate varies, or frames are missing: timestamps are kept, {fps} is the average")
         if self._convert.resized_frames:
@@ -121,6 +123,7 @@ class FrameStream:
             time = self._time_of(frame)
             if time is not None and previous is not None:
                 self._rate_varies |= not is_regular_step(time - previous, self.info.fps)
+                self._times_disordered |= time <= previous
             previous = time
             yield frame
 

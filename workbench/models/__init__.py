@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from workbench.config import did_you_mean, override, to_dict
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.linear import LinearDCT, LinearDCTConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
@@ -57,8 +59,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def find_spec(name: str) -> ModelSpec:
     """The entry of `MODELS`; ConfigError with the nearest name where there is none."""
     if name not in MODELS:
-        raise ConfigError(f"--model: {name!r} is not one of {', '.join(MODELS)}{did_you_mean(name, MODELS)}")
+        known = f"{', '.join(MODELS)} or {PREFIX}CLASS_OR_REPO"
+        raise ConfigError(f"--model: {name!r} is not one of {known}{did_you_mean(name, MODELS)}")
     return MODELS[name]
+
+
+def needs_weights(name: str) -> bool:
+    """Whether `load_autoencoder` asks for weights to be named: the linear baseline and diffusers' folders do not."""
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX) in DIFFUSERS_CLASSES
+    return find_spec(name).weights is not None
 
 
 def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
@@ -83,7 +93,8 @@ def load_autoencoder(
     """An autoencoder ready for inference.
 
     Args:
-        name: a name in `wb.MODELS`: {names}.
+        name: a name in `wb.MODELS`: {names}; or diffusers:SOURCE, where SOURCE is a folder or org/repo with published
+            weights, or a class of diffusers (AutoencoderKLWan, ...) together with weights="random".
         weights: a local .safetensors or .pt file, a training-checkpoint folder, org/repo/file on the Hugging Face Hub,
             or "random" for untrained weights (seeded with 0).
         device: "cuda", "cpu", ...; by default the GPU where there is one.
@@ -132,14 +143,15 @@ def architecture_of(model: Autoencoder) -> dict[str, Any]:
 
 
 def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Mapping[str, Any] | None) -> Autoencoder:
+    if name.startswith(PREFIX):
+        return _from_diffusers(name, weights)
     spec = find_spec(name)
-    if spec.weights is None:
+    if not needs_weights(name):
         if weights is not None:
             raise WeightsError(f"{name} has no weights; leave them out")
         return build_autoencoder(name, architecture)
     if weights == "random":
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with _fixed_seed():
             return build_autoencoder(name, architecture)
     if weights is None:
         hint = "give the file, org/repo/file, or 'random' for untrained ones"
@@ -155,3 +167,23 @@ def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str,
         model = build_autoencoder(name, {**(file.architecture or {}), **(architecture or {})})
     load_state(model, file, assign=True)
     return model
+
+
+def _from_diffusers(name: str, weights: str | os.PathLike | None) -> Autoencoder:
+    source = name.removeprefix(PREFIX)
+    if needs_weights(name) and weights != "random":
+        raise WeightsError(f"{name} is a class without weights; give {PREFIX}FOLDER_OR_REPO, or weights 'random'")
+    if not needs_weights(name) and weights is not None:
+        raise WeightsError(f"{name} names its own weights; leave them out")
+    with _fixed_seed():
+        model = load_diffusers(source)
+    model.name = name
+    return model
+
+
+@contextmanager
+def _fixed_seed() -> Iterator[None]:
+    """Random weights are the same in every run, and drawing them changes no random state of the caller."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield

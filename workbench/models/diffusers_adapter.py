@@ -170,9 +170,8 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
     location, subfolder = _locate(source)
     try:
         config = _diffusers_class("AutoencoderKL").load_config(location, subfolder=subfolder)
-        model = _diffusers_class(config.get("_class_name")).from_pretrained(
-            location, subfolder=subfolder, low_cpu_mem_usage=False
-        )
+        cls = _diffusers_class(config.get("_class_name"))
+        model = cls.from_pretrained(location, subfolder=subfolder, low_cpu_mem_usage=False)
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{PREFIX}{source}: not a folder or Hub repository with weights ({reason})") from None
@@ -185,7 +184,7 @@ def _diffusers_class(name: str | None) -> Any:
         raise ConfigError(f"{PREFIX}{name}: not one of {known}{did_you_mean(str(name), DIFFUSERS_CLASSES)}")
     import diffusers
 
-    import workbench.torchvision_shim  # noqa: F401 (before diffusers, which imports torchvision)
+    import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up: that imports torchvision)
 
     return getattr(diffusers, name)
 
@@ -209,10 +208,8 @@ def _statistic(vae: Any, name: str, default: float) -> Tensor:
     values = dict(vae.named_buffers(recurse=False)).get(name, vae.config.get(name))
     if values is None:
         return torch.tensor(default)
-    values = torch.as_tensor(values, dtype=torch.float32)
-    return values.view(vae.config[DIFFUSERS_CLASSES[type(vae).__name__].latent_channels], -1).mean(1)[
-        :, None, None, None
-    ]
+    channels = vae.config[DIFFUSERS_CLASSES[type(vae).__name__].latent_channels]
+    return torch.as_tensor(values, dtype=torch.float32).view(channels, -1).mean(1).view(channels, 1, 1, 1)
 
 
 def _switch_off_framewise(vae: Any) -> None:

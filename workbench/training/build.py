@@ -84,7 +84,7 @@ def _lpips(config: TrainConfig, world: World) -> nn.Module | None:
 
 
 def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:
-    discriminator = PatchDiscriminator3D(norm=config.discriminator.norm)
+    discriminator = PatchDiscriminator3D(config.discriminator.norm, config.discriminator.channels)
     if world.size > 1:
         synchronise_batch_norm(discriminator)
     nets.discriminator = discriminator.to(world.device)

@@ -35,10 +35,12 @@ class DiscriminatorConfig:
     """The 3D PatchGAN of stage disc."""
 
     norm: str = setting("batch", "batch (synchronised across ranks) or group, which does not depend on the batch size")
+    channels: int = setting(64, "width of the first layer; later ones are up to 8 times as wide")
     lr: float = setting(1e-4, "learning rate of the discriminator")
 
     def __post_init__(self) -> None:
         check_choice("--discriminator.norm", self.norm, DISCRIMINATOR_NORMS)
+        check_range("--discriminator.channels", self.channels, 1)
         check_range("--discriminator.lr", self.lr, 0.0)
 
 

@@ -51,14 +51,15 @@ class Estimate:
 def estimate(config: TrainConfig) -> Estimate:
     """Count parameters, operations and memory of a step with the largest batch of the buckets.
 
-    In bfloat16 unless the configuration says otherwise; LPIPS is counted whether or not its backbone is there. Needs a process group of one.
+    In bfloat16 unless the configuration says otherwise; LPIPS is counted whether or not its backbone is there.
+    Needs a process group of one.
     """
     config = dataclasses.replace(config, precision=config.precision or "bfloat16")
-    shape = largest_batch(config)
     lpips = load_lpips(random_backbone=True) if config.vae_loss_config.perceptual_loss_weight > 0.0 else None
     with FakeTensorMode(allow_non_fake_inputs=True), Counter() as counter:
         nets = _networks(config)
         nets.lpips = lpips
+        shape = largest_batch(config, nets.autoencoder.spatial_stride)
         step = config.gen_loss_config.gen_start + config.disc_loss_config.disc_start
         step_gradients(nets, [torch.empty(shape)], step, config)
         networks = [nets.autoencoder, nets.discriminator] if nets.discriminator else [nets.autoencoder]
@@ -68,14 +69,13 @@ def estimate(config: TrainConfig) -> Estimate:
     return Estimate(parameters, shape, counter.operations / 1e12, state / 1e9, counter.peak_bytes / 1e9)
 
 
-def largest_batch(config: TrainConfig) -> tuple[int, int, int, int, int]:
+def largest_batch(config: TrainConfig, spatial_multiple: int) -> tuple[int, int, int, int, int]:
     """Shape (B, 3, T, H, W) of the batch with the most values among the buckets."""
-    multiple = 32
     shapes = [
         (batch, 3, frames, *sides)
         for name, by_frames in config.bucket_config.items()
         for frames, (_, batch) in by_frames.items()
-        for sides in parse_resolution(name).shapes(multiple)
+        for sides in parse_resolution(name).shapes(spatial_multiple)
     ]
     return max(shapes, key=lambda shape: torch.Size(shape).numel())
 
@@ -88,7 +88,7 @@ class Counter(TorchDispatchMode):
         self.operations = self.bytes = self.peak_bytes = 0
         self._alive: dict[int, weakref.ref] = {}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
@@ -128,7 +128,7 @@ def _networks(config: TrainConfig) -> Networks:
     optimizer = adamw(autoencoder, config.lr, config)
     nets = Networks(autoencoder, autoencoder, optimizer, EMA(autoencoder, config.ema_decay))
     if config.stage == "disc":
-        nets.discriminator = PatchDiscriminator3D(norm=config.discriminator.norm)
+        nets.discriminator = PatchDiscriminator3D(config.discriminator.norm, config.discriminator.channels)
         nets.judge = RealAndFake(nets.discriminator)
         nets.discriminator_optimizer = adamw(nets.discriminator, config.discriminator.lr, config)
     return nets

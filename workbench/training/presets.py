@@ -35,14 +35,16 @@ TINY = {
 # Shows in under a minute on a CPU that everything works; its model is good for nothing.
 DEBUG = {
     "dataset.data_path": str(EXAMPLES),
+    "dataset.num_workers": 0,
     "model.architecture": {
-        "widths": (16, 32, 32, 32, 32, 32),
+        "widths": (8, 16, 32, 32, 32, 32),
         "encoder_depths": (1, 1, 1, 1, 1, 1),
         "decoder_depths": (1, 1, 1, 1, 1, 1),
         "latent_channels": 32,
     },
     "bucket_config": {"64px_ar1:1": {8: (1.0, 2)}},
-    "lr": 1e-3,
+    "discriminator.channels": 16,
+    "lr": 2e-3,
     "vae_loss_config.perceptual_loss_weight": 0.0,  # as for TINY
     "epochs": 10_000,
     "max_steps": 60,

@@ -169,7 +169,7 @@ def _loss_gradient(
 
 
 def _perceptual_gradient(fake: Tensor, real: Tensor, network: nn.Module) -> tuple[Tensor, Tensor]:
-    """`perceptual_loss` and its gradient with respect to `fake`, a few frames at a time: VGG's activations are large."""
+    """`perceptual_loss` and its gradient with respect to `fake`, a few frames at a time: VGG's activations are big."""
     length = fake.shape[2]
     at_once = max(1, _PERCEPTUAL_PIXELS // fake[:, 0, 0].numel())
     losses, gradients = [], []
@@ -183,8 +183,9 @@ def _perceptual_gradient(fake: Tensor, real: Tensor, network: nn.Module) -> tupl
 
 def _adaptive_weight(model: Autoencoder, reconstruction: Tensor, nll: Tensor, adversarial: Tensor) -> Tensor:
     """`adaptive_weight` of the gradients at the last layer, averaged over the ranks: as if they were one."""
+    last_layer = model.last_layer  # whole between forward and backward pass; FSDP2 shards it again after the first
     at_last_layer = [
-        mean_over_ranks(torch.autograd.grad(reconstruction, model.last_layer, gradient, retain_graph=True)[0])
+        mean_over_ranks(torch.autograd.grad(reconstruction, last_layer, gradient, retain_graph=True)[0])
         for gradient in (nll, adversarial)
     ]
     return adaptive_weight(*at_last_layer)

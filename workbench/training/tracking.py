@@ -28,7 +28,7 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """RUN/metrics.jsonl: one object a line, with `step`, `time` (Unix seconds) and figures. Non-finite ones are null."""
+    """RUN/metrics.jsonl: one object a line, with `step`, `time` (Unix seconds) and figures. NaN and Inf are null."""
 
     def __init__(self, run: Path, step: int):
         """Entries after `step`, from before the run was resumed there, are dropped."""

@@ -1,0 +1,135 @@
+"""The command line as a user meets it: real processes, real files, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from clips import write_clip
+
+from workbench.__main__ import COMMANDS
+from workbench.cli import main, parse
+from workbench.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "workbench", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def parsed(*argv, command="reconstruct"):
+    return parse(COMMANDS[command], argv)
+
+
+def test_flags_become_typed_settings():
+    config, words = parsed("a.mp4", "--model", "dct", "--model.spatial_tile_size=128", "--max-frames", "7", "b.png")
+    assert words == ["a.mp4", "b.png"]
+    assert (config.model.name, config.model.spatial_tile_size, config.max_frames) == ("dct", 128, 7)
+    config, _ = parsed("--model.from_pretrained", "007", "--resolution", "256")
+    assert (config.model.from_pretrained, config.resolution) == ("007", "256")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--modle", "dct"], "did you mean --model"),
+        (["--spatial_tile_size", "64"], r"did you mean --model\.spatial_tile_size"),
+        (["--lossless"], "--lossless needs a value, as in --lossless True"),
+        (["--resolution", "--dtype", "float32"], "--resolution needs a value"),
+        (["--max_frames", "0"], "--max_frames.*at least 1"),
+        (["--max_frames", "x"], "--max_frames"),
+        (["--max_frames", "1", "--max_frames", "2"], "given twice"),
+        (["--model.tile_overlap_factor", "0.6"], "tile_overlap_factor.*between 0.0 and 0.5"),
+        (["--preset", "video_dcae"], "--preset"),
+    ],
+)
+def test_wrong_flags_are_named_before_any_work(argv, message):
+    with pytest.raises(ConfigError, match=message):
+        parsed("clip.mp4", *argv)
+
+
+def test_presets_are_the_published_settings_and_flags_override_them():
+    config, _ = parsed("--preset", "video_dc_ae", "--max_frames", "5", "--dtype", "float32")
+    assert (config.model.name, config.resolution, config.num_frames, config.fps_max) == (
+        "video_dc_ae",
+        "512px_ar1:1",
+        96,
+        16,
+    )
+    assert (config.model.spatial_tile_size, config.model.temporal_tile_size) == (256, 32)
+    assert config.model.use_spatial_tiling
+    assert config.model.use_temporal_tiling
+    assert (config.max_frames, config.dtype, config.save_dir) == (5, "float32", "samples/video_dc_ae")
+    config, _ = parsed("--preset", "hunyuan_vae")
+    assert (config.num_frames, config.model.scale_factor) == (97, 0.476986)
+
+
+def test_reconstruct_writes_everything_and_a_summary(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    write_clip(folder / "=one.mp4", 6, 40, 50)
+    write_clip(folder / "two.mkv", 3, 33, 32)
+    (folder / "bad.mp4").write_text("not a video")
+    result = run("reconstruct", folder, "--save_dir", "out", cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert "bad.mp4" in result.stderr
+    assert "1 of 3 inputs were skipped" in result.stderr
+    assert "Traceback" not in result.stderr
+    for clip, frames in (("=one", 6), ("two", 3)):
+        files = {path.name for path in (tmp_path / "out" / clip).iterdir()}
+        assert files == {"original.mp4", "reconstruction.mp4", "side_by_side.mp4", "metrics.json", "metrics.csv"}
+        record = json.loads((tmp_path / "out" / clip / "metrics.json").read_text())
+        assert len(record["metrics"]["psnr"]) == record["num_frames"] == frames
+        assert len((tmp_path / "out" / clip / "metrics.csv").read_text().splitlines()) == frames + 1
+    assert "'=one.mp4" in (tmp_path / "out" / "summary.csv").read_text()
+    assert not (tmp_path / "out" / "bad").exists()
+
+
+def test_clips_of_the_same_name_get_folders_of_their_own_and_reruns_reuse_theirs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, folder in enumerate(("a", "b"), 1):
+        (tmp_path / folder).mkdir()
+        write_clip(tmp_path / folder / "clip.mp4", number, 32, 32)
+    for _ in range(2):
+        main("workbench", COMMANDS, ["reconstruct", "a/clip.mp4", "b/clip.mp4", "--save_dir", "out", "--device", "cpu"])
+    records = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / "out").glob("*/metrics.json")}
+    assert {name: record["num_frames"] for name, record in records.items()} == {"clip": 1, "clip-2": 2}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["reconstruct", "--help"], ["bench", "--frames", "x", "--help"]])
+def test_help_comes_before_anything_else(arguments, capsys):
+    main("python -m workbench", COMMANDS, arguments)
+    assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["reconstrct"], ["reconstruct", "nothing.mp4"], ["reconstruct"], ["models", "--x", "1"], ["models", "x"]],
+)
+def test_errors_exit_2_in_one_line_and_write_nothing(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        main("python -m workbench", COMMANDS, arguments)
+    assert exit.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert next(line for line in lines if not line.startswith("LPIPS")).startswith("python -m workbench")
+    assert len(lines) <= 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_and_bench_print_tables(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main("workbench", COMMANDS, ["models"])
+    assert "459462147" in capsys.readouterr().out
+    small = ["--model", "dct", "--frames", "4", "--height", "32", "--width", "32", "--repeats", "1", "--out", "b.json"]
+    main("workbench", COMMANDS, ["bench", *small, "--variants", "eager,channels_last"])
+    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert [(row["variant"], row["direction"]) for row in rows] == [
+        (variant, direction) for variant in ("eager", "channels_last") for direction in ("encode", "decode")
+    ]
+    assert all(row["seconds"] > 0 and row["tflop"] > 0 for row in rows)

@@ -1,0 +1,118 @@
+"""A clip in, its reconstruction out: memory and file agree, memory stays constant, nothing half-written remains."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from clips import moving_video, write_clip
+from small_models import small_model
+
+import workbench as wb
+from workbench.media import to_uint8
+from workbench.models.tiled import Progress
+from workbench.reconstruct import reconstruct_file_steps
+
+SMALL_TILES = wb.Tiling(spatial_tile_size=32, temporal_tile_size=8, tile_overlap_factor=0.25)
+
+
+@pytest.fixture(scope="module")
+def dct():
+    return small_model("dct")
+
+
+@pytest.mark.parametrize("tiling", [None, SMALL_TILES])
+@pytest.mark.parametrize("num_frames", [2, 29])
+def test_file_to_file_equals_in_memory(dct, tmp_path, tiling, num_frames):
+    source = write_clip(tmp_path / "in.mkv", num_frames, 45, 70)
+    report = wb.reconstruct_file(dct, source, tmp_path / "out.mkv", tiling)
+    result = wb.reconstruct(dct, wb.read_video(source), tiling)
+    assert torch.equal(wb.read_video(tmp_path / "out.mkv").frames, result.output.frames)
+    assert report.metrics["psnr"] == result.metrics["psnr"]
+    assert report.latent_shape == tuple(result.latents.shape[1:])
+    assert (report.num_frames, report.height, report.width) == (num_frames, 45, 70)
+
+
+@pytest.mark.parametrize("name", ["video_dc_ae", "hunyuan_vae"])
+def test_learned_models_stream_to_the_same_frames_as_in_memory(name, tmp_path):
+    ae = small_model(name)
+    tiling = wb.Tiling(spatial_tile_size=32, temporal_tile_size=ae.frames_of(3))
+    source = write_clip(tmp_path / "in.mkv", 22, 33, 40)
+    wb.reconstruct_file(ae, source, tmp_path / "out.mkv", tiling)
+    expected = wb.reconstruct(ae, wb.read_video(source), tiling).output.frames
+    difference = wb.read_video(tmp_path / "out.mkv").frames.int() - expected.int()
+    assert difference.abs().max() <= 1  # float rounding may move a value across a half
+
+
+def test_the_output_is_the_untiled_model_on_the_clip(dct):
+    video = moving_video(9, 40, 50)
+    result = wb.reconstruct(dct, video)
+    x = video.to_tensor()
+    y = dct.decode(dct.encode(x), 9, (40, 50))
+    assert torch.equal(result.output.frames, to_uint8(y[0].transpose(0, 1)))
+    mse = (video.frames.double() - result.output.frames.double()).square().mean((1, 2, 3))
+    psnr = 10 * torch.log10(255**2 / mse)
+    torch.testing.assert_close(torch.tensor(result.metrics["psnr"], dtype=torch.float64), psnr, rtol=0, atol=1e-3)
+
+
+def test_a_photo_is_one_frame(dct, tmp_path):
+    wb.write_image(moving_video(1, 50, 37).frames[0], tmp_path / "photo.png")
+    report = wb.reconstruct_file(dct, tmp_path / "photo.png", tmp_path / "out.png")
+    assert report.num_frames == 1
+    assert wb.read_video(tmp_path / "out.png").frames.shape == (1, 3, 50, 37)
+
+
+def test_the_policy_chooses_frames_and_size(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 30, 64, 96)
+    policy = wb.ClipPolicy(resolution="32px_ar1:1", fps_max=13, max_frames=10)
+    report = wb.reconstruct_file(dct, source, tmp_path / "out.mkv", policy=policy)
+    assert (report.num_frames, report.height, report.width, report.fps) == (10, 32, 32, 12.5)
+    with pytest.raises(wb.MediaError, match=r"has 30 frames.*--num_frames asks for 31"):
+        wb.reconstruct_file(dct, source, tmp_path / "out.mkv", policy=wb.ClipPolicy(num_frames=31))
+
+
+def test_progress_counts_every_tile_of_both_stages(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 20, 40, 64)
+    seen: list[Progress] = []
+    wb.reconstruct_file(dct, source, tmp_path / "out.mp4", SMALL_TILES, on_progress=seen.append)
+    for stage in ("encode", "decode"):
+        events = [p for p in seen if p.stage == stage]
+        assert [p.done for p in events] == list(range(1, events[0].total + 1))
+
+
+def test_a_cancelled_job_leaves_no_file(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 40, 40, 64)
+    out = tmp_path / "out"
+    out.mkdir()
+    outputs = wb.Outputs(out / "a.mp4", out / "b.mp4", out / "c.mp4")
+    steps = reconstruct_file_steps(dct, source, outputs, SMALL_TILES)
+    for _ in range(30):
+        next(steps)
+    assert list(out.iterdir())
+    steps.close()
+    assert not list(out.iterdir())
+
+
+def test_a_refused_input_leaves_no_file(dct, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(wb.MediaError, match=r"bad\.mp4"):
+        wb.reconstruct_file(dct, tmp_path / "bad.mp4", tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.mp4"]
+
+
+PEAK = """
+import resource, sys
+import workbench as wb
+ae = wb.load_autoencoder("dct")
+wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], wb.Tiling(spatial_tile_size=64, temporal_tile_size=16))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_clip_ten_times_longer_needs_no_more_memory(tmp_path):
+    peaks = []
+    for num_frames in (64, 640):
+        source = write_clip(tmp_path / f"{num_frames}.mp4", num_frames, 96, 160)
+        command = [sys.executable, "-c", PEAK, str(source), str(tmp_path / "out.mp4")]
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    assert peaks[1] <= 1.05 * peaks[0], peaks

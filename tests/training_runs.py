@@ -1,0 +1,137 @@
+"""Small training runs: what the tests of one process and, started by torchrun, those of several ranks share."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from workbench.config import override
+from workbench.training.build import build_networks
+from workbench.training.checkpoint import write_checkpoint
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World, full, process_group
+from workbench.training.state import load_state, save_state
+from workbench.training.step import Networks, train_step
+
+ARCHITECTURE = {
+    "widths": (8, 16, 32, 32, 32, 32),
+    "encoder_depths": (1, 1, 1, 1, 1, 1),
+    "decoder_depths": (1, 1, 1, 1, 1, 1),
+    "latent_channels": 16,
+}
+STEPS = 3
+
+
+def small_config(stage: str = "ae", **settings: object) -> TrainConfig:
+    """A run of a very small Video DC-AE without dropout-free guarantees; settings use __ for the dots."""
+    base = {
+        "stage": stage,
+        "model.architecture": ARCHITECTURE,
+        "model.from_pretrained": "random",
+        "vae_loss_config.perceptual_loss_weight": 0.0,
+        "discriminator.channels": 16,
+        "lr": 1e-3,
+        "device": "cpu",
+    }
+    return override(TrainConfig(), base | {name.replace("__", "."): value for name, value in settings.items()})
+
+
+def clips(step: int, count: int = 2) -> Tensor:
+    """The global batch (count, 3, 4, 32, 32) of a step; every third step has images."""
+    generator = torch.Generator().manual_seed(step)
+    x = nn.functional.interpolate(torch.randn(count, 3, 4, 4, 4, generator=generator), (4, 32, 32), mode="trilinear")
+    return (x[:, :, :1] if step % 3 == 2 else x).clamp(-1, 1)
+
+
+def share(x: Tensor, world: World) -> Tensor:
+    """This rank's part of a global batch."""
+    return x.chunk(world.size)[world.rank]
+
+
+def networks(config: TrainConfig, world: World) -> Networks:
+    """Networks without dropout, whose draws differ between one process and several."""
+    nets = build_networks(config, world)
+    for module in nets.discriminator.modules() if nets.discriminator else ():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return nets
+
+
+def run_steps(nets: Networks, config: TrainConfig, world: World, first: int, last: int) -> list[dict[str, float]]:
+    """Figures of the steps from `first` up to `last`, which the networks take."""
+    return [train_step(nets, [share(clips(step), world)], step, config, world) for step in range(first, last)]
+
+
+def state_of(nets: Networks) -> dict[str, Tensor]:
+    """All that a step changes, whole, by name."""
+    tensors = {f"model.{name}": full(tensor) for name, tensor in nets.autoencoder.state_dict().items()}
+    tensors |= {f"ema.{name}": full(tensor) for name, tensor in nets.ema.values.items()}
+    networks = [("ae", nets.autoencoder, nets.optimizer)]
+    if nets.discriminator:
+        tensors |= {f"disc.{name}": tensor for name, tensor in nets.discriminator.state_dict().items()}
+        networks.append(("disc", nets.discriminator, nets.discriminator_optimizer))
+    for prefix, network, optimizer in networks:
+        for name, parameter in network.named_parameters():
+            for key, tensor in optimizer.state[parameter].items():
+                tensors[f"{prefix}_optimizer.{name}.{key}"] = full(tensor)
+    return {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+
+
+def on_ranks(folder: Path) -> None:
+    """Under torchrun: both stages with DDP and FSDP2, NaN on one rank, and checkpoints; results go to `folder`."""
+    results: dict[str, object] = {}
+    with process_group("cpu") as world:
+        for stage in ("ae", "disc"):
+            for parallel in ("ddp", "fsdp"):
+                key = f"{stage}-{parallel}"
+                config = small_config(stage, parallel=parallel, discriminator__norm="group")
+                nets = networks(config, world)
+                results[key] = run_steps(nets, config, world, 0, STEPS)
+                _checkpoint_and_resume(folder / key, nets, config, world, results)
+        _batch_norm(world, results)
+        _one_rank_not_finite(world, results)
+        if world.is_main:
+            (folder / "results.json").write_text(json.dumps(results))
+
+
+def _checkpoint_and_resume(run: Path, nets: Networks, config: TrainConfig, world: World, results: dict) -> None:
+    """Save, go on, resume in fresh networks, and go on as before: everything must be the same bit for bit."""
+    plain = {"step": STEPS}
+    write_checkpoint(run, STEPS, lambda path: save_state(path, nets, plain, config, world), 5, world)
+    unbroken = run_steps(nets, config, world, STEPS, STEPS + 2)
+    again = networks(dataclasses.replace(config, seed=7), world)
+    load_state(run / f"step-{STEPS:06d}", again, config, world)
+    resumed = run_steps(again, config, world, STEPS, STEPS + 2)
+    expected, found = state_of(nets), state_of(again)
+    results[f"{run.name}-differences"] = [n for n in expected if not torch.equal(expected[n], found[n])]
+    results[f"{run.name}-resumed-figures-equal"] = unbroken == resumed
+    if world.is_main:
+        save_file(expected, run / "expected.safetensors")
+
+
+def _batch_norm(world: World, results: dict) -> None:
+    config = small_config("disc")
+    nets = networks(config, world)
+    results["batch-norm"] = run_steps(nets, config, world, 0, STEPS)
+    results["running-mean"] = nets.discriminator.main[3].running_mean.tolist()
+
+
+def _one_rank_not_finite(world: World, results: dict) -> None:
+    """A NaN in the clips of the last rank alone: no rank may change anything."""
+    config = small_config("disc")
+    nets = networks(config, world)
+    before = state_of(nets)
+    x = share(clips(0), world).clone()
+    if world.rank == world.size - 1:
+        x[..., 0, 0] = float("nan")
+    results["nan-figures"] = {k: str(v) for k, v in train_step(nets, [x], 0, config, world).items()}
+    after = state_of(nets)
+    results["nan-changed"] = [name for name in before if not torch.equal(before[name], after[name])]
+
+
+if __name__ == "__main__":
+    on_ranks(Path(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""Reading the frames of one training clip: only those that are needed, at the size that is needed."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workbench.data.index import DataError
+from workbench.data.resolution import apply_resize, cover
+from workbench.errors import MediaError, WorkbenchError
+from workbench.media import open_stream
+from workbench.media.files import quoted
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """Frames to take of a file, and the shape to bring them to.
+
+    Attributes:
+        path: a video or an image.
+        start_frame, num_frames, interval: `num_frames` frames, one every `interval`, from `start_frame` on.
+        height, width: of the result, in pixels.
+        top, left: place of the crop as parts of the room there is, in [0, 1); None is the centre.
+    """
+
+    path: str
+    start_frame: int
+    num_frames: int
+    interval: int
+    height: int
+    width: int
+    top: float | None = None
+    left: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the frames that `read_clip` returns."""
+        return self.num_frames, 3, self.height, self.width
+
+
+def read_clip(request: ClipRequest) -> Tensor:
+    """Decode, resize to cover and crop; one source frame is in memory at a time.
+
+    Returns:
+        uint8 (T, 3, H, W) of `request.shape`.
+
+    Raises:
+        MediaError: the file cannot be read, or does not have enough frames.
+    """
+    frames = torch.empty(request.shape, dtype=torch.uint8)
+    count = 0
+    with open_stream(request.path, request.num_frames, request.start_frame, request.interval) as stream:
+        # The size that the file has, not the one that the index states.
+        plan = cover(stream.info.height, stream.info.width, request.height, request.width)
+        offset = _place(plan.height - plan.crop_height, request.top), _place(plan.width - plan.crop_width, request.left)
+        for count, frame in enumerate(stream, start=1):
+            frames[count - 1] = apply_resize(frame[None], plan, offset)[0]
+    if count < request.num_frames:
+        raise MediaError(
+            f"{quoted(request.path)}: only {count} of {request.num_frames} frames could be read from frame "
+            f"{request.start_frame} on"
+        )
+    return frames
+
+
+class ClipSlot:
+    """One clip of a batch: what to read for it, and what has failed.
+
+    Attributes:
+        request: the candidate to read now.
+        frames: the frames, once a candidate was read.
+        failed: (path, reason) of the candidates before it.
+    """
+
+    def __init__(self, candidates: Iterator[ClipRequest], max_bad_in_a_row: int) -> None:
+        self.frames: Tensor | None = None
+        self.failed: list[tuple[str, str]] = []
+        self._limit = max_bad_in_a_row
+        self._candidates = itertools.islice(candidates, max_bad_in_a_row)
+        self._crashed: ClipRequest | None = None
+        self.request = next(self._candidates)
+
+    def fail(self, reason: str) -> None:
+        """Go on to the next candidate.
+
+        Raises:
+            DataError: there is none, or `max_bad_in_a_row` have failed.
+        """
+        self.failed.append((self.request.path, reason))
+        following = next(self._candidates, None)
+        if following is None:
+            count, (_, first) = len(self.failed), self.failed[0]
+            which = f"{count} clips in a row" if count == self._limit else f"all {count} clips that would fit"
+            raise DataError(f"{which} could not be read, the limit is reached; the first: {first}")
+        self.request = following
+
+    def crash(self, reason: str) -> None:
+        """The process that read the candidate died. Something else may have killed it: a candidate gets two attempts.
+
+        Raises:
+            DataError: as for `fail`.
+        """
+        if self._crashed is self.request:
+            self.fail(reason)
+        else:
+            self._crashed = self.request
+
+    def read(self) -> None:
+        """Read the first candidate that can be read, in this process.
+
+        Raises:
+            DataError: as for `fail`.
+        """
+        while self.frames is None:
+            try:
+                self.frames = read_clip(self.request)
+            except (WorkbenchError, OSError, MemoryError) as error:
+                self.fail(reason_of(error))
+
+
+def reason_of(error: Exception) -> str:
+    """One line on why a clip could not be read."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _place(room: int, part: float | None) -> int:
+    return room // 2 if part is None else int(part * (room + 1))

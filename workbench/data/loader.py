@@ -1,0 +1,255 @@
+"""Batches for training: seeded, the same number on every rank, and resumable at any batch."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.config import check_range, setting
+from workbench.data.buckets import Bucket, BucketConfig, Buckets, EpochPlan, Step, clip_interval, frames_needed
+from workbench.data.clips import ClipRequest, ClipSlot
+from workbench.data.index import Clip, read_index
+from workbench.data.workers import Prefetcher
+from workbench.errors import ConfigError
+from workbench.media import to_float
+from workbench.media.files import quoted
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where training clips come from, and how they are read."""
+
+    data_path: str = setting("", "index of the clips, CSV or Parquet: python -m workbench index FOLDER --out data.csv")
+    fps_max: float = setting(24.0, "take every n-th frame of faster clips, so that the frame rate is at most this")
+    random_crop: bool = setting(False, "crop at a random place instead of the centre")
+    num_workers: int = setting(4, "decode processes of each rank; 0 decodes in the training process, without time-out")
+    worker_timeout_s: float = setting(60.0, "a clip that takes longer to decode counts as bad")
+    max_bad_in_a_row: int = setting(100, "stop when so many clips in a row cannot be read")
+
+    def __post_init__(self) -> None:
+        check_range("--dataset.fps_max", self.fps_max, 0.001)
+        check_range("--dataset.num_workers", self.num_workers, 0, 256)
+        check_range("--dataset.worker_timeout_s", self.worker_timeout_s, 0.001)
+        check_range("--dataset.max_bad_in_a_row", self.max_bad_in_a_row, 1)
+
+
+@dataclass
+class Batch:
+    """Clips of one shape.
+
+    Attributes:
+        pixels: float32 (B, 3, T, H, W) in [-1, 1].
+        paths: the B files that they come from.
+    """
+
+    pixels: Tensor
+    paths: list[str]
+
+
+class ClipLoader:
+    """An endless iterator over batches, epoch after epoch.
+
+    Every rank makes its own loader with the same arguments but `rank`. Batch k then has the same shape on all of them,
+    and an epoch has the same number of batches. Which clips a batch holds, and how they are cut and cropped, is a pure
+    function of (index, settings, seed, epoch, position): neither the number of workers nor a restart changes it. (Only
+    a time-out can: on a machine that stalls, a good clip may count as bad.)
+
+    A clip that cannot be read is replaced, on its rank alone, by the next one of its bucket.
+
+    Attributes:
+        skipped: path -> reason, for the clips that could not be used so far on this rank.
+        num_replaced: how many times a clip of a batch has had to be replaced on this rank.
+        epoch: the epoch of the next batch, counted from 0.
+        position: batches of this epoch handed out so far.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        bucket_config: BucketConfig,
+        *,
+        spatial_multiple: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """
+        Args:
+            spatial_multiple: sides of the batches are multiples of this.
+
+        Raises:
+            DataError: the index is not usable, or none of its clips fits `bucket_config`.
+            ConfigError: a setting is out of range, or no index is given.
+        """
+        if not config.data_path:
+            raise ConfigError(
+                "--dataset.data_path is needed; make an index: python -m workbench index FOLDER --out data.csv"
+            )
+        check_range("--seed", seed, 0)
+        index = read_index(config.data_path)
+        self._config, self._clips, self._base = config, index.clips, index.base
+        self._seed, self._rank, self._world_size = seed, rank, world_size
+        self._buckets = Buckets(index.clips, bucket_config, spatial_multiple, config.fps_max)
+        self._fingerprint = _fingerprint(index.clips, self._buckets.all, config)
+        self._plan_of = lru_cache(maxsize=3)(lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size))
+        self._source: Iterator[list[ClipSlot]] | None = None
+        self.skipped: dict[str, str] = dict(index.skipped)
+        self.num_replaced = 0
+        self.epoch = self.position = 0
+        self._announce(index.skipped)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in the present epoch; with bucket probabilities below 1 epochs differ."""
+        return len(self._plan_of(self.epoch).steps)
+
+    def __iter__(self) -> "ClipLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            DataError: `max_bad_in_a_row` clips in a row could not be read, or all that fit. It may happen on one rank
+                alone, so ranks must agree on it before they enter a collective operation.
+        """
+        try:
+            if self._source is None:
+                self._source = self._start()
+            slots = next(self._source)
+        except BaseException:
+            self.close()
+            raise
+        self._record_failures(slots)
+        self._advance()
+        frames_BTCHW = torch.stack([slot.frames for slot in slots])
+        return Batch(to_float(frames_BTCHW.transpose(1, 2)), [slot.request.path for slot in slots])
+
+    def close(self) -> None:
+        """Stop the workers and drop what they have prefetched. The next batch starts them again."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place after the last batch handed out, as plain values; the same on every rank."""
+        return {
+            "seed": self._seed,
+            "epoch": self.epoch,
+            "position": self.position,
+            "samples": self._plan_of(self.epoch).samples_before(self.position),
+            "world_size": self._world_size,
+            "fingerprint": self._fingerprint,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Continue where `state_dict` was taken.
+
+        Returns:
+            What makes the continuation differ from the unbroken run, one line each (also logged by rank 0). It is empty
+            if the index, the settings, the seed and the number of ranks are the same. Otherwise the loader continues
+            in the same epoch after as many clips as were used before.
+        """
+        self.close()
+        differences = self._differences(state)
+        self.epoch = state["epoch"]
+        plan = self._plan_of(self.epoch)
+        self.position = plan.position_after(state["samples"]) if differences else state["position"]
+        self._roll_over()
+        if self._rank == 0:
+            for line in differences:
+                logger.warning("resume: %s", line)
+        return differences
+
+    def _start(self) -> Iterator[list[ClipSlot]]:
+        batches = self._upcoming(self.epoch, self.position)
+        if self._config.num_workers:
+            return Prefetcher(batches, self._config.num_workers, self._config.worker_timeout_s)
+        return _read_here(batches)
+
+    def _upcoming(self, epoch: int, position: int) -> Iterator[list[ClipSlot]]:
+        """What this rank must read for each step from here on."""
+        while True:
+            plan = self._plan_of(epoch)
+            for step in plan.steps[position:]:
+                yield self._slots(plan, step)
+            epoch, position = epoch + 1, 0
+
+    def _slots(self, plan: EpochPlan, step: Step) -> list[ClipSlot]:
+        first = step.first + self._rank * step.bucket.batch_size
+        return [self._slot(plan, step, place) for place in range(first, first + step.bucket.batch_size)]
+
+    def _slot(self, plan: EpochPlan, step: Step, place: int) -> ClipSlot:
+        draw = plan.draw(step.bucket, place)
+        candidates = plan.candidates(step.bucket, place)
+        requests = (self._request(self._clips[number], step, *draw) for number in candidates)
+        return ClipSlot(requests, self._config.max_bad_in_a_row)
+
+    def _request(self, clip: Clip, step: Step, start: float, top: float, left: float) -> ClipRequest:
+        bucket, interval = step.bucket, clip_interval(clip, self._config.fps_max)
+        room = clip.num_frames - frames_needed(bucket.num_frames, interval)
+        crop = (top, left) if self._config.random_crop else (None, None)
+        first = int(start * (room + 1))
+        return ClipRequest(clip.path, first, bucket.num_frames, interval, bucket.height, bucket.width, *crop)
+
+    def _record_failures(self, slots: list[ClipSlot]) -> None:
+        for path, reason in (failure for slot in slots for failure in slot.failed):
+            self.num_replaced += 1
+            if path not in self.skipped:
+                logger.warning("rank %d skips a clip: %s", self._rank, reason)
+            self.skipped[path] = reason
+
+    def _advance(self) -> None:
+        self.position += 1
+        self._roll_over()
+
+    def _roll_over(self) -> None:
+        if self.position >= self.steps_per_epoch:
+            self.epoch, self.position = self.epoch + 1, 0
+
+    def _differences(self, state: dict[str, Any]) -> list[str]:
+        lines = []
+        if state["world_size"] != self._world_size:
+            lines.append(f"{state['world_size']} ranks became {self._world_size}: clips are batched differently")
+        if state["seed"] != self._seed:
+            lines.append(f"the seed {state['seed']} became {self._seed}: clips come in another order")
+        if state["fingerprint"] != self._fingerprint:
+            lines.append("the index, --bucket_config or a --dataset setting changed: clips come in another order")
+        where = (
+            f"continuing in epoch {state['epoch']} after {state['samples']} clips; some may come twice or not at all"
+        )
+        return [f"{line}; {where}" for line in lines]
+
+    def _announce(self, skipped: dict[str, str]) -> None:
+        if self._rank:
+            return
+        if self._base is not None:
+            logger.info("%s: relative paths are taken from %s", quoted(self._config.data_path), quoted(self._base))
+        if skipped:
+            logger.warning(
+                "%s: %d rows without a length or size are left out", quoted(self._config.data_path), len(skipped)
+            )
+
+
+def _read_here(batches: Iterator[list[ClipSlot]]) -> Iterator[list[ClipSlot]]:
+    for slots in batches:
+        for slot in slots:
+            slot.read()
+        yield slots
+
+
+def _fingerprint(clips: list[Clip], buckets: list[Bucket], config: DataConfig) -> str:
+    """A digest of all that the order and the cutting of clips depend on; folders may be moved."""
+    digest = hashlib.sha256(repr((buckets, config.fps_max, config.random_crop)).encode())
+    for clip in clips:
+        row = os.path.basename(clip.path), clip.num_frames, clip.height, clip.width, clip.fps
+        digest.update(repr(row).encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]

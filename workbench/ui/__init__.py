@@ -1,0 +1,1 @@
+"""The app's tabs, built with Gradio. Everything they compute is the library's."""

@@ -1,0 +1,124 @@
+"""What a visitor chose for a reconstruction, as the library takes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.data.source import ClipPolicy
+from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError
+from workbench.media import quoted
+from workbench.models import find_spec
+from workbench.tiling import Tiling
+
+WEIGHT_EXTENSIONS = (".safetensors", ".pt")
+RANDOM_WEIGHTS = "random"
+
+LABELS = {
+    "--model.spatial_tile_size": "Tile side",
+    "--model.temporal_tile_size": "Tile frames",
+    "--model.tile_overlap_factor": "Overlap",
+    "--model": "Model",
+    "--max_frames": "Frames at most",
+    "--device": "Device",
+    "--dtype bfloat16 or ": "",
+    "resolution:": "Frame size:",
+}
+"""The library's flags, longest first where one begins another, and what they are called on the page."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The inputs of the Reconstruct tab; None stands for an empty field."""
+
+    source: str | None
+    model: str
+    weights: str | None
+    device: str
+    max_frames: float | None
+    resolution: str | None
+    tiled: bool
+    spatial_tile_size: float | None
+    temporal_tile_size: float | None
+    tile_overlap_factor: float
+
+    @property
+    def path(self) -> Path:
+        """The clip.
+
+        Raises:
+            MediaError: none was given.
+        """
+        if not self.source:
+            raise MediaError("drop a clip or a photo first, or pick an example")
+        return Path(self.source)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How to cut the clip; None for one piece.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        if not self.tiled:
+            return None
+        sizes = (_whole(self.spatial_tile_size), _whole(self.temporal_tile_size))
+        return Tiling(True, True, *sizes, self.tile_overlap_factor)
+
+    @property
+    def policy(self) -> ClipPolicy:
+        """Which frames to take.
+
+        Raises:
+            ConfigError: a number is out of range.
+        """
+        resolution = (self.resolution or "").strip()
+        return ClipPolicy(resolution=resolution or None, max_frames=_whole(self.max_frames))
+
+    def weights_in(self, root: Path) -> str | None:
+        """The weights to load: a path under `root`, a name on the Hub, "random", or None if the model needs none.
+
+        Raises:
+            WeightsError: they are outside `root`.
+        """
+        text = (self.weights or "").strip()
+        if find_spec(self.model).weights is None or not text:
+            return None
+        return text if text == RANDOM_WEIGHTS else allowed_weights(text, root)
+
+    def explain(self, error: WorkbenchError) -> str:
+        """An error's message in the words of the page: labels instead of flags, the clip's name without folders."""
+        text = str(error)
+        if self.source:
+            text = text.replace(quoted(self.source), quoted(Path(self.source).name))
+        for flag, label in LABELS.items():
+            text = text.replace(flag, label)
+        return text
+
+
+def allowed_weights(text: str, root: Path) -> str:
+    """A path under `root` that exists, absolute, or the text itself where it can only be a name on the Hub.
+
+    Raises:
+        WeightsError: it leads out of `root`; nothing is said about what is there.
+    """
+    path = (root / text).resolve()
+    if path.is_relative_to(root) and path.exists():
+        return str(path)
+    is_hub_name = len(text.split("/")) >= 3 and ".." not in text and not Path(text).is_absolute()
+    if path.is_relative_to(root) and not (is_hub_name and Path(text).exists()):
+        return text if is_hub_name else str(path)
+    raise WeightsError(f"{text}: outside the folder that this app may open; put it there or start app.py with --root")
+
+
+def find_weights(root: Path) -> list[str]:
+    """Weight files under `root`, at most three folders deep, as paths relative to it."""
+    patterns = [depth + "*" + extension for depth in ("", "*/", "*/*/", "*/*/*/") for extension in WEIGHT_EXTENSIONS]
+    found = (path.relative_to(root) for pattern in patterns for path in root.glob(pattern))
+    return sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
+
+
+def _whole(number: float | None) -> int | None:
+    if number is None:
+        return None
+    if number != int(number):
+        raise ConfigError(f"{number} is not a whole number")
+    return int(number)

@@ -1,0 +1,163 @@
+"""What a reconstruction will take, worked out from the file's header before anything runs."""
+
+import base64
+import html
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench.data.resolution import apply_resize, plan_resize
+from workbench.media import MediaInfo, open_stream
+from workbench.models import build_autoencoder, pick_device, pick_dtype
+from workbench.models.base import Autoencoder
+from workbench.models.tiled import decode_plan, encode_plan
+from workbench.tiling import TilePlan
+from workbench.ui.choices import Choices
+
+# Of one slab of output frames: the blend, the finished and the unfinished copy that leave it, and its rounding.
+_FLOAT_COPIES_OF_A_SLAB = 4
+_THUMBNAIL_SHORT_SIDE = 120
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A job before it runs. `num_frames` is what the file claims; None where it does not say, and then no tile counts.
+
+    Attributes:
+        latent_shape: (C, t, h, w).
+        memory_bytes: weights and one slab of frames; what a network needs inside a tile comes on top.
+    """
+
+    num_frames: int | None
+    claimed_frames: int | None
+    height: int
+    width: int
+    latent_shape: tuple[int, int, int, int]
+    encode_tiles: int
+    decode_tiles: int
+    overlap_cost: float
+    memory_bytes: int
+
+    @property
+    def pixel_values(self) -> int:
+        return (self.num_frames or 1) * self.height * self.width * 3
+
+    @property
+    def latent_values(self) -> int:
+        return math.prod(self.latent_shape)
+
+
+def estimate(choices: Choices, info: MediaInfo) -> Estimate:
+    """What the job will take.
+
+    Raises:
+        ConfigError: a choice is not possible for this model or clip.
+    """
+    policy, claimed = choices.policy, info.estimated_frames
+    counts = [count for count in (claimed, policy.max_frames) if count is not None]
+    with torch.device("meta"):  # shapes only
+        ae = build_autoencoder(choices.model)
+    height, width = _size(ae, info, policy.resolution)
+    shape = min(counts, default=ae.default_tile_frames), height, width
+    plans = [plan(ae, *shape, choices.tiling) for plan in (encode_plan, decode_plan)]
+    return Estimate(
+        num_frames=min(counts, default=None),
+        claimed_frames=claimed,
+        height=height,
+        width=width,
+        latent_shape=ae.latent_shape(*shape),
+        encode_tiles=len(plans[0]),
+        decode_tiles=len(plans[1]),
+        overlap_cost=plans[0].input_volume / math.prod(shape),
+        memory_bytes=_weight_bytes(ae, choices.device) + _slab_bytes(plans[1], height, width),
+    )
+
+
+def describe(choices: Choices) -> str:
+    """HTML: the clip's first frame and its size, the latents in plain words, tiles and memory.
+
+    Raises:
+        MediaError: the clip is missing or cannot be read.
+        ConfigError: a choice is not possible for this model or clip.
+    """
+    with open_stream(choices.path, max_frames=1) as stream:
+        info, first = stream.info, next(stream)
+    job = estimate(choices, info)
+    lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), *map(html.escape, info.warnings)]
+    rows = "".join(f"<li>{line}</li>" for line in lines)
+    return f'<div class="estimate">{_thumbnail(first)}<ul>{rows}</ul></div>'
+
+
+def size_words(num_bytes: float) -> str:
+    """A number of bytes for reading: 0.4 MB, 37 MB, 2.1 GB."""
+    megabytes = num_bytes / 1e6
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.{0 if megabytes >= 10 else 1}f} MB"
+
+
+def compression_words(pixel_values: int, latent_values: int) -> str:
+    """How much smaller the latents are, in plain words."""
+    ratio = pixel_values / latent_values
+    raw, kept = size_words(pixel_values), size_words(2 * latent_values)
+    return (
+        f"{latent_values:,} numbers stand for {pixel_values:,} colour values: <b>{ratio:.3g} to 1</b> "
+        f"({raw} of raw pixels become {kept} at 16 bits a number)"
+    )
+
+
+def _clip_line(info: MediaInfo, job: Estimate) -> str:
+    name = html.escape(Path(info.path).name)
+    if info.is_image:
+        return f"<b>{name}</b>: a photo of {info.width}×{info.height}, taken as {job.width}×{job.height}"
+    frames = "of unknown length" if job.num_frames is None else f"{job.num_frames} frames"
+    if job.claimed_frames is not None and job.num_frames != job.claimed_frames:
+        frames = f"the first {job.num_frames} of {job.claimed_frames} frames"
+    resized = "" if (job.height, job.width) == (info.height, info.width) else f", from {info.width}×{info.height}"
+    return f"<b>{name}</b>: {frames}, {job.width}×{job.height}{resized}, {info.fps:.4g} frames a second"
+
+
+def _latent_line(job: Estimate) -> str:
+    channels, *grid = job.latent_shape
+    where = "×".join(map(str, grid))
+    part = "" if job.num_frames is not None else "for the first frames, "
+    words = compression_words(job.pixel_values, job.latent_values)
+    return f"Latents: {part}{channels} channels on a grid of {where}. {words}"
+
+
+def _tile_line(job: Estimate) -> str:
+    memory = f"about {size_words(job.memory_bytes)} of memory besides what the network needs inside a tile"
+    if job.encode_tiles == job.decode_tiles == 1:
+        return f"One piece, no tiles; {memory}"
+    cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"
+    return f"Tiles: {job.encode_tiles} to encode and {job.decode_tiles} to decode, {cost}; {memory}"
+
+
+def _size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:
+    if resolution is None:
+        return info.height, info.width
+    resize = plan_resize(resolution, info.height, info.width, ae.spatial_stride)
+    return resize.crop_height, resize.crop_width
+
+
+def _weight_bytes(ae: Autoencoder, device: str) -> int:
+    bytes_each = pick_dtype(None, pick_device(device)).itemsize
+    return sum(tensor.numel() for tensor in ae.state_dict().values()) * bytes_each
+
+
+def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:
+    frames = max(span.out_stop - span.out_start for span in plan.time.spans)
+    return frames * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)
+
+
+def _thumbnail(frame_CHW: Tensor) -> str:
+    """The frame as a small picture inside the page, so that no file is served for it."""
+    small = plan_resize(min(_THUMBNAIL_SHORT_SIDE, *frame_CHW.shape[1:]), *frame_CHW.shape[1:])
+    pixels = apply_resize(frame_CHW[None], small)[0].permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="First frame of the clip" src="data:image/png;base64,{data}">'

@@ -1,0 +1,62 @@
+"""Builds the page from its tabs and serves it."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported: nothing is sent anywhere
+
+import gradio as gr
+
+from workbench.errors import ConfigError
+from workbench.models import pick_device
+from workbench.ui.jobs import JobFolders, ModelShelf
+from workbench.ui.reconstruct import EXAMPLES, JOBS_AT_ONCE, ReconstructTab
+from workbench.ui.settings import AppSettings
+
+TITLE = "Video Autoencoder Workbench"
+_CSS = Path(__file__).parent / "assets" / "app.css"
+_WAITING_JOBS = 16
+_CLEAN_EVERY_S, _KEEP_UPLOADS_S = 3600, 24 * 3600
+
+
+def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
+    """The page. `temporary` is Gradio's own folder for uploads; jobs get theirs inside, so that it serves them as is.
+
+    Raises:
+        ConfigError: the root is not a folder, or the device is not there.
+    """
+    root, _ = settings.root_folder, pick_device(settings.device)
+    folders, models = JobFolders(temporary / "jobs"), ModelShelf()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(_CLEAN_EVERY_S, _KEEP_UPLOADS_S)) as page:
+        gr.Markdown(f"# {TITLE}\nDrop a clip, and see what an autoencoder keeps of it and what it loses.")
+        with gr.Tabs(), gr.Tab("Reconstruct"):
+            tab = ReconstructTab(folders, models, root, settings.device)
+        page.unload(tab.left)
+    return page.queue(max_size=_WAITING_JOBS, default_concurrency_limit=2 * JOBS_AT_ONCE)
+
+
+def launch(settings: AppSettings) -> None:
+    """Serve the app until it is stopped; uploads and results go with it.
+
+    Raises:
+        ConfigError: a setting is not possible here, or the port is taken.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the folder below is removed
+    with TemporaryDirectory(prefix="workbench-") as temporary:
+        os.environ["GRADIO_TEMP_DIR"] = temporary
+        page = build_app(settings, Path(temporary))
+        try:
+            page.launch(
+                server_name=settings.host,
+                server_port=settings.port,
+                share=settings.share,
+                max_file_size=f"{settings.max_upload_mb}mb",
+                allowed_paths=[str(EXAMPLES)],
+                css_paths=_CSS,
+                footer_links=["api", "gradio", "settings"],
+            )
+        except OSError as error:
+            raise ConfigError(f"--host {settings.host} --port {settings.port}: cannot listen there ({error})") from None

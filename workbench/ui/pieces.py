@@ -1,0 +1,66 @@
+"""Small pieces of HTML that the tabs share. Everything that comes from outside is escaped here."""
+
+import html
+import math
+
+from workbench.metrics import METRICS, lpips_available
+from workbench.ui.estimate import compression_words
+from workbench.ui.jobs import ProgressMeter
+from workbench.ui.reconstruct_job import JobResult
+
+IDLE = '<div class="status idle">The original and its reconstruction appear here.</div>'
+WAITING = '<div class="status" role="status">Waiting for its turn: other jobs are running.</div>'
+PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
+CANCELLED = '<div class="status" role="status">Cancelled. Nothing was kept.</div>'
+CRASHED = (
+    '<div class="status error" role="alert">Something went wrong that should not have: the app\'s log tells more. '
+    "You can start again.</div>"
+)
+
+
+def error(message: str) -> str:
+    """A message that a screen reader speaks at once."""
+    return f'<div class="status error" role="alert">{html.escape(message)}</div>'
+
+
+def progress(meter: ProgressMeter) -> str:
+    """A progress bar, the tiles done and the time left."""
+    left = "" if meter.seconds_left is None else f", {_minutes(meter.seconds_left)} left"
+    bar = f'<progress max="{meter.total}" value="{meter.done}" aria-label="Tiles done"></progress>'
+    return f'<div class="status" role="status">{bar}Tile {meter.done} of {meter.total}{left}</div>'
+
+
+def result(job: JobResult) -> str:
+    """What was lost, as a table of metrics, and the cost in plain words."""
+    report = job.report
+    pixels = report.num_frames * report.height * report.width * 3
+    lines = [
+        f"<b>{html.escape(report.model)}</b> on {html.escape(report.source.name)}: "
+        f"{compression_words(pixels, math.prod(report.latent_shape))}.",
+        f"Encoded in {report.encode_s:.2f} s, decoded in {report.decode_s:.2f} s.",
+        *(f"Note: {html.escape(warning)}." for warning in report.warnings),
+    ]
+    if not lpips_available():
+        lines.append("LPIPS is left out: the VGG-16 weights that it needs are not on this computer.")
+    lines.append("Metrics are taken on the frames themselves; the videos are compressed once more for the browser.")
+    return _metric_table(job) + "".join(f"<p>{line}</p>" for line in lines)
+
+
+def _metric_table(job: JobResult) -> str:
+    rows = []
+    for name, summary in job.summary.items():
+        metric = METRICS[name]
+        better = "higher" if metric.higher_is_better else "lower"
+        unit = f" {metric.unit}" if metric.unit else ""
+        rows.append(
+            f'<tr><th scope="row">{metric.label} <small>({better} is better)</small></th>'
+            f"<td>{summary.mean:.4g}{unit}</td>"
+            f"<td>{summary.worst:.4g} <small>frame {summary.worst_frame}</small></td></tr>"
+        )
+    head = '<tr><th scope="col">Metric</th><th scope="col">Mean</th><th scope="col">Worst</th></tr>'
+    return f'<table class="metrics"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
