@@ -24,5 +24,7 @@ def run(config: TrainConfig) -> None:
     sys.exit(dry_run(config) if config.dry_run else train(config))
 
 
+COMMAND = Command(SUMMARY, TrainConfig(), run, base=preset_config)
+
 if __name__ == "__main__":
-    main("train.py", Command(SUMMARY, TrainConfig(), run, base=preset_config))
+    main("train.py", COMMAND)

@@ -270,8 +270,8 @@ def test_a_hung_worker_is_replaced_and_its_clip_counts_as_bad(loader_of):
 
 
 def test_a_time_limit_that_no_clip_keeps_is_an_error_and_no_hang(loader_of):
-    with pytest.raises(DataError, match=r"could not be read.*longer than --dataset.worker_timeout_s 1e-05"):
-        next(loader_of(num_workers=1, worker_timeout_s=1e-5, max_bad_in_a_row=2))
+    with pytest.raises(DataError, match=r"could not be read.*longer than --dataset.worker_timeout_s 0.001"):
+        next(loader_of(num_workers=1, worker_timeout_s=0.001, max_bad_in_a_row=2))
 
 
 def test_killed_workers_are_replaced_and_the_batches_stay_the_same(loader_of, caplog):

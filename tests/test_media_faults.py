@@ -163,6 +163,7 @@ def test_images_of_enormous_sides_are_refused_before_they_take_memory(tmp_path: 
     path = enormous_png(tmp_path / "bomb.png", *sides)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "over the limit of 67,108,864 pixels" in refusal(path)
+    assert "damaged" not in refusal(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50 * 1024
 
 

@@ -9,7 +9,7 @@ from clips import moving_video, write_clip
 from small_models import small_model
 
 import workbench as wb
-from workbench.media import to_uint8
+from workbench.media import VideoWriter, to_uint8
 from workbench.models.tiled import Progress
 from workbench.reconstruct import reconstruct_file_steps
 
@@ -71,6 +71,16 @@ def test_the_policy_chooses_frames_and_size(dct, tmp_path):
         wb.reconstruct_file(dct, source, tmp_path / "out.mkv", policy=wb.ClipPolicy(num_frames=31))
 
 
+def test_uneven_timestamps_are_kept(dct, tmp_path):
+    video = moving_video(6, 32, 32)
+    times = [0.0, 0.04, 0.2, 0.24, 0.5, 0.54]
+    with VideoWriter(tmp_path / "in.mkv", 25.0, lossless=True) as writer:
+        writer.write(video.frames, times)
+    report = wb.reconstruct_file(dct, tmp_path / "in.mkv", tmp_path / "out.mkv")
+    assert any("frame rate varies" in warning for warning in report.warnings)
+    assert wb.read_video(tmp_path / "out.mkv").timestamps_s == pytest.approx(times, abs=0.002)
+
+
 def test_progress_counts_every_tile_of_both_stages(dct, tmp_path):
     source = write_clip(tmp_path / "in.mp4", 20, 40, 64)
     seen: list[Progress] = []
@@ -112,7 +122,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_a_clip_ten_times_longer_needs_no_more_memory(tmp_path):
     peaks = []
     for num_frames in (64, 640):
-        source = write_clip(tmp_path / f"{num_frames}.mp4", num_frames, 96, 160)
+        source = write_clip(tmp_path / f"{num_frames}.mp4", num_frames, 96, 128)
         command = [sys.executable, "-c", PEAK, str(source), str(tmp_path / "out.mp4")]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    assert peaks[1] <= 1.05 * peaks[0], peaks
+    one_clip_kb = 640 * 3 * 96 * 128 / 1024
+    assert peaks[1] - peaks[0] < min(0.05 * peaks[0], 0.5 * one_clip_kb), peaks

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from workbench.errors import ConfigError
 from workbench.tiling import (
     Blend,
-    Tiling,
     TilePlan,
+    Tiling,
     finished_frames,
     pad_end,
     plan_decode_side,

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,23 +217,28 @@ def _take(waiting: deque[Tensor], count: int) -> Tensor:
 def _writers(stack: ExitStack, outputs: Outputs, clip: ClipSource) -> Callable[[Tensor, Tensor], None]:
     """A function that writes a piece of original and output to every file asked for."""
 
-    def enter(path: Path | None) -> Callable[[Tensor], None] | None:
+    def enter(path: Path | None) -> Callable[[Tensor, Sequence[float] | None], None] | None:
         if path is None:
             return None
         if clip.info.is_image:
-            return lambda frames: write_image(frames[0], path)
+            return lambda frames, times: write_image(frames[0], path)
         return stack.enter_context(VideoWriter(path, clip.fps, lossless=path.suffix.lower() == ".mkv")).write
 
     write_original, write_output, write_both = map(
         enter, (outputs.original, outputs.reconstruction, outputs.side_by_side)
     )
 
+    written = 0
+
     def write(original: Tensor, output: Tensor) -> None:
+        nonlocal written
+        times = clip.timestamps_s and clip.timestamps_s[written : written + len(original)]
+        written += len(original)
         if write_original:
-            write_original(original)
+            write_original(original, times)
         if write_output:
-            write_output(output)
+            write_output(output, times)
         if write_both:
-            write_both(side_by_side({"original": original, "reconstruction": output}))
+            write_both(side_by_side({"original": original, "reconstruction": output}), times)
 
     return write

@@ -37,7 +37,10 @@ class ClipPolicy:
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A clip as a policy takes it: its exact number of frames and size, before any of them is held."""
+    """A clip as a policy takes it: its exact number of frames and size, before any of them is held.
+
+    `timestamps_s` is the presentation time of each frame where the rate varies; otherwise None, and `fps` tells all.
+    """
 
     info: MediaInfo
     num_frames: int
@@ -46,6 +49,7 @@ class ClipSource:
     fps: float
     interval: int
     resize: Resize | None
+    timestamps_s: tuple[float, ...] | None
     warnings: tuple[str, ...]
 
     def chunks(self) -> Iterator[Tensor]:
@@ -83,11 +87,11 @@ def open_clip(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -
     interval = 1 if policy.fps_max is None or info.is_image else frame_interval(info.fps, policy.fps_max)
     limit = min((n for n in (policy.max_frames, policy.num_frames) if n is not None), default=None)
     with open_stream(path, max_frames=limit, frame_interval=interval) as stream:
-        num_frames = stream.count_rest()
-        warnings = list(stream.warnings)
+        num_frames, times, warnings = stream.count_rest(), stream.uneven_timestamps, stream.warnings
     if policy.num_frames is not None and num_frames < policy.num_frames:
         asked = f"--num_frames asks for {policy.num_frames}; use --max_frames for at most that many"
         raise MediaError(f"{quoted(path)}: has {num_frames} frames, {asked}")
     resize = plan_resize(policy.resolution, info.height, info.width, spatial_multiple) if policy.resolution else None
     height, width = (resize.crop_height, resize.crop_width) if resize else (info.height, info.width)
-    return ClipSource(info, num_frames, height, width, info.fps / interval, interval, resize, tuple(warnings))
+    fps = info.fps / interval
+    return ClipSource(info, num_frames, height, width, fps, interval, resize, times, warnings)

@@ -27,6 +27,7 @@ from workbench.media.files import quoted
 logger = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 180.0
+_KILL_TIMEOUT_S = 5.0
 _READY, _READ, _BAD, _BUG = "ready", "read", "bad", "bug"
 
 Slots = list[ClipSlot]
@@ -200,10 +201,10 @@ class _Worker:
         return slot
 
     def kill(self) -> int | None:
-        """End the process at once; returns its exit code."""
+        """End the process at once; returns its exit code, None if it does not end."""
         self.connection.close()
         self._process.kill()
-        self._process.join()
+        self._process.join(_KILL_TIMEOUT_S)  # a process that waits for a dead disk cannot be ended
         return self._process.exitcode
 
 

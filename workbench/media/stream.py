@@ -43,7 +43,7 @@ class FrameStream:
     Attributes:
         info: what the file says about itself.
         fps: frames per second of the frames yielded: info.fps / frame_interval.
-        timestamps: presentation time in seconds of each frame yielded so far; None stands for a frame without one.
+        timestamps: presentation time in seconds of each frame yielded or counted so far; None where it has none.
     """
 
     def __init__(self, path: str | Path, max_frames: int | None, start_frame: int, frame_interval: int) -> None:
@@ -93,6 +93,13 @@ class FrameStream:
             found.append(f"{self._decoded}{claimed} frames could be decoded before its end")
         return tuple(found)
 
+    @property
+    def uneven_timestamps(self) -> tuple[float, ...] | None:
+        """Timestamps of the frames yielded or counted so far if their spacing varies; None where fps tells it all."""
+        if not self._rate_varies or self._times_disordered or None in self.timestamps:
+            return None
+        return tuple(self.timestamps)
+
     def __enter__(self) -> "FrameStream":
         return self
 
@@ -113,7 +120,9 @@ class FrameStream:
 
     def count_rest(self) -> int:
         """Decode the remaining frames without converting them; return how many there were."""
-        return sum(1 for _ in self._kept)
+        before = len(self.timestamps)
+        self.timestamps.extend(self._time_of(frame) for frame in self._kept)
+        return len(self.timestamps) - before
 
     def _watched(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """The same frames, counted and checked for an even pace."""

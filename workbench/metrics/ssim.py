@@ -1,5 +1,7 @@
 """Structural similarity."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -32,5 +34,15 @@ def ssim(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     options = {"sigma": 1.5, "data_range": 1.0, "reduction": "none", "return_full_image": True}
     inner = slice(WINDOW // 2, -(WINDOW // 2))  # torchmetrics' own mean includes windows reflected at the borders
     with torch.autocast(x.device.type, enabled=False):  # variances are small differences of large numbers
-        maps = (structural_similarity_index_measure(a, b, **options)[1] for a, b in unit_chunks(x, y, data_range))
+        maps = (structural_similarity_index_measure(a, b, **options)[1] for a, b in _laid_out(x, y, data_range))
         return torch.cat([map_[:, :, inner, inner].mean((1, 2, 3)) for map_ in maps])
+
+
+def _laid_out(x: Tensor, y: Tensor, data_range: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Chunks in the memory format that suits the window's depth-wise convolution.
+
+    On a CPU channels last takes half the time and memory; on a GPU it would go to cuDNN and be rounded to TF32.
+    """
+    memory_format = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
+    for a, b in unit_chunks(x, y, data_range):
+        yield a.contiguous(memory_format=memory_format), b.contiguous(memory_format=memory_format)

@@ -154,7 +154,8 @@ class MultiScaleLinearAttention(nn.Module):
 def linear_attention(qkv: Tensor, head_size: int) -> Tensor:
     """ReLU linear attention over all positions, of cost linear in their number (EfficientViT, arXiv 2205.14756).
 
-    float16 would overflow and is computed in float32; bfloat16 only divides in float32.
+    float16 would overflow and is computed in float32. bfloat16 rounds both products and the quotient, which PyTorch
+    computes in float32, once each.
 
     Args:
         qkv: (B, heads * 3 * head_size, T, H, W), for each head its queries, keys and values; autocast does not apply.
@@ -167,7 +168,6 @@ def linear_attention(qkv: Tensor, head_size: int) -> Tensor:
         q, k, v = grouped.flatten(2).unflatten(1, (-1, 3 * head_size)).chunk(3, dim=2)
         v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums the attention that each query pays
         out = (v @ k.relu().transpose(-1, -2)) @ q.relu()
-        out = out.float() if out.dtype == torch.bfloat16 else out
         out = out[:, :, :-1] / (out[:, :, -1:] + ATTENTION_EPS)
     return out.to(qkv.dtype).flatten(1, 2).unflatten(2, qkv.shape[2:])
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from workbench.media import to_float
 
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.media import to_float
 from workbench.models.base import Autoencoder
 from workbench.tiling import (
     Blend,

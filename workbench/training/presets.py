@@ -42,7 +42,7 @@ DEBUG = {
         "decoder_depths": (1, 1, 1, 1, 1, 1),
         "latent_channels": 32,
     },
-    "bucket_config": {"64px_ar1:1": {8: (1.0, 2)}},
+    "bucket_config": {"64px_ar1:1": {4: (1.0, 1)}},
     "discriminator.channels": 16,
     "lr": 2e-3,
     "vae_loss_config.perceptual_loss_weight": 0.0,  # as for TINY

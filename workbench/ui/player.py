@@ -23,19 +23,16 @@ class ClipPair:
     width: int
 
 
-class WipePlayer(gr.HTML):
-    """Shows a `ClipPair`: drag, touch or arrow keys move the wipe; play, step and scrub move both clips together."""
+def wipe_player(**arguments: Any) -> gr.HTML:
+    """The component: drag, touch or arrow keys move the wipe; play, step and scrub move both clips together.
 
-    def __init__(self, value: ClipPair | None = None, **arguments: Any) -> None:
-        template, css, script = ((_ASSETS / f"player.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-        super().__init__(value, html_template=template, css_template=css, js_on_load=script, **arguments)
+    Its value is what `player_value` returns. (A subclass of gr.HTML would make Gradio write a .pyi file beside this one.)
+    """
+    template, css, script = ((_ASSETS / f"player.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    return gr.HTML(None, html_template=template, css_template=css, js_on_load=script, **arguments)
 
-    def postprocess(self, value: ClipPair | None) -> dict[str, Any] | None:
-        """The pair as the page's script takes it; Gradio turns the two files into addresses."""
-        if value is None:
-            return None
-        files = {name: FileData(path=str(getattr(value, name))).model_dump() for name in ("original", "output")}
-        return asdict(value) | files
 
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object", "description": "the two files, and the clip's size, length and rate"}
+def player_value(pair: ClipPair) -> dict[str, Any]:
+    """The pair as the page's script takes it; Gradio turns the two files into addresses."""
+    files = {name: FileData(path=str(getattr(pair, name))).model_dump() for name in ("original", "output")}
+    return asdict(pair) | files

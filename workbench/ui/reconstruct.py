@@ -14,7 +14,7 @@ from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
 from workbench.ui.estimate import describe
 from workbench.ui.jobs import JobFolders, ModelShelf, ProgressMeter, discard
-from workbench.ui.player import WipePlayer
+from workbench.ui.player import player_value, wipe_player
 from workbench.ui.reconstruct_job import DOWNLOADS, JobResult, reconstruct_job
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -69,7 +69,7 @@ class ReconstructTab:
         overlap: float,
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
-        """The job, as updates of the page, one after every tile. Closing it stops within one tile and leaves nothing."""
+        """The job as updates of the page, one after every tile. Closing it stops within one tile and leaves nothing."""
         choices = Choices(
             source, model, weights, device, max_frames, resolution, tiled, tile_side, tile_frames, overlap
         )
@@ -137,7 +137,7 @@ class ReconstructTab:
         files = {button: job.downloads[name] for button, name in zip(self.downloads, DOWNLOADS, strict=True)}
         return {
             self.results: gr.update(visible=True),
-            self.player: job.pair,
+            self.player: player_value(job.pair),
             self.summary: pieces.result(job),
             self.curves: gr.update(value=job.curves, visible=not job.pair.is_image),
             **files,
@@ -146,7 +146,7 @@ class ReconstructTab:
     def _lay_out_inputs(self, device: str) -> None:
         self.source = gr.File(label="Clip or photo", file_types=list(MEDIA_EXTENSIONS), height=150)
         with gr.Row(elem_classes="examples"):
-            gr.HTML("<span>Or an example:</span>", elem_classes="examples-label")
+            gr.HTML("Or try", elem_classes="examples-label")
             self.examples = {
                 gr.Button(path.stem.capitalize(), size="sm", min_width=80): path for path in list_media(EXAMPLES)
             }
@@ -192,7 +192,7 @@ class ReconstructTab:
     def _lay_out_results(self) -> None:
         self.status = gr.HTML(pieces.IDLE, elem_id="status")
         with gr.Column(visible=False) as self.results:
-            self.player = WipePlayer(label="Original and reconstruction", elem_id="player")
+            self.player = wipe_player(label="Original and reconstruction", elem_id="player")
             self.summary = gr.HTML("", elem_id="summary", elem_classes="summary-box")
             with gr.Row():
                 self.downloads = [gr.DownloadButton(label, size="sm", min_width=120) for label in _DOWNLOAD_LABELS]

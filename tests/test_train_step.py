@@ -1,0 +1,182 @@
+"""One step: what it changes and by which gradient. Ranks are in test_distributed.py, whole runs in test_trainer.py."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from training_runs import clips, networks, small_config, state_of
+
+from workbench.metrics.lpips import load_lpips
+from workbench.training.config import TrainConfig
+from workbench.training.distributed import World, process_group
+from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
+from workbench.training.step import all_finite, step_gradients, train_step, warm_up
+from workbench.training.trainer import images_at
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    with process_group("cpu") as world:
+        yield world
+
+
+def gradients(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    """First parts of the names whose tensors differ."""
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_the_generators_step_changes_only_the_autoencoder(world):
+    config = small_config("disc", disc_loss_config__disc_start=10)
+    nets = networks(config, world)
+    before = state_of(nets)
+    train_step(nets, [clips(0)], 0, config, world)
+    assert changed(before, state_of(nets)) == {"model", "ema", "ae_optimizer"}
+
+
+def test_the_discriminators_step_changes_only_the_discriminator(world):
+    """Before gen_start the autoencoder gets the same update as in stage ae, although a discriminator is trained."""
+    config = small_config("disc", gen_loss_config__gen_start=10)
+    with_discriminator, alone = networks(config, world), networks(dataclasses.replace(config, stage="ae"), world)
+    before = state_of(with_discriminator)
+    train_step(with_discriminator, [clips(0)], 0, config, world)
+    train_step(alone, [clips(0)], 0, dataclasses.replace(config, stage="ae"), world)
+    after, expected = state_of(with_discriminator), state_of(alone)
+    assert {"disc", "disc_optimizer"} <= changed(before, after)
+    assert changed(expected, after) == set()
+
+
+@pytest.fixture(scope="module")
+def lpips_network() -> nn.Module:
+    return load_lpips(random_backbone=True)
+
+
+def test_gradients_equal_those_of_the_written_out_loss(world, lpips_network, monkeypatch):
+    """L1 + 0.5 LPIPS + 0.05 w g in one graph, w by hand; the step goes piece by piece, LPIPS few frames at a time."""
+    monkeypatch.setattr("workbench.training.step._PERCEPTUAL_PIXELS", 2 * 32 * 32)
+    config = small_config("disc", disc_loss_config__disc_start=10, discriminator__norm="group")
+    config = dataclasses.replace(
+        config, vae_loss_config=dataclasses.replace(config.vae_loss_config, perceptual_loss_weight=0.5)
+    )
+    nets = networks(dataclasses.replace(config, vae_loss_config=small_config().vae_loss_config), world)
+    nets.lpips = lpips_network
+    figures = step_gradients(nets, [clips(0)], 0, config)
+    found = gradients(nets.autoencoder)
+    nets.optimizer.zero_grad()
+
+    real, model = clips(0), nets.autoencoder
+    fake = model(real).reconstruction
+    nll = l1_loss(fake, real) + 0.5 * perceptual_loss(fake, real, lpips_network)
+    g = generator_loss(nets.discriminator(fake))
+    weight = adaptive_weight(
+        torch.autograd.grad(nll, model.last_layer, retain_graph=True)[0],
+        torch.autograd.grad(g, model.last_layer, retain_graph=True)[0],
+    )
+    (nll + 0.05 * weight * g).backward()
+    assert figures["adaptive_weight"].item() == pytest.approx(weight.item(), rel=1e-4)
+    assert 0.0 < weight.item() < 1e4
+    assert figures["nll"].item() == pytest.approx(nll.item(), rel=1e-5)
+    for name, expected in gradients(model).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_gradient_checkpointing_changes_no_gradient(world):
+    plain = small_config("disc", discriminator__norm="group")
+    saving = small_config(
+        "disc", discriminator__norm="group", grad_checkpoint=True, model__disc_off_grad_ckpt=True
+    )
+    found = []
+    for config in (plain, saving):
+        nets = networks(config, world)
+        step_gradients(nets, [clips(0)], 0, config)
+        found.append(gradients(nets.autoencoder))
+    for name, expected in found[0].items():
+        assert torch.equal(found[1][name], expected), name
+
+
+def test_accumulated_batches_are_one_large_batch(world):
+    config = small_config("ae")
+    whole, parts = networks(config, world), networks(config, world)
+    together = step_gradients(whole, [clips(0)], 0, config)
+    apart = step_gradients(parts, list(clips(0).split(1)), 0, config)
+    assert together["l1"].item() == pytest.approx(apart["l1"].item(), rel=1e-5)
+    expected = gradients(whole.autoencoder)
+    for name, gradient in gradients(parts.autoencoder).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7, msg=name)
+
+
+def test_the_average_follows_its_formula(world):
+    config = small_config("ae", ema_decay=0.75)
+    nets = networks(config, world)
+    before = state_of(nets)
+    train_step(nets, [clips(0)], 0, config, world)
+    after = state_of(nets)
+    for name in nets.ema.values:
+        expected = 0.75 * before[f"model.{name}"] + 0.25 * after[f"model.{name}"]
+        torch.testing.assert_close(after[f"ema.{name}"], expected, msg=name)
+
+
+def test_gradients_are_clipped_to_the_norm(world):
+    config = small_config("ae", grad_clip=1e-3)
+    nets = networks(config, world)
+    step_gradients(nets, [clips(0)], 0, config)
+    size = torch.nn.utils.get_total_norm(list(gradients(nets.autoencoder).values()))
+    nets.optimizer.zero_grad()
+    figures = train_step(nets, [clips(0)], 0, config, world)
+    first_moment = torch.cat([nets.optimizer.state[p]["exp_avg"].flatten() for p in nets.autoencoder.parameters()])
+    assert figures["grad_norm"] == pytest.approx(size.item(), rel=1e-4)  # before clipping
+    assert first_moment.norm().item() == pytest.approx(0.1 * 1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_changes_nothing(world, value):
+    config = small_config("disc")
+    nets = networks(config, world)
+    before = state_of(nets)
+    x = clips(0)
+    x[0, 0, 0, 0, 0] = value
+    assert not all_finite(train_step(nets, [x], 0, config, world))
+    assert changed(before, state_of(nets)) == set()
+    assert all_finite(train_step(nets, [clips(0)], 1, config, world))
+
+
+def test_bfloat16_keeps_weights_averages_and_optimiser_in_float32(world):
+    config = small_config("disc", precision="bfloat16")
+    nets = networks(config, world)
+    figures = train_step(nets, [clips(0)], 0, config, world)
+    assert all_finite(figures)
+    assert {t.dtype for t in state_of(nets).values() if t.is_floating_point()} == {torch.float32}
+    exact = train_step(networks(small_config("disc"), world), [clips(0)], 0, small_config("disc"), world)
+    assert figures["l1"] != exact["l1"]
+    assert figures["l1"] == pytest.approx(exact["l1"], rel=0.02)
+
+
+def test_variational_models_add_their_kl(world):
+    architecture = {"widths": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4}
+    settings = {"model.name": "hunyuan_vae", "model.architecture": architecture}
+    losses = []
+    for weight in (1e-3, 10.0):
+        config = small_config("ae", vae_loss_config__kl_loss_weight=weight, **settings)
+        nets = networks(config, world)
+        x = clips(0)[:, :, :1]
+        losses.append([train_step(nets, [x], step, config, world)["kl"] for step in range(4)])
+    assert losses[0][0] == losses[1][0] > 0.0
+    assert losses[1][-1] < losses[0][-1]
+
+
+def test_warm_up_rises_to_the_full_rate():
+    config = TrainConfig(warmup_steps=4)
+    assert [warm_up(step, config) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert warm_up(0, TrainConfig()) == 1.0
+
+
+def test_one_step_in_five_is_of_images():
+    config = TrainConfig()
+    drawn = [images_at(step, config) for step in range(5000)]
+    assert sum(drawn) / len(drawn) == pytest.approx(0.2, abs=0.02)
+    assert drawn != [images_at(step, dataclasses.replace(config, seed=1)) for step in range(5000)]
+    assert not any(images_at(step, TrainConfig(image_probability=0.0)) for step in range(100))

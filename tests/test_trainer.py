@@ -1,0 +1,237 @@
+"""Whole runs in this process, on the shipped clips. Ranks and kills of processes are in test_distributed.py."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_runs import small_config
+
+from workbench.config import override
+from workbench.data import ClipLoader
+from workbench.errors import ConfigError, WeightsError
+from workbench.models import load_autoencoder
+from workbench.training import trainer
+from workbench.training.checkpoint import CheckpointError, checkpoints
+from workbench.training.config import TrainConfig
+from workbench.training.presets import EXAMPLES
+from workbench.training.trainer import STOPPED_BY_SIGTERM, NonFiniteError, train
+
+
+def files_of(checkpoint: Path) -> dict[str, bytes]:
+    """Contents by name, without the time stamps and paths that a checkpoint may hold."""
+    names = ["model.safetensors", "ema.safetensors", "training/__0_0.distcp"]
+    return {name: (checkpoint / name).read_bytes() for name in names}
+
+
+@pytest.fixture
+def batches_seen(monkeypatch) -> list[tuple[str, ...]]:
+    """Paths of every batch that a loader of training hands out (batches of one: validation's are not told apart)."""
+    seen = []
+    take = ClipLoader.__next__
+
+    def note(self: ClipLoader):
+        batch = take(self)
+        seen.append((*batch.paths, batch.pixels.sum().item()))
+        return batch
+
+    monkeypatch.setattr(ClipLoader, "__next__", note)
+    return seen
+
+
+@pytest.mark.parametrize("stage", ["ae", "disc"])
+def test_resume_is_bit_equal(tmp_path, stage, batches_seen):
+    """3 + 4 steps against 7: weights, averages, both optimisers, discriminator, random state and batches."""
+    settings = {"eval_every": 100, "ckpt_every": 3, "grad_accumulation": 2, "warmup_steps": 5}
+    config = small_config(stage, **settings, bucket_config={"32px_ar1:1": {4: (0.5, 1), 8: (1.0, 2)}})
+    config = override(config, {"dataset.random_crop": True})
+    assert train(dataclasses.replace(config, save_dir=str(tmp_path / "unbroken"), max_steps=7)) == 0
+    unbroken = batches_seen[:]
+    batches_seen.clear()
+    shutil.copytree(tmp_path / "unbroken" / "step-000003", tmp_path / "broken" / "step-000003")
+    resumed = dataclasses.replace(config, save_dir=str(tmp_path / "broken"), max_steps=7, resume="latest", seed=42)
+    assert train(resumed) == 0
+    assert batches_seen == unbroken[6:]
+    expected = files_of(tmp_path / "unbroken" / "step-000007")
+    found = files_of(tmp_path / "broken" / "step-000007")
+    assert [name for name in expected if expected[name] != found[name]] == []
+    states = [json.loads((tmp_path / run / "step-000007" / "state.json").read_text()) for run in ("unbroken", "broken")]
+    for state in states:
+        state["tracker"] = {k: v for k, v in state["tracker"].items() if not k.endswith("_s")}  # seconds
+    assert states[0] == states[1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished run of stage ae: 4 steps, checkpoints at 2 and 4."""
+    folder = tmp_path_factory.mktemp("run") / "ae"
+    config = small_config("ae", save_dir=str(folder), max_steps=4, ckpt_every=2, eval_every=4, tensorboard=True)
+    assert train(config) == 0
+    return folder
+
+
+def test_a_checkpoint_opens_as_an_autoencoder(run):
+    x = torch.rand(1, 3, 4, 32, 32)
+    averaged = load_autoencoder("video_dc_ae", weights=run / "step-000004")
+    assert load_autoencoder("video_dc_ae", weights=run).encode(x).equal(averaged.encode(x))
+    plain = load_autoencoder("video_dc_ae", weights=run / "step-000004" / "model.safetensors")
+    assert not plain.encode(x).equal(averaged.encode(x))
+    assert {t.dtype for t in load_file(run / "step-000004" / "model.safetensors").values()} == {torch.float32}
+
+
+def test_figures_samples_and_configuration_are_kept_with_the_run(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 4]
+    assert {"l1", "nll", "grad_norm", "step_s", "wait_s"} <= set(lines[0])
+    assert {"val_psnr", "val_ssim"} <= set(lines[2])
+    assert (run / "samples" / "step-000004.mp4").stat().st_size > 0
+    assert list((run / "tensorboard").iterdir())
+    assert json.loads((run / "step-000004" / "config.json").read_text())["max_steps"] == 4
+
+
+def test_statistics_of_the_latents_are_stored_with_the_checkpoint(run):
+    latents = json.loads((run / "step-000004" / "state.json").read_text())["latents"]
+    assert latents["step"] == 4
+    assert len(latents["mean"]) == len(latents["std"]) == 16
+    assert all(std > 0.0 for std in latents["std"])
+
+
+def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
+    config = small_config("disc", save_dir=str(tmp_path), max_steps=1, model__from_pretrained=str(run), lr=0.0)
+    assert train(config) == 0
+    assert load_file(tmp_path / "step-000001" / "model.safetensors")["decoder.project_out.op_list.2.conv.weight"].equal(
+        load_file(run / "step-000004" / "ema.safetensors")["decoder.project_out.op_list.2.conv.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({}, CheckpointError, "holds a run already; add --resume latest"),
+        ({"resume": "RUN/step-000003"}, CheckpointError, "no such checkpoint"),
+        ({"resume": "RUN/step-000002"}, CheckpointError, "has later checkpoints"),
+        ({"resume": "latest", "stage": "disc"}, CheckpointError, "of stage ae; start stage disc"),
+        ({"resume": "RUN/step-000004", "save_dir": "NEW", "model.architecture": {}}, CheckpointError, "architecture"),
+        ({"resume": "latest", "save_dir": "NEW"}, CheckpointError, "holds no checkpoint"),
+        ({"stage": "disc", "save_dir": "NEW", "model.from_pretrained": None}, ConfigError, "starts from a checkpoint"),
+        ({"save_dir": "NEW", "model.name": "dct", "model.architecture": {}}, ConfigError, "no weights to train"),
+        ({"save_dir": "NEW", "dataset.data_path": ""}, ConfigError, "--dataset.data_path"),
+        ({"save_dir": "NEW", "vae_loss_config.kl_loss_weight": 0.1}, ConfigError, "no posterior"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_and_changes_nothing(run, tmp_path, settings, error, message):
+    before = sorted(path.name for path in run.iterdir())
+    places = {"RUN": str(run), "NEW": str(tmp_path / "new")}
+    for name, value in settings.items():
+        for place, path in places.items():
+            settings[name] = value = value.replace(place, path) if isinstance(value, str) else value
+    small = {"model.architecture": {"widths": (8, 8, 32, 32, 32, 32), "latent_channels": 32}}
+    if settings.get("model.architecture") == {} and "resume" in settings:
+        settings |= small | {"model.architecture": {**small["model.architecture"], "encoder_depths": (0,) * 6}}
+    config = override(small_config("ae", save_dir=str(run), max_steps=8), settings)
+    with pytest.raises(error, match=message):
+        train(config)
+    assert sorted(path.name for path in run.iterdir()) == before
+    assert not checkpoints(tmp_path / "new")
+
+
+def test_lpips_without_its_backbone_is_an_error_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    config = small_config("ae", save_dir=str(tmp_path / "run"), vae_loss_config__perceptual_loss_weight=0.5)
+    with pytest.raises(WeightsError, match=r"--vae_loss_config.perceptual_loss_weight 0.5: .*VGG-16"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
+def at_step(monkeypatch, step: int, action) -> None:
+    """Let `action()` happen in the middle of a step."""
+    take = trainer.train_step
+
+    def interrupted(nets, batches, number, config, world):
+        if number == step:
+            action(batches)
+        return take(nets, batches, number, config, world)
+
+    monkeypatch.setattr(trainer, "train_step", interrupted)
+
+
+def test_sigterm_twice_finishes_the_step_saves_and_exits_with_its_status(tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGTERM)
+    at_step(monkeypatch, 1, lambda _: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
+    assert train(small_config("ae", save_dir=str(tmp_path), max_steps=9)) == STOPPED_BY_SIGTERM == 143
+    assert list(checkpoints(tmp_path)) == [2]
+    assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def spoil(batches: list[torch.Tensor]) -> None:
+    batches[0][..., 0, 0] = float("nan")
+
+
+def test_nan_stops_the_run_with_the_last_checkpoint_intact(tmp_path, monkeypatch):
+    at_step(monkeypatch, 3, spoil)
+    with pytest.raises(NonFiniteError, match=r"step 4: not finite: .*l1.*last checkpoint: .*step-000002"):
+        train(small_config("ae", save_dir=str(tmp_path), max_steps=9, ckpt_every=2))
+    assert list(checkpoints(tmp_path)) == [2]
+    assert all(t.isfinite().all() for t in load_file(tmp_path / "step-000002" / "model.safetensors").values())
+
+
+def test_nan_is_left_out_and_counted_if_asked(tmp_path, monkeypatch):
+    at_step(monkeypatch, 1, spoil)
+    assert train(small_config("ae", save_dir=str(tmp_path), max_steps=3, skip_nonfinite=1)) == 0
+    assert json.loads((tmp_path / "step-000003" / "state.json").read_text())["skipped"] == 1
+    assert all(t.isfinite().all() for t in load_file(tmp_path / "step-000003" / "model.safetensors").values())
+
+
+def test_a_bad_clip_is_skipped_counted_and_named(tmp_path, caplog):
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    rows = EXAMPLES.read_text().replace('"bunny', f'"{EXAMPLES.parent}/bunny').splitlines()
+    good = next(row for row in rows if "bunny" in row)
+    bad = good.replace(f"{EXAMPLES.parent}/bunny.mp4", str(tmp_path / "broken.mp4"))
+    (tmp_path / "data.csv").write_text("\n".join([rows[0], good, bad]) + "\n")
+    config = small_config("ae", save_dir=str(tmp_path / "run"), max_steps=4)
+    config = override(config, {"dataset.data_path": str(tmp_path / "data.csv")})
+    assert train(config) == 0
+    assert "broken.mp4" in caplog.text
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert max(line.get("bad_clips", 0) for line in lines) >= 1
+
+
+def test_metrics_after_the_resumed_step_are_dropped(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    shutil.rmtree(folder / "step-000004")
+    config = small_config("ae", save_dir=str(folder), max_steps=4, ckpt_every=2, eval_every=4, resume="latest")
+    assert train(config) == 0
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 4]
+
+
+def test_wandb_that_is_not_installed_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        train(small_config("ae", save_dir=str(tmp_path), wandb=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"model.compile": True}, {"model.channels_last": True}])
+def test_compile_and_channels_last_train_the_same(tmp_path, settings):
+    plain = small_config("ae", max_steps=2, image_probability=0.0)
+    finals = []
+    for name, config in (("plain", plain), ("other", override(plain, settings))):
+        assert train(dataclasses.replace(config, save_dir=str(tmp_path / name))) == 0
+        finals.append(json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["l1"])
+    assert finals[0] == pytest.approx(finals[1], rel=1e-3)
+
+
+def test_defaults_are_the_published_recipe():
+    config = TrainConfig()
+    assert (config.lr, config.betas, config.eps, config.weight_decay) == (5e-5, (0.9, 0.98), 1e-8, 0.0)
+    assert (config.discriminator.lr, config.gen_loss_config.disc_weight, config.ema_decay) == (1e-4, 0.05, 0.99)
+    assert (config.vae_loss_config.perceptual_loss_weight, config.vae_loss_config.kl_loss_weight) == (0.5, 0.0)
+    assert (config.ckpt_every, config.keep_n_latest, config.epochs, config.seed) == (3000, 50, 100, 42)
+    assert (config.grad_clip, config.warmup_steps, config.image_probability, config.log_every) == (1.0, 0, 0.2, 10)
