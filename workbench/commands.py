@@ -1,6 +1,7 @@
 """The commands of `python -m workbench`: settings in, files and a table out."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from workbench.media import list_media, probe, quoted
 from workbench.metrics import lpips_available, lpips_backbone_path, summarise
 from workbench.models import MODELS, find_spec, load_autoencoder, needs_weights
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import drain
+from workbench.models.tiled import Progress, drain, encode_plan
 from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
 from workbench.tiling import Tiling
 
@@ -179,29 +180,32 @@ def _reconstruct_one(config: ReconstructConfig, ae: Autoencoder, path: Path, lab
     names = ["reconstruction", "original"] + ["side_by_side"] * config.side_by_side
     outputs = Outputs(**{name: folder / (name + extension) for name in names})
     steps = reconstruct_file_steps(ae, path, outputs, config.model, config, lpips_available())
-    report = drain(steps, _Bar(label))
+    with _Bar(desc=label, unit="tile", dynamic_ncols=True) as bar:
+        report = drain(steps, bar.show)
     for warning in report.warnings:
         print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
+    print(_compression(ae, report, config.model), file=sys.stderr)
     _write_metrics(folder, report, config)
     return _summary_row(report)
 
 
-class _Bar:
+def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
+    """What the clip became and what tiling it cost, in one line."""
+    size = report.num_frames, report.height, report.width
+    plan = encode_plan(ae, *size, tiling)
+    volume, latents = math.prod(size), "x".join(map(str, report.latent_shape))
+    ratio = 3 * volume / math.prod(report.latent_shape)
+    cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
+    return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}"
+
+
+class _Bar(tqdm):
     """A progress bar over the tiles of both stages, with the time left."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._bar: tqdm | None = None
-        self._done: dict[str, int] = {}
-
-    def __call__(self, progress) -> None:
-        if self._bar is None:
-            self._bar = tqdm(total=2 * progress.total, desc=self._label, unit="tile", dynamic_ncols=True)
-        self._done[progress.stage] = progress.done
-        self._bar.n = sum(self._done.values())
-        self._bar.refresh()
-        if progress.stage == "decode" and progress.done == progress.total:
-            self._bar.close()
+    def show(self, progress: Progress) -> None:
+        """One more tile is done; decoding takes as many tiles as encoding."""
+        self.total = 2 * progress.total
+        self.update()
 
 
 def _folder_for(save_dir: Path, path: Path) -> Path:
@@ -258,5 +262,5 @@ def _describe(name: str) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "legal frames": first,
         "weights": spec.weights or "none needed",
-        "what": spec.summary,
+        "what": f"{spec.summary} ({spec.source})",
     }

@@ -156,7 +156,7 @@ def apply_resize(frames_TCHW: Tensor, plan: Resize, crop_offset: tuple[int, int]
 def _interpolate(frames_TCHW: Tensor, plan: Resize) -> Tensor:
     if frames_TCHW.shape[-2:] == (plan.height, plan.width):
         return frames_TCHW
-    return F.interpolate(frames_TCHW, (plan.height, plan.width), mode="bilinear", antialias=False)
+    return F.interpolate(frames_TCHW, (plan.height, plan.width), mode="bilinear", antialias=True)
 
 
 def _shape(pixels: int, ratio: str, spatial_multiple: int) -> tuple[int, int]:

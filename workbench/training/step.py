@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder, AutoencoderOutput
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, full, gradient_sync, mean_over_ranks, reduce_mean
@@ -139,6 +140,8 @@ def _autoencoder_gradients(
         gradient, losses = _loss_gradient(nets, real, reconstruction, step, config)
         roots, gradients = [reconstruction], [gradient / count]
         if variational:
+            if output.posterior is None:
+                raise ConfigError(f"--vae_loss_config.kl_loss_weight: {nets.autoencoder.name} has no posterior; use 0")
             losses["kl"] = output.posterior.kl()
             roots.append(losses["kl"])
             gradients.append(torch.full_like(losses["kl"], config.vae_loss_config.kl_loss_weight / count))

@@ -111,8 +111,10 @@ class Trainer:
             waited = time.perf_counter() - started
             figures = train_step(self.nets, batches, self.step, self.config, self.world)
             self.step += 1
-            self._account(figures, time.perf_counter() - started, waited)
-            if self._someone(stop.asked):
+            asked, bad_clips = self._over_ranks(stop.asked)
+            seconds = {"step_s": time.perf_counter() - started, "wait_s": waited}
+            self._account(figures, seconds | {"bad_clips": bad_clips})
+            if asked:
                 self.tracker.say(f"SIGTERM: saving step {self.step} and stopping")
                 self._save()
                 return False
@@ -177,9 +179,10 @@ class Trainer:
             batches.append(pixels.contiguous(memory_format=torch.channels_last_3d) if last else pixels.contiguous())
         return batches
 
-    def _account(self, figures: dict[str, float], step_s: float, wait_s: float) -> None:
+    def _account(self, figures: dict[str, float], more: dict[str, float]) -> None:
+        """Log a step; one that was left out for a NaN or Inf is counted, and ends the run if it is one too many."""
         if all_finite(figures):
-            return self.tracker.add(self.step, {**figures, "step_s": step_s, "wait_s": wait_s})
+            return self.tracker.add(self.step, figures | more)
         self.skipped += 1
         names = ", ".join(name for name, value in figures.items() if not math.isfinite(value))
         message = f"step {self.step}: not finite: {names}; {self.skipped} steps left out"
@@ -189,9 +192,11 @@ class Trainer:
         self.tracker.log(self.step, {"skipped": float(self.skipped)})
         self.tracker.say(message)
 
-    def _someone(self, asked: bool) -> bool:
-        """Whether any rank was asked to stop: they all do so after the same step."""
-        return reduce_mean({"asked": torch.tensor(float(asked))}, self.world)["asked"] > 0.0
+    def _over_ranks(self, asked: bool) -> tuple[bool, float]:
+        """Whether any rank was asked to stop, so that all do so after the same step; and all clips replaced so far."""
+        local = {"asked": float(asked), "bad_clips": float(self.loader.num_replaced)}
+        means = reduce_mean({name: torch.tensor(value) for name, value in local.items()}, self.world)
+        return means["asked"] > 0.0, means["bad_clips"] * self.world.size
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.total

@@ -27,7 +27,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Choices:
-    """The inputs of the Reconstruct tab; None stands for an empty field."""
+    """The inputs of the Reconstruct tab. A number that is 0 or left empty (None) is the library's default."""
 
     source: str | None
     model: str
@@ -117,7 +117,7 @@ def find_weights(root: Path) -> list[str]:
 
 
 def _whole(number: float | None) -> int | None:
-    if number is None:
+    if not number:
         return None
     if number != int(number):
         raise ConfigError(f"{number} is not a whole number")

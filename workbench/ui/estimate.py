@@ -94,7 +94,9 @@ def describe(choices: Choices) -> str:
 
 
 def size_words(num_bytes: float) -> str:
-    """A number of bytes for reading: 0.4 MB, 37 MB, 2.1 GB."""
+    """A number of bytes for reading: 8 KB, 0.7 MB, 37 MB, 2.1 GB."""
+    if num_bytes < 100e3:
+        return f"{math.ceil(num_bytes / 1e3)} KB"
     megabytes = num_bytes / 1e6
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.{0 if megabytes >= 10 else 1}f} MB"
 

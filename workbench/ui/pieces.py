@@ -3,6 +3,8 @@
 import html
 import math
 
+import plotly.graph_objects as go
+
 from workbench.metrics import METRICS, lpips_available
 from workbench.ui.estimate import compression_words
 from workbench.ui.jobs import ProgressMeter
@@ -12,10 +14,12 @@ IDLE = '<div class="status idle">The original and its reconstruction appear here
 WAITING = '<div class="status" role="status">Waiting for its turn: other jobs are running.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
 CANCELLED = '<div class="status" role="status">Cancelled. Nothing was kept.</div>'
-CRASHED = (
-    '<div class="status error" role="alert">Something went wrong that should not have: the app\'s log tells more. '
-    "You can start again.</div>"
+FAILED = (
+    '<div class="status error" role="alert">The job could not run: too many are waiting, or it met an error that the '
+    "app's log tells about. You can start again.</div>"
 )
+
+_GREY = "#7d7d7d"
 
 
 def error(message: str) -> str:
@@ -44,6 +48,16 @@ def result(job: JobResult) -> str:
         lines.append("LPIPS is left out: the VGG-16 weights that it needs are not on this computer.")
     lines.append("Metrics are taken on the frames themselves; the videos are compressed once more for the browser.")
     return _metric_table(job) + "".join(f"<p>{line}</p>" for line in lines)
+
+
+def on_any_background(figure: go.Figure) -> go.Figure:
+    """The figure without a background of its own, in greys that can be read on a light and on a dark page."""
+    figure.update_layout(
+        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font_color=_GREY, margin_t=64
+    )
+    axis = {"gridcolor": "rgba(128,128,128,0.25)", "linecolor": _GREY, "zerolinecolor": "rgba(128,128,128,0.25)"}
+    figure.update_xaxes(**axis).update_yaxes(**axis).update_annotations(font_size=13)
+    return figure.update_layout(showlegend=len({trace.name for trace in figure.data}) > 1)
 
 
 def _metric_table(job: JobResult) -> str:

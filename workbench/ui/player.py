@@ -26,7 +26,7 @@ class ClipPair:
 def wipe_player(**arguments: Any) -> gr.HTML:
     """The component: drag, touch or arrow keys move the wipe; play, step and scrub move both clips together.
 
-    Its value is what `player_value` returns. (A subclass of gr.HTML would make Gradio write a .pyi file beside this one.)
+    Its value is what `player_value` returns. (For a subclass of gr.HTML, Gradio would write a .pyi file beside this.)
     """
     template, css, script = ((_ASSETS / f"player.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     return gr.HTML(None, html_template=template, css_template=css, js_on_load=script, **arguments)

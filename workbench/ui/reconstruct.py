@@ -97,12 +97,12 @@ class ReconstructTab:
         }
 
     def cancelled(self) -> dict[Any, Any]:
-        """The page after Cancel; the event itself closes the job."""
+        """The page after Cancel; what follows closes the job."""
         return self._ready(pieces.CANCELLED)
 
-    def crashed(self) -> dict[Any, Any]:
-        """The page after an error that is a bug, or a queue that is full."""
-        return self._ready(pieces.CRASHED)
+    def failed(self, status: str) -> dict[Any, Any]:
+        """The page after an error that is a bug, or when the queue is full. Gradio calls a cancelled job failed too."""
+        return {} if status == pieces.CANCELLED else self._ready(pieces.FAILED)
 
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""
@@ -139,7 +139,7 @@ class ReconstructTab:
             self.results: gr.update(visible=True),
             self.player: player_value(job.pair),
             self.summary: pieces.result(job),
-            self.curves: gr.update(value=job.curves, visible=not job.pair.is_image),
+            self.curves: gr.update(value=pieces.on_any_background(job.curves), visible=not job.pair.is_image),
             **files,
         }
 
@@ -170,7 +170,7 @@ class ReconstructTab:
     def _lay_out_details(self, device: str) -> None:
         with gr.Row():
             self.max_frames = gr.Number(
-                _DEFAULT_MAX_FRAMES, label="Frames at most", info="empty: all", precision=0, minimum=1, min_width=130
+                _DEFAULT_MAX_FRAMES, label="Frames at most", info="0: all", precision=0, minimum=0, min_width=130
             )
             self.resolution = gr.Dropdown(
                 _RESOLUTIONS,
@@ -182,9 +182,9 @@ class ReconstructTab:
             )
         self.tiled = gr.Checkbox(True, label="Cut into tiles", info="bounds memory; overlaps are blended")
         with gr.Row():
-            size = {"info": "empty: the model's own", "precision": 0, "minimum": 1, "min_width": 130}
-            self.tile_side = gr.Number(None, label="Tile side", **size)
-            self.tile_frames = gr.Number(None, label="Tile frames", **size)
+            size = {"info": "0: the model's own", "precision": 0, "minimum": 0, "min_width": 130}
+            self.tile_side = gr.Number(0, label="Tile side", **size)
+            self.tile_frames = gr.Number(0, label="Tile frames", **size)
         self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
         devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         self.device = gr.Dropdown(sorted({*devices, device}), value=device, label="Device")
@@ -220,5 +220,6 @@ class ReconstructTab:
             concurrency_limit=JOBS_AT_ONCE,
             show_progress="hidden",
         )
-        job.failure(self.crashed, None, page, queue=False, **hidden)
-        self.cancel_button.click(self.cancelled, None, page, cancels=[job], queue=False, **hidden)
+        job.failure(self.failed, self.status, page, queue=False, **hidden)
+        cancelled = self.cancel_button.click(self.cancelled, None, page, queue=False, **hidden)
+        cancelled.then(None, cancels=[job])
