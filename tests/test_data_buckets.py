@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from workbench.data import Clip, DataError
+from workbench.data import Clip
 from workbench.data.buckets import Buckets, EpochPlan, check_bucket_config
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DataError
 
 
 def clip(num_frames=100, height=512, width=512, fps=24.0, name="a"):

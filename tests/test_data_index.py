@@ -7,9 +7,9 @@ import pyarrow.parquet as pa_parquet
 import pytest
 from clips import moving_frames, write_clip
 
-from workbench.data import Clip, DataError, build_index, read_index
+from workbench.data import Clip, build_index, read_index
 from workbench.data.index import COLUMNS
-from workbench.errors import MediaError
+from workbench.errors import DataError, MediaError
 from workbench.media import write_image
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from clips import moving_frames, write_clip
 
-from workbench.data import ClipLoader, DataConfig, DataError, apply_resize, build_index, plan_resize
-from workbench.errors import ConfigError
+from workbench.data import ClipLoader, DataConfig, apply_resize, build_index, plan_resize
+from workbench.errors import ConfigError, DataError
 from workbench.media import read_video, to_float, write_image
 
 BUCKETS = {"32px": {8: (0.7, 2), 1: (1.0, 2)}}

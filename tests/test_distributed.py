@@ -18,7 +18,7 @@ from workbench.training.distributed import World, process_group
 from workbench.training.state import load_state, not_exact
 
 ROOT = Path(__file__).parents[1]
-# Two halves summed by all-reduce against one batch: float32 rounding, which AdamW's division makes visible in a few steps.
+# Two halves summed by all-reduce against one batch: rounding in float32, which AdamW's division makes visible soon.
 TOLERANCE = {"rel": 2e-3, "abs": 2e-4}
 
 
@@ -114,8 +114,10 @@ def test_a_rank_that_dies_is_restarted_and_the_run_resumes(tmp_path):
         "trainer.train_step = dies\n"
         "main('train.py', train.COMMAND)\n"
     )
-    flags = "--preset debug --max_steps 5 --ckpt_every 2 --eval_every 5 --tensorboard False --device cpu".split()
-    done = torchrun("--max_restarts", "1", str(script), str(tmp_path / "died"), *flags, "--save_dir", str(tmp_path / "run"))
+    flags = {"preset": "debug", "max_steps": 5, "ckpt_every": 2, "eval_every": 5, "device": "cpu"}
+    flags["save_dir"] = tmp_path / "run"
+    words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    done = torchrun("--max_restarts", "1", str(script), str(tmp_path / "died"), *words)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "died").exists()
     assert "resumed from" in done.stdout + done.stderr

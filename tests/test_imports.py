@@ -12,7 +12,8 @@ LAYERS = [
     {"tiling", "media", "metrics"},
     {"models", "data", "compare"},
     {"reconstruct", "training", "bench"},
-    {"commands", "cli", "ui"},
+    {"cli"},
+    {"commands", "ui"},
     {"__main__", "__init__"},
 ]
 """Lower layers first. A module may import its own package, its layer and those below."""

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-import train as command
 from training_runs import ARCHITECTURE
 
+import train as command
 from workbench.cli import main
 from workbench.config import from_dict
 from workbench.errors import ConfigError
@@ -65,7 +65,16 @@ def test_help_shows_every_flag_and_the_exit_statuses(capsys):
 
 
 def test_print_config_prints_what_a_run_would_store(capsys):
-    run("--print_config", "True", "--stage", "disc", "--bucket_config", '{"256px_ar1:1": {96: (1.0, 1)}}', "--lr", "1e-5")
+    run(
+        "--print_config",
+        "True",
+        "--stage",
+        "disc",
+        "--bucket_config",
+        '{"256px_ar1:1": {96: (1.0, 1)}}',
+        "--lr",
+        "1e-5",
+    )
     config = from_dict(TrainConfig, json.loads(capsys.readouterr().out))
     assert (config.stage, config.lr, config.save_dir) == ("disc", 1e-5, "outputs/video_dc_ae_disc")
     assert config.bucket_config == {"256px_ar1:1": {96: (1.0, 1)}}

@@ -86,9 +86,7 @@ def test_gradients_equal_those_of_the_written_out_loss(world, lpips_network, mon
 
 def test_gradient_checkpointing_changes_no_gradient(world):
     plain = small_config("disc", discriminator__norm="group")
-    saving = small_config(
-        "disc", discriminator__norm="group", grad_checkpoint=True, model__disc_off_grad_ckpt=True
-    )
+    saving = small_config("disc", discriminator__norm="group", grad_checkpoint=True, model__disc_off_grad_ckpt=True)
     found = []
     for config in (plain, saving):
         nets = networks(config, world)

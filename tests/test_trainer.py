@@ -116,7 +116,7 @@ def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
     [
         ({}, CheckpointError, "holds a run already; add --resume latest"),
         ({"resume": "RUN/step-000003"}, CheckpointError, "no such checkpoint"),
-        ({"resume": "RUN/step-000002"}, CheckpointError, "has later checkpoints"),
+        ({"resume": "RUN/step-000002"}, CheckpointError, "has later ones .step-000004"),
         ({"resume": "latest", "stage": "disc"}, CheckpointError, "of stage ae; start stage disc"),
         ({"resume": "RUN/step-000004", "save_dir": "NEW", "model.architecture": {}}, CheckpointError, "architecture"),
         ({"resume": "latest", "save_dir": "NEW"}, CheckpointError, "holds no checkpoint"),

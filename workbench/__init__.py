@@ -1,7 +1,7 @@
 """Video Autoencoder Workbench: reconstruct, train, inspect and compare video autoencoders."""
 
 from workbench.data.source import ClipPolicy
-from workbench.errors import ConfigError, MediaError, ShapeError, WeightsError, WorkbenchError
+from workbench.errors import ConfigError, DataError, MediaError, ShapeError, WeightsError, WorkbenchError
 from workbench.media import MediaInfo, Video, open_stream, probe, read_video, write_image, write_video
 from workbench.models import MODELS, build_autoencoder, load_autoencoder
 from workbench.models.base import Autoencoder
@@ -14,6 +14,7 @@ __all__ = [
     "Autoencoder",
     "ClipPolicy",
     "ConfigError",
+    "DataError",
     "FileReport",
     "MediaError",
     "MediaInfo",

@@ -9,6 +9,10 @@ class ConfigError(WorkbenchError):
     """A setting is unknown, of the wrong type or out of its range."""
 
 
+class DataError(WorkbenchError):
+    """An index of clips, or the clips in it, cannot be used."""
+
+
 class MediaError(WorkbenchError):
     """A video or image file cannot be read or written."""
 

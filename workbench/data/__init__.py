@@ -1,7 +1,7 @@
 """Training data: the index of a folder, buckets of clips of one shape, and a loader that can be resumed."""
 
 from workbench.data.buckets import BucketConfig, check_bucket_config
-from workbench.data.index import Clip, DataError, Index, read_index
+from workbench.data.index import Clip, Index, read_index
 from workbench.data.indexing import IndexReport, build_index
 from workbench.data.loader import Batch, ClipLoader, DataConfig
 from workbench.data.resolution import Resize, apply_resize, plan_resize
@@ -12,7 +12,6 @@ __all__ = [
     "Clip",
     "ClipLoader",
     "DataConfig",
-    "DataError",
     "Index",
     "IndexReport",
     "Resize",

@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from workbench.config import check_range
-from workbench.data.index import Clip, DataError
+from workbench.data.index import Clip
 from workbench.data.resolution import Resolution, nearest_shape, parse_resolution
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, DataError
 from workbench.media import frame_interval
 
 BucketConfig = dict[str, dict[int, tuple[float, int]]]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.data.index import DataError
 from workbench.data.resolution import apply_resize, cover
-from workbench.errors import MediaError, WorkbenchError
+from workbench.errors import DataError, MediaError, WorkbenchError
 from workbench.media import open_stream
 from workbench.media.files import quoted
 

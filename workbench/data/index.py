@@ -16,17 +16,13 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from workbench.config import did_you_mean
-from workbench.errors import WorkbenchError
+from workbench.errors import DataError
 from workbench.media.files import quoted
 
 COLUMNS = ("path", "num_frames", "height", "width", "aspect_ratio", "resolution", "fps")
 _READ_COLUMNS = ("path", "num_frames", "height", "width", "fps")  # the other two follow from height and width
 _FORMATS = (".csv", ".parquet")
 _BLOCK_BYTES = 1 << 25  # no row may be longer than this; captions are
-
-
-class DataError(WorkbenchError):
-    """An index is not usable, or its clips cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

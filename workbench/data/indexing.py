@@ -13,8 +13,8 @@ import pyarrow.parquet as pa_parquet
 from tqdm import tqdm
 
 from workbench.config import check_range
-from workbench.data.index import COLUMNS, DataError, check_format
-from workbench.errors import WorkbenchError
+from workbench.data.index import COLUMNS, check_format
+from workbench.errors import DataError, WorkbenchError
 from workbench.media import count_frames, list_media, probe
 from workbench.media.files import quoted, written_whole
 from workbench.media.stream import CUT_SHORT

@@ -20,8 +20,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 
 from workbench.data.clips import ClipRequest, ClipSlot, read_clip, reason_of
-from workbench.data.index import DataError
-from workbench.errors import WorkbenchError
+from workbench.errors import DataError, WorkbenchError
 from workbench.media.files import quoted
 
 logger = logging.getLogger(__name__)

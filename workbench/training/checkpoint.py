@@ -30,6 +30,11 @@ def checkpoints(run: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint folder's name tells."""
+    return int(_NAME.fullmatch(checkpoint.name)[1])
+
+
 def find_checkpoint(resume: str, run: Path) -> Path:
     """The folder that `--resume` names: `latest` of the run, a checkpoint folder, or a run folder's newest.
 

@@ -4,8 +4,6 @@ import dataclasses
 import tempfile
 import time
 
-import torch
-
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, process_group
 from workbench.training.estimate import estimate
@@ -42,18 +40,19 @@ def _measure(config: TrainConfig, world: World) -> str:
         once = dataclasses.replace(
             config, model=model, save_dir=folder, image_probability=0.0, tensorboard=False, wandb=False, resume=None
         )
+        step = max(config.gen_loss_config.gen_start, config.disc_loss_config.disc_start)
         trainer = Trainer(once, world)
         try:
             for _ in range(2):
                 batches = trainer.next_batches()
                 started = time.perf_counter()
-                figures = train_step(trainer.nets, batches, once.max_steps or 0, once, world)
+                figures = train_step(trainer.nets, batches, step, once, world)
                 seconds = time.perf_counter() - started
         finally:
             trainer.close()
     parameters = sum(p.numel() for p in trainer.nets.autoencoder.parameters())
     shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
     return (
-        f"one step on {world.size} x {torch.get_default_dtype() and world.device}: {seconds:.2f} s; peak memory "
+        f"one step on {world.size} x {world.device}: {seconds:.2f} s; peak memory "
         f"{memory_gb(world.device):.2f} GB; {parameters:,} parameters; batch {tuple(batches[0].shape)}; {shown}"
     )

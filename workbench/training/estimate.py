@@ -60,7 +60,7 @@ def estimate(config: TrainConfig) -> Estimate:
         nets = _networks(config)
         nets.lpips = lpips
         shape = largest_batch(config, nets.autoencoder.spatial_stride)
-        step = config.gen_loss_config.gen_start + config.disc_loss_config.disc_start
+        step = max(config.gen_loss_config.gen_start, config.disc_loss_config.disc_start)
         step_gradients(nets, [torch.empty(shape)], step, config)
         networks = [nets.autoencoder, nets.discriminator] if nets.discriminator else [nets.autoencoder]
         counts = [sum(p.numel() for p in network.parameters()) for network in networks]

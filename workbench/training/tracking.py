@@ -64,7 +64,7 @@ class TensorBoard:
 
 
 class Wandb:
-    """Weights & Biases; a resumed run goes on under the id kept in RUN/wandb_id. WANDB_MODE=offline needs no network."""
+    """Weights & Biases; a resumed run goes on under the id in RUN/wandb_id. WANDB_MODE=offline needs no network."""
 
     def __init__(self, run: Path, config: TrainConfig):
         try:

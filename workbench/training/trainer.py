@@ -22,6 +22,7 @@ from workbench.training.checkpoint import (
     checkpoints,
     find_checkpoint,
     remove_unfinished,
+    step_of,
     write_checkpoint,
 )
 from workbench.training.config import TrainConfig
@@ -140,9 +141,9 @@ class Trainer:
         if resume is None:
             return None
         start = find_checkpoint(resume, self.run)
-        later = [path.name for path in known.values() if path.name > start.name]
-        if later:
-            raise CheckpointError(f"--resume {resume}: {self.run} has later checkpoints ({later[-1]}); name another --save_dir")
+        if known and max(known) > step_of(start):
+            newest = known[max(known)].name
+            raise CheckpointError(f"--resume {resume}: {self.run} has later ones ({newest}); name another --save_dir")
         return start
 
     def _total_steps(self) -> int:
@@ -187,8 +188,9 @@ class Trainer:
         names = ", ".join(name for name, value in figures.items() if not math.isfinite(value))
         message = f"step {self.step}: not finite: {names}; {self.skipped} steps left out"
         if self.skipped > self.config.skip_nonfinite:
-            last = list(checkpoints(self.run).values())[-1:] or ["none yet"]
-            raise NonFiniteError(f"{message}, --skip_nonfinite allows {self.config.skip_nonfinite}; last checkpoint: {last[0]}")
+            *_, last = "none yet", *checkpoints(self.run).values()
+            allowed = self.config.skip_nonfinite
+            raise NonFiniteError(f"{message}, --skip_nonfinite allows {allowed}; last checkpoint: {last}")
         self.tracker.log(self.step, {"skipped": float(self.skipped)})
         self.tracker.say(message)
 

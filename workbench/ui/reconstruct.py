@@ -1,5 +1,6 @@
 """The Reconstruct tab: a clip in, its reconstruction beside it, and what was lost."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,12 @@ class ReconstructTab:
         }
 
     def cancelled(self) -> dict[Any, Any]:
-        """The page after Cancel; what follows closes the job."""
+        """The page after Cancel; the event itself closes the job."""
         return self._ready(pieces.CANCELLED)
 
     def failed(self, status: str) -> dict[Any, Any]:
         """The page after an error that is a bug, or when the queue is full. Gradio calls a cancelled job failed too."""
-        return {} if status == pieces.CANCELLED else self._ready(pieces.FAILED)
+        return self._ready(pieces.CANCELLED if status == pieces.CANCELLED else pieces.FAILED)
 
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""
@@ -221,5 +222,6 @@ class ReconstructTab:
             show_progress="hidden",
         )
         job.failure(self.failed, self.status, page, queue=False, **hidden)
-        cancelled = self.cancel_button.click(self.cancelled, None, page, queue=False, **hidden)
-        cancelled.then(None, cancels=[job])
+        # Said by the page itself, at once: `failed`, which Gradio calls for a cancelled job too, must see it.
+        self.cancel_button.click(None, None, self.status, js=f"() => {json.dumps(pieces.CANCELLED)}", **hidden)
+        self.cancel_button.click(self.cancelled, None, page, cancels=[job], queue=False, **hidden)

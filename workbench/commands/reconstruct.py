@@ -1,16 +1,17 @@
-"""The commands of `python -m workbench`: settings in, files and a table out."""
+"""`python -m workbench reconstruct`: clips in; originals, reconstructions and what was lost out."""
 
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from workbench.bench import BenchSettings, bench
+from workbench.cli import Command
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import frame_rows, text_table, write_csv, write_json
 from workbench.config import override, setting, to_dict
 from workbench.data.index import read_index
@@ -18,7 +19,6 @@ from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, MediaError, WorkbenchError
 from workbench.media import list_media, probe, quoted
 from workbench.metrics import lpips_available, lpips_backbone_path, summarise
-from workbench.models import MODELS, find_spec, load_autoencoder, needs_weights
 from workbench.models.base import Autoencoder
 from workbench.models.tiled import Progress, drain, encode_plan
 from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
@@ -29,31 +29,14 @@ INDEX_EXTENSIONS = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class ModelSettings(Tiling):
-    """Which model, with which weights, cut into which tiles."""
-
-    name: str = setting("dct", f"the autoencoder: {', '.join(MODELS)}")
-    from_pretrained: str | None = setting(
-        None, "weights: a .safetensors or .pt file, a checkpoint folder, org/repo/file on the Hub, or random"
-    )
-    architecture: dict[str, Any] = setting({}, "fields of the model's configuration to replace, as a dict")
-    scale_factor: float | None = setting(None, "latent scale of the model (its scaling_factor), if not its own")
-
-    def load(self, device: str | None, dtype: str | None) -> Autoencoder:
-        """The model, ready for inference."""
-        scale = {} if self.scale_factor is None else {"scaling_factor": self.scale_factor}
-        return load_autoencoder(self.name, self.from_pretrained, device, dtype, {**self.architecture, **scale})
-
-
-@dataclass(frozen=True)
 class ReconstructConfig(ClipPolicy):
     """Settings of `python -m workbench reconstruct`."""
 
     model: ModelSettings = ModelSettings()
     preset: str | None = setting(None, "published inference settings: video_dc_ae or hunyuan_vae")
     save_dir: str = setting("samples", "folder for the results, one folder a clip")
-    device: str | None = setting(None, "cuda, cuda:1, cpu; by default the GPU where there is one")
-    dtype: str | None = setting(None, "float32, bfloat16 or float16; by default bfloat16 on a GPU, float32 on a CPU")
+    device: str | None = setting(None, DEVICE_HELP)
+    dtype: str | None = setting(None, DTYPE_HELP)
     lossless: bool = setting(False, "write bit-exact FFV1 (.mkv) instead of H.264 (.mp4)")
     side_by_side: bool = setting(True, "write a video of original and reconstruction beside each other")
 
@@ -82,23 +65,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 """The inference settings published with Open-Sora 2.0, by name; both tilings are on as they are by default."""
 
 
-@dataclass(frozen=True)
-class BenchConfig(BenchSettings):
-    """Settings of `python -m workbench bench`."""
-
-    model: ModelSettings = ModelSettings(name="video_dc_ae")
-    device: str | None = setting(None, "cuda, cuda:1, cpu; by default the GPU where there is one")
-    dtype: str | None = setting(None, "float32, bfloat16 or float16; by default bfloat16 on a GPU, float32 on a CPU")
-    out: str | None = setting(None, "also write the rows to this .json file")
-
-
-@dataclass(frozen=True)
-class NoSettings:
-    """A command without settings."""
-
-
-def with_preset(config: ReconstructConfig, flags: dict[str, Any]) -> ReconstructConfig:
+def with_preset(flags: Mapping[str, Any]) -> ReconstructConfig:
     """The starting configuration that `--preset` asks for."""
+    config = ReconstructConfig()
     name = flags.get("preset")
     if name is None:
         return config
@@ -128,25 +97,6 @@ def run_reconstruct(config: ReconstructConfig, *inputs: str) -> None:
         print(f"\n{text_table(rows)}\n\nresults in {folder}")
     if failures:
         raise MediaError(f"{len(failures)} of {len(files)} inputs were skipped, see above")
-
-
-def run_models(config: NoSettings) -> None:
-    """List the models: compression, channels, parameters, legal frame counts."""
-    print(text_table([_describe(name) for name in MODELS]))
-
-
-def run_bench(config: BenchConfig) -> None:
-    """Measure encode and decode and print, and if asked write, a table."""
-    model = config.model
-    if model.from_pretrained is None and needs_weights(model.name):
-        model = replace(model, from_pretrained="random")  # speed does not depend on the weights
-    ae = model.load(config.device, config.dtype)
-    rows = [asdict(row) for row in bench(ae, config)]
-    print(f"{ae.name} on {ae.device}, {ae.dtype}, {config.batch} x {config.frames} x {config.height} x {config.width}")
-    print(text_table(rows))
-    if config.out:
-        write_json(Path(config.out), {"settings": to_dict(config), "rows": rows})
-        print(f"written to {config.out}")
 
 
 def find_inputs(inputs: Sequence[str]) -> list[Path]:
@@ -245,22 +195,11 @@ def _summary_row(report: FileReport) -> dict[str, Any]:
     }
 
 
-def _describe(name: str) -> dict[str, Any]:
-    """One row of `models`, counted on a model without memory."""
-    import torch
-
-    spec = find_spec(name)
-    with torch.device("meta"):
-        model = spec.build(spec.architecture)
-    values = model.temporal_stride * model.spatial_stride**2 * 3
-    first = f"1 + {model.temporal_stride}k" if model.causal else f"1 or {model.temporal_stride}k"
-    return {
-        "model": name,
-        "time x height x width": f"{model.temporal_stride} x {model.spatial_stride} x {model.spatial_stride}",
-        "channels": model.latent_channels,
-        "values in : out": f"{values / model.latent_channels:g} : 1",
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "legal frames": first,
-        "weights": spec.weights or "none needed",
-        "what": f"{spec.summary} ({spec.source})",
-    }
+COMMAND = Command(
+    "Reconstruct videos and photos and measure what was lost.",
+    ReconstructConfig(),
+    run_reconstruct,
+    words="FILE_OR_FOLDER_OR_CSV",
+    aliases=MODEL_ALIASES,
+    base=with_preset,
+)

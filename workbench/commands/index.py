@@ -1,0 +1,31 @@
+"""`python -m workbench index`: a table of the clips and photos in a folder, for training and evaluation."""
+
+import sys
+from dataclasses import dataclass
+
+from workbench.cli import Command
+from workbench.config import setting
+from workbench.data import build_index
+from workbench.errors import ConfigError
+from workbench.media import quoted
+
+
+@dataclass(frozen=True)
+class IndexConfig:
+    """Settings of `python -m workbench index`."""
+
+    out: str = setting("data.csv", "the index to write, .csv or .parquet")
+    num_threads: int | None = setting(None, "files probed at a time; by default two per CPU")
+
+
+def run_index(config: IndexConfig, *folders: str) -> None:
+    """Probe every video and photo under a folder and write the index."""
+    if len(folders) != 1:
+        raise ConfigError("give one folder: python -m workbench index FOLDER --out data.csv")
+    report = build_index(folders[0], config.out, num_threads=config.num_threads)
+    for path, reason in report.failed.items():
+        print(f"left out: {quoted(path)}: {reason}", file=sys.stderr)
+    print(f"{report.path}: {report.num_videos} videos, {report.num_images} photos, {len(report.failed)} left out")
+
+
+COMMAND = Command("Index a folder of videos and photos.", IndexConfig(), run_index, words="FOLDER")

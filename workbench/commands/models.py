@@ -1,0 +1,42 @@
+"""`python -m workbench models`: the autoencoders by name."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from workbench.cli import Command
+from workbench.compare.tables import text_table
+from workbench.models import MODELS, find_spec
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A command without settings."""
+
+
+def run_models(config: NoSettings) -> None:
+    """List the models: compression, channels, parameters, legal frame counts."""
+    print(text_table([_describe(name) for name in MODELS]))
+
+
+def _describe(name: str) -> dict[str, Any]:
+    """One row of `models`, counted on a model without memory."""
+    spec = find_spec(name)
+    with torch.device("meta"):
+        model = spec.build(spec.architecture)
+    values = model.temporal_stride * model.spatial_stride**2 * 3
+    first = f"1 + {model.temporal_stride}k" if model.causal else f"1 or {model.temporal_stride}k"
+    return {
+        "model": name,
+        "time x height x width": f"{model.temporal_stride} x {model.spatial_stride} x {model.spatial_stride}",
+        "channels": model.latent_channels,
+        "values in : out": f"{values / model.latent_channels:g} : 1",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "legal frames": first,
+        "weights": spec.weights or "none needed",
+        "what": f"{spec.summary} ({spec.source})",
+    }
+
+
+COMMAND = Command("List the autoencoders.", NoSettings(), run_models)
