@@ -1,5 +1,7 @@
 """Small architectures of every model, with the compression of the full ones, for tests of the interface."""
 
+from reference_weights import load_formula_weights
+
 from workbench.models import build_autoencoder
 from workbench.models.base import Autoencoder
 
@@ -16,5 +18,10 @@ ARCHITECTURES = {
 
 
 def small_model(name: str) -> Autoencoder:
-    """A model of `MODELS` in inference mode, small enough for a test."""
-    return build_autoencoder(name, ARCHITECTURES[name]).eval().requires_grad_(False)
+    """A model of `MODELS` in inference mode, small enough for a test.
+
+    Its weights are those of the references: freshly initialised ones give a nearly grey picture, which tests nothing.
+    """
+    model = build_autoencoder(name, ARCHITECTURES[name]).eval().requires_grad_(False)
+    load_formula_weights(model)
+    return model

@@ -7,7 +7,7 @@ from small_models import ARCHITECTURES, small_model
 
 import workbench as wb
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import decode_plan, encode_plan
+from workbench.models.plans import tile_plans
 from workbench.tiling import pad_end
 
 SHAPES = [
@@ -70,11 +70,13 @@ def test_padding_repeats_the_edge_up_to_the_legal_shape(ae):
 def test_wrong_layouts_are_named(ae, wrong):
     with pytest.raises(wb.ShapeError, match=r"\(B, 3, T, H, W\)"):
         ae.encode(wrong)
+    with pytest.raises(wb.ShapeError, match=r"\(B, 3, T, H, W\)"):
+        wb.encode_tiled(ae, wrong, wb.Tiling())
     with pytest.raises(wb.ShapeError, match="latents"):
         ae.decode(torch.zeros(1, ae.latent_channels, 2, 1, 1), num_frames=50)
 
 
-@pytest.mark.parametrize(("shape", "factor"), [((1, 70, 90), 0.5), ((9, 33, 65), 0.2), ((29, 40, 33), 0.0)])
+@pytest.mark.parametrize(("shape", "factor"), [((1, 70, 90), 0.5), ((9, 33, 65), 0.2), ((22, 40, 32), 0.0)])
 def test_tiled_gives_the_same_shapes(ae, shape, factor):
     frames = ae.frames_of(4 if ae.causal else 2)
     tiling = wb.Tiling(spatial_tile_size=32, temporal_tile_size=frames, tile_overlap_factor=factor)
@@ -92,21 +94,38 @@ def test_one_tile_is_the_untiled_model(ae):
 
 
 def test_illegal_tiles_name_the_legal_ones(ae):
-    with pytest.raises(wb.ConfigError, match=r"spatial_tile_size.*use 32 or|spatial_tile_size.*use 24 or 32"):
-        encode_plan(
-            ae, 8, 256, 256, wb.Tiling(spatial_tile_size=32 + ae.spatial_stride - 1 if ae.spatial_stride > 8 else 31)
-        )
-    with pytest.raises(wb.ConfigError, match=r"temporal_tile_size.*use"):
-        encode_plan(ae, 64, 64, 64, wb.Tiling(temporal_tile_size=30))
+    stride = ae.spatial_stride
+    with pytest.raises(
+        wb.ConfigError, match=rf"spatial_tile_size: {3 * stride + 1} .*use {3 * stride} or {4 * stride}"
+    ):
+        tile_plans(ae, 8, 256, 256, wb.Tiling(spatial_tile_size=3 * stride + 1))
+    with pytest.raises(wb.ConfigError, match=r"temporal_tile_size.*30 frames; use (28|29|25)"):
+        tile_plans(ae, 64, 64, 64, wb.Tiling(temporal_tile_size=30))
 
 
 def test_a_tile_never_has_fewer_frames_than_the_model_takes(ae):
     for frames in range(2, 80):
-        for plan in (encode_plan(ae, frames, 32, 32, wb.Tiling()), decode_plan(ae, frames, 32, 32, wb.Tiling())):
-            lengths = {span.stop - span.start for span in plan.time.spans}
-            assert len(lengths) == 1
-        length = next(iter({s.stop - s.start for s in encode_plan(ae, frames, 32, 32, wb.Tiling()).time.spans}))
+        encode, decode = tile_plans(ae, frames, 32, 32, wb.Tiling())
+        for plan in (encode, decode):
+            assert len({span.stop - span.start for span in plan.time.spans}) == 1
+        length = encode.time.spans[0].stop - encode.time.spans[0].start
         assert ae.legal_frames(length) == length > 1
+
+
+def test_frames_that_a_model_loses_are_noticed(ae, monkeypatch):
+    decode = ae._decode
+    monkeypatch.setattr(ae, "_decode", lambda z, num_frames: decode(z, num_frames)[:, :, :1])
+    with pytest.raises(wb.ShapeError, match="defect of the model"):
+        ae.decode(torch.zeros(1, *ae.latent_shape(4, 32, 32)), num_frames=4)
+
+
+def test_a_tile_too_big_for_the_gpu_suggests_smaller_ones(ae, monkeypatch):
+    def out_of_memory(x, sample_posterior):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(ae, "_encode", out_of_memory)
+    with pytest.raises(wb.WorkbenchError, match="smaller tiles"):
+        wb.encode_tiled(ae, torch.zeros(1, 3, 4, 32, 32))
 
 
 def test_the_linear_baseline_is_block_local_so_tiles_change_nothing():
@@ -122,12 +141,46 @@ def test_the_linear_baseline_is_block_local_so_tiles_change_nothing():
 
 
 def test_default_tiles_of_a_720p_clip_are_28_by_5():
-    ae = small_model("video_dc_ae")
-    for plan in (encode_plan(ae, 128, 720, 1280, wb.Tiling()), decode_plan(ae, 128, 720, 1280, wb.Tiling())):
+    for plan in tile_plans(small_model("video_dc_ae"), 128, 720, 1280, wb.Tiling()):
         assert (plan.spatial_tiles, len(plan.time.spans)) == (28, 5)
 
 
 def test_a_65_frame_clip_is_one_tile_of_the_causal_model():
     ae = small_model("hunyuan_vae")
-    assert len(encode_plan(ae, 65, 256, 256, wb.Tiling())) == 1
-    assert len(encode_plan(ae, 66, 256, 256, wb.Tiling())) == 2
+    assert len(tile_plans(ae, 65, 256, 256, wb.Tiling())[0]) == 1
+    assert len(tile_plans(ae, 66, 256, 256, wb.Tiling())[0]) == 2
+
+
+class CausalToy(Autoencoder):
+    """Lossless, and causal as real ones are: the first frame has a latent of its own, then each holds 4 frames."""
+
+    name, latent_channels, temporal_stride, spatial_stride, causal = "toy", 12, 4, 1, True
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("anchor", torch.zeros(1))
+
+    def _encode(self, x, sample_posterior):
+        first = x[:, :, :1].repeat(1, 4, 1, 1, 1)
+        rest = x[:, :, 1:].unflatten(2, (-1, 4)).transpose(2, 3).flatten(1, 2)
+        return torch.cat([first, rest], dim=2), None
+
+    def _decode(self, z, num_frames):
+        first = z[:, :3, :1]
+        rest = z[:, :, 1:].unflatten(1, (3, 4)).transpose(2, 3).flatten(2, 3)
+        return torch.cat([first, rest], dim=2)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 6, 9, 12, 13, 22, 29, 39])
+def test_causal_tiles_lose_and_shift_nothing(frames):
+    ae = CausalToy()
+    x = torch.rand(2, 3, frames, 13, 21) * 2 - 1
+    z = ae.encode(x)
+    torch.testing.assert_close(ae.decode(z, frames, (13, 21)), x, rtol=0, atol=1e-6)
+    for tile in (5, 9, 13):
+        for factor in (0.0, 0.25, 0.5):
+            tiling = wb.Tiling(spatial_tile_size=6, temporal_tile_size=tile, tile_overlap_factor=factor)
+            # The latent of a later tile's first frame is context; all others are as untiled.
+            tiled = wb.encode_tiled(ae, x, tiling)
+            torch.testing.assert_close(tiled, z, rtol=0, atol=1e-5)
+            torch.testing.assert_close(wb.decode_tiled(ae, tiled, tiling, frames, (13, 21)), x, rtol=0, atol=1e-5)

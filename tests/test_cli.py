@@ -45,7 +45,12 @@ def test_flags_become_typed_settings():
         (["--max_frames", "x"], "--max_frames"),
         (["--max_frames", "1", "--max_frames", "2"], "given twice"),
         (["--model.tile_overlap_factor", "0.6"], "tile_overlap_factor.*between 0.0 and 0.5"),
-        (["--preset", "video_dcae"], "--preset"),
+        (["--preset", "video_dcae"], "--preset.*did you mean video_dc_ae"),
+        (["--preset", "video_dc_ae", "--max_frames", "5"], "--num_frames asks for exactly 96"),
+        (["--resolution", "256pxx"], "resolution: '256pxx'"),
+        (["--resolution="], "--resolution= needs a value"),
+        (["--max_frames", "True"], "--max_frames: True"),
+        (["-device", "cpu"], "flags begin with --"),
     ],
 )
 def test_wrong_flags_are_named_before_any_work(argv, message):
@@ -54,7 +59,7 @@ def test_wrong_flags_are_named_before_any_work(argv, message):
 
 
 def test_presets_are_the_published_settings_and_flags_override_them():
-    config, _ = parsed("--preset", "video_dc_ae", "--max_frames", "5", "--dtype", "float32")
+    config, _ = parsed("--preset", "video_dc_ae", "--dtype", "float32")
     assert (config.model.name, config.resolution, config.num_frames, config.fps_max) == (
         "video_dc_ae",
         "512px_ar1:1",
@@ -64,7 +69,7 @@ def test_presets_are_the_published_settings_and_flags_override_them():
     assert (config.model.spatial_tile_size, config.model.temporal_tile_size) == (256, 32)
     assert config.model.use_spatial_tiling
     assert config.model.use_temporal_tiling
-    assert (config.max_frames, config.dtype, config.save_dir) == (5, "float32", "samples/video_dc_ae")
+    assert (config.dtype, config.save_dir) == ("float32", "samples/video_dc_ae")
     config, _ = parsed("--preset", "hunyuan_vae")
     assert (config.num_frames, config.model.scale_factor) == (97, 0.476986)
 
@@ -82,12 +87,31 @@ def test_reconstruct_writes_everything_and_a_summary(tmp_path):
     assert "Traceback" not in result.stderr
     for clip, frames in (("=one", 6), ("two", 3)):
         files = {path.name for path in (tmp_path / "out" / clip).iterdir()}
-        assert files == {"original.mp4", "reconstruction.mp4", "side_by_side.mp4", "metrics.json", "metrics.csv"}
+        videos = {"original.mp4", "reconstruction.mp4", "side_by_side.mp4"}
+        assert files == {*videos, "metrics.json", "metrics.csv", ".source"}
         record = json.loads((tmp_path / "out" / clip / "metrics.json").read_text())
         assert len(record["metrics"]["psnr"]) == record["num_frames"] == frames
         assert len((tmp_path / "out" / clip / "metrics.csv").read_text().splitlines()) == frames + 1
     assert "'=one.mp4" in (tmp_path / "out" / "summary.csv").read_text()
     assert not (tmp_path / "out" / "bad").exists()
+
+
+def test_a_wrong_tile_size_stops_at_once_and_the_next_run_has_the_same_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 2, 32, 32)
+    (tmp_path / "bad.mp4").write_text("not a video")
+    for arguments in (
+        ["clip.mp4", "bad.mp4", "--model.spatial_tile_size", "100"],
+        ["bad.mp4"],
+        ["clip.mp4", "gone.mp4"],
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main("workbench", COMMANDS, ["reconstruct", *arguments, "--save_dir", "out"])
+        assert exit.value.code == 2
+        assert "skipped" not in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/*"))
+    main("workbench", COMMANDS, ["reconstruct", "clip.mp4", "--save_dir", "out"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"clip", "summary.csv"}
 
 
 def test_clips_of_the_same_name_get_folders_of_their_own_and_reruns_reuse_theirs(tmp_path, monkeypatch):
@@ -127,9 +151,9 @@ def test_models_and_bench_print_tables(tmp_path, monkeypatch, capsys):
     main("workbench", COMMANDS, ["models"])
     assert "459462147" in capsys.readouterr().out
     small = ["--model", "dct", "--frames", "4", "--height", "32", "--width", "32", "--repeats", "1", "--out", "b.json"]
-    main("workbench", COMMANDS, ["bench", *small, "--variants", "eager,channels_last"])
+    main("workbench", COMMANDS, ["bench", *small, "--variants", "channels_last,eager"])
     rows = json.loads((tmp_path / "b.json").read_text())["rows"]
     assert [(row["variant"], row["direction"]) for row in rows] == [
-        (variant, direction) for variant in ("eager", "channels_last") for direction in ("encode", "decode")
+        (variant, direction) for variant in ("channels_last", "eager") for direction in ("encode", "decode")
     ]
     assert all(row["seconds"] > 0 and row["tflop"] > 0 for row in rows)

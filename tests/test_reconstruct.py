@@ -6,12 +6,13 @@ import sys
 import pytest
 import torch
 from clips import moving_video, write_clip
+from media_files import two_resolutions
 from small_models import small_model
 
 import workbench as wb
 from workbench.media import VideoWriter, to_uint8
-from workbench.models.tiled import Progress
 from workbench.reconstruct import reconstruct_file_steps
+from workbench.steps import Progress
 
 SMALL_TILES = wb.Tiling(spatial_tile_size=32, temporal_tile_size=8, tile_overlap_factor=0.25)
 
@@ -40,6 +41,7 @@ def test_learned_models_stream_to_the_same_frames_as_in_memory(name, tmp_path):
     source = write_clip(tmp_path / "in.mkv", 22, 33, 40)
     wb.reconstruct_file(ae, source, tmp_path / "out.mkv", tiling)
     expected = wb.reconstruct(ae, wb.read_video(source), tiling).output.frames
+    assert expected.max() - expected.min() > 100
     difference = wb.read_video(tmp_path / "out.mkv").frames.int() - expected.int()
     assert difference.abs().max() <= 1  # float rounding may move a value across a half
 
@@ -79,6 +81,49 @@ def test_uneven_timestamps_are_kept(dct, tmp_path):
     report = wb.reconstruct_file(dct, tmp_path / "in.mkv", tmp_path / "out.mkv")
     assert any("frame rate varies" in warning for warning in report.warnings)
     assert wb.read_video(tmp_path / "out.mkv").timestamps_s == pytest.approx(times, abs=0.002)
+
+
+def test_warnings_about_input_and_output_reach_the_report(dct, tmp_path):
+    source = two_resolutions(tmp_path / "in.mkv")
+    report = wb.reconstruct_file(dct, source, tmp_path / "out.mp4", policy=wb.ClipPolicy(resolution="33"))
+    assert any("resolution changes" in warning for warning in report.warnings)
+    assert any("even sides" in warning for warning in report.warnings)
+
+
+def test_a_file_that_shrinks_between_counting_and_reading_is_refused(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mkv", 40, 40, 64)
+    steps = reconstruct_file_steps(dct, source, wb.Outputs(tmp_path / "out.mkv"), SMALL_TILES)
+    assert next(steps).stage == "count"
+    write_clip(tmp_path / "in.mkv", 10, 40, 64)
+    with pytest.raises(wb.MediaError, match="40 frames were counted but 10 read"):
+        list(steps)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_outputs_never_replace_the_source_or_each_other(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 2, 32, 32)
+    content = source.read_bytes()
+    for outputs in (
+        wb.Outputs(source),
+        wb.Outputs(tmp_path / "a.mp4", tmp_path / "a.mp4"),
+        wb.Outputs(tmp_path / "a.png"),
+    ):
+        with pytest.raises(wb.MediaError, match=r"name another file|source is a video"):
+            wb.reconstruct_file(dct, source, outputs)
+    assert source.read_bytes() == content
+
+
+def test_an_error_in_the_progress_callback_closes_the_job(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 40, 40, 64)
+
+    def stop(progress):
+        if progress.stage == "decode":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as held:  # the exception is alive while the folder is looked at
+        wb.reconstruct_file(dct, source, tmp_path / "out.mp4", SMALL_TILES, on_progress=stop)
+    assert held.value is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_progress_counts_every_tile_of_both_stages(dct, tmp_path):

@@ -145,7 +145,8 @@ def test_a_step_that_is_not_finite_changes_nothing(world, value):
 def test_bfloat16_keeps_weights_averages_and_optimiser_in_float32(world):
     config = small_config("disc", precision="bfloat16")
     nets = networks(config, world)
-    figures = train_step(nets, [clips(0)], 0, config, world)
+    with torch.backends.mkldnn.flags(enabled=False):  # its bfloat16 gradients are wrong on CPUs, so trainer refuses it
+        figures = train_step(nets, [clips(0)], 0, config, world)
     assert all_finite(figures)
     assert {t.dtype for t in state_of(nets).values() if t.is_floating_point()} == {torch.float32}
     exact = train_step(networks(small_config("disc"), world), [clips(0)], 0, small_config("disc"), world)

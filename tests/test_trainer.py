@@ -122,6 +122,7 @@ def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
         ({"resume": "latest", "save_dir": "NEW"}, CheckpointError, "holds no checkpoint"),
         ({"stage": "disc", "save_dir": "NEW", "model.from_pretrained": None}, ConfigError, "starts from a checkpoint"),
         ({"save_dir": "NEW", "model.name": "dct", "model.architecture": {}}, ConfigError, "no weights to train"),
+        ({"save_dir": "NEW", "precision": "bfloat16"}, ConfigError, "not reliable in it on a CPU"),
         ({"save_dir": "NEW", "dataset.data_path": ""}, ConfigError, "--dataset.data_path"),
         ({"save_dir": "NEW", "vae_loss_config.kl_loss_weight": 0.1}, ConfigError, "no posterior"),
     ],
@@ -223,6 +224,8 @@ def test_wandb_that_is_not_installed_is_a_clear_error(tmp_path, monkeypatch):
 @pytest.mark.parametrize("settings", [{"model.compile": True}, {"model.channels_last": True}])
 def test_compile_and_channels_last_train_the_same(tmp_path, settings):
     plain = small_config("ae", max_steps=2, image_probability=0.0)
+    shallow = {"widths": (16, 16, 32), "encoder_depths": (1, 1, 1), "decoder_depths": (1, 1, 1), "latent_channels": 16}
+    plain = override(plain, {"model.architecture": {**shallow, "attention_stages": 1}})
     finals = []
     for name, config in (("plain", plain), ("other", override(plain, settings))):
         assert train(dataclasses.replace(config, save_dir=str(tmp_path / name))) == 0

@@ -1,6 +1,7 @@
 """Weights: found, read without running code, refused with the first mismatches, written so that they stand alone."""
 
 import pickle
+from contextlib import suppress
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from small_models import ARCHITECTURES, small_model
 
 import workbench as wb
 from workbench.models import architecture_of
-from workbench.models.weights import locate_weights, save_weights
+from workbench.models.weights import locate_weights, read_weights, save_weights
 
 SMALL = ARCHITECTURES["video_dc_ae"]
 
@@ -96,6 +97,20 @@ def test_damaged_files_are_refused_by_name(tmp_path, name):
         wb.load_autoencoder("video_dc_ae", tmp_path / name)
 
 
+def test_damaged_metadata_and_pickles_are_refused(model, tmp_path):
+    state = {"x": torch.zeros(1)}
+    for number, stored in enumerate(["{bad", "[]", '{"model": "video_dc_ae"}']):
+        save_file(state, tmp_path / f"{number}.safetensors", {"workbench": stored})
+        with pytest.raises(wb.WeightsError, match="architecture is damaged"):
+            wb.load_autoencoder("video_dc_ae", tmp_path / f"{number}.safetensors")
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "a.pt").read_bytes()
+    for position in range(0, len(whole), 7):
+        (tmp_path / "b.pt").write_bytes(whole[:position] + b"\xff" + whole[position + 1 :])
+        with suppress(wb.WeightsError):  # any other error fails the test; some damage only changes a value
+            read_weights(tmp_path / "b.pt")
+
+
 def test_a_truncated_file_is_refused(model, tmp_path):
     save_file(model.state_dict(), tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
@@ -123,7 +138,12 @@ def test_unknown_names_devices_and_dtypes_are_named():
         wb.load_autoencoder("video_dcae")
     with pytest.raises(wb.ConfigError, match="--device"):
         wb.load_autoencoder("dct", device="gpu")
+    for device in ("meta", "mps", "cuda:99"):
+        with pytest.raises(wb.ConfigError, match="--device"):
+            wb.load_autoencoder("dct", device=device)
     with pytest.raises(wb.ConfigError, match="--dtype"):
         wb.load_autoencoder("dct", dtype="float")
+    with pytest.raises(wb.ConfigError, match="configuration of its own"):
+        wb.load_autoencoder("diffusers:AutoencoderKLWan", "random", architecture={"scaling_factor": 9.0})
     with pytest.raises(wb.ConfigError, match="unknown setting --width"):
         wb.load_autoencoder("video_dc_ae", "random", architecture={"width": (1,)})

@@ -3,16 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.config import check_choice, check_range, setting
+from workbench.memory import watch_peak_memory
 from workbench.models.base import Autoencoder
 
-VARIANTS = ("eager", "channels_last", "compile")
+VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,10 @@ def bench(ae: Autoencoder, settings: BenchSettings) -> list[BenchRow]:
     rows: list[BenchRow] = []
     with torch.inference_mode():
         z = ae.encode(x)
-        runs = {"encode": lambda model: model.encode(x), "decode": lambda model: model.decode(z, size[0], size[1:])}
-        flops = {direction: _count(lambda run=run: run(ae)) for direction, run in runs.items()}
+        flops = {direction: _count(run) for direction, run in _runs(ae, "eager", x, z).items()}
         for variant in settings.variants.split(","):
-            model = _variant(ae, variant)
-            for direction, run in runs.items():
-                seconds, memory = _measure(lambda run=run, model=model: run(model), settings.repeats, ae.device)
+            for direction, run in _runs(ae, variant, x, z).items():
+                seconds, memory = _measure(run, settings.repeats, ae.device)
                 first = next((row.seconds for row in rows if row.direction == direction), seconds)
                 rate = flops[direction] / seconds
                 frames = settings.batch * settings.frames / seconds
@@ -86,13 +84,13 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds
 
 
-def _variant(ae: Autoencoder, variant: str) -> Autoencoder:
-    memory_format = torch.contiguous_format if variant == "eager" else torch.channels_last_3d
-    ae.to(memory_format=memory_format)
-    if variant == "compile":
-        torch.compiler.reset()
-        ae.encode, ae.decode = torch.compile(ae.encode), torch.compile(ae.decode)
-    return ae
+def _runs(ae: Autoencoder, variant: str, x: Tensor, z: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """What to time in each direction. Sets the layout of the weights; nothing else of the model changes."""
+    ae.to(memory_format=torch.channels_last_3d if "channels_last" in variant else torch.contiguous_format)
+    encode, decode = ae.encode, ae.decode
+    if variant.startswith("compile"):
+        encode, decode = torch.compile(encode), torch.compile(decode)
+    return {"encode": lambda: encode(x), "decode": lambda: decode(z, x.shape[2], tuple(x.shape[3:]))}
 
 
 def _count(run: Callable[[], Tensor]) -> int:
@@ -103,7 +101,7 @@ def _count(run: Callable[[], Tensor]) -> int:
 
 def _measure(run: Callable[[], Tensor], repeats: int, device: torch.device) -> tuple[float, float]:
     """Seconds of the fastest run, after one to warm up, and peak memory in MB beyond what was held before."""
-    peak = _cuda_peak(device) if device.type == "cuda" else _process_peak()
+    peak_mb = watch_peak_memory(device)
     times = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
@@ -111,26 +109,4 @@ def _measure(run: Callable[[], Tensor], repeats: int, device: torch.device) -> t
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - begin)
-    return min(times[1:]), peak() / 1e6
-
-
-def _cuda_peak(device: torch.device) -> Callable[[], float]:
-    """Start watching; the function returned gives the bytes by which the peak exceeds what is allocated now."""
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    return lambda: torch.cuda.max_memory_allocated(device) - before
-
-
-def _process_peak() -> Callable[[], float]:
-    """The same for the resident memory of this process, by Linux's resettable high-water mark; elsewhere NaN."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return lambda: float("nan")
-    before = _status_bytes("VmRSS")
-    return lambda: _status_bytes("VmHWM") - before
-
-
-def _status_bytes(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+    return min(times[1:]), peak_mb()

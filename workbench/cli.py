@@ -109,13 +109,17 @@ def _split(command: Command, argv: Sequence[str]) -> tuple[dict[str, str], list[
         if not token.startswith("-") or token == "-":
             words.append(token)
             continue
-        typed, equals, value = token.lstrip("-").partition("=")
+        if not token.startswith("--"):
+            raise ConfigError(f"unknown flag {token}; flags begin with --")
+        typed, equals, value = token[2:].partition("=")
         name = typed.replace("-", "_")
         name = command.aliases.get(name, name)
         if name not in known:
             raise ConfigError(f"unknown flag {token.partition('=')[0]}{_suggestion(typed, known, command.aliases)}")
         if name in flags:
             raise ConfigError(f"--{typed} is given twice")
+        if equals and not value:
+            raise ConfigError(f"--{typed}= needs a value, as in --{typed} {_example(known[name])}")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"--{typed} needs a value, as in --{typed} {_example(known[name])}")

@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -97,6 +97,8 @@ def override(config: Any, overrides: Mapping[str, Any]) -> Any:
     for name, value in overrides.items():
         if name not in known:
             raise ConfigError(f"unknown setting --{name}{did_you_mean(name, known)}")
+        if isinstance(value, bool) and not _takes_bool(known[name].type):
+            raise ConfigError(f"--{name}: {value} is not a value of it; it takes {known[name].type}")
         *parents, leaf = name.split(".")
         target = nested
         for parent in parents:
@@ -108,6 +110,10 @@ def override(config: Any, overrides: Mapping[str, Any]) -> Any:
 def to_json(config: Any) -> str:
     """A configuration as indented JSON text."""
     return json.dumps(to_dict(config), indent=2)
+
+
+def _takes_bool(kind: Any) -> bool:
+    return kind in (bool, Any) or bool in get_args(kind)
 
 
 def _as_nested(config: Any) -> dict[str, Any]:

@@ -23,3 +23,8 @@ class ShapeError(WorkbenchError):
 
 class WeightsError(WorkbenchError):
     """Model weights are missing, unreadable or do not fit the model."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where there is none: a reason to quote in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

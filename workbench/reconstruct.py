@@ -2,33 +2,23 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workbench.compare.side_by_side import side_by_side
-from workbench.data.source import ClipPolicy, ClipSource, open_clip
+from workbench.data.source import ClipPolicy, ClipSource, open_clip_steps
 from workbench.errors import MediaError
 from workbench.media import Video, VideoWriter, quoted, to_uint8, write_image
 from workbench.metrics import ClipMetrics
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import (
-    Apply,
-    Progress,
-    Steps,
-    decode_plan,
-    decode_steps,
-    decoder,
-    drain,
-    encode_plan,
-    encode_steps,
-    encoder,
-    stream_tiles,
-)
+from workbench.models.plans import tile_plans
+from workbench.models.tiled import Apply, decoder, encoder, run_tiles, stream_tiles
+from workbench.steps import Progress, Steps, drain
 from workbench.tiling import Tiling
 
 
@@ -82,42 +72,47 @@ class Outputs:
 class _Clock:
     """Seconds spent inside the model, by stage."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: {"encode": 0.0, "decode": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: {"encode_s": 0.0, "decode_s": 0.0})
 
     def timed(self, stage: str, apply: Apply) -> Apply:
         def run(tile: Tensor) -> Tensor:
             begin = time.perf_counter()
-            result = apply(tile).cpu()
-            self.seconds[stage] += time.perf_counter() - begin
+            result = apply(tile)
+            if result.is_cuda:
+                torch.cuda.synchronize(result.device)
+            self.seconds[f"{stage}_s"] += time.perf_counter() - begin
             return result
 
         return run
 
 
-def reconstruct(ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: bool = False) -> Reconstruction:
+def reconstruct(
+    ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
+) -> Reconstruction:
     """Encode and decode a clip in memory, tile by tile if a tiling is given, and measure every frame.
+
+    Args:
+        lpips: the network of `workbench.metrics.load_lpips`, to measure LPIPS too.
 
     Raises:
         ConfigError: a tile size is not legal for the model.
-        WeightsError: LPIPS is asked for and its backbone is missing.
     """
     return drain(reconstruct_steps(ae, video, tiling, lpips))
 
 
 def reconstruct_steps(
-    ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: bool = False
+    ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
 ) -> Steps[Reconstruction]:
-    """`reconstruct` as a generator that yields a Progress after every tile."""
-    metrics = ClipMetrics(lpips, ae.device)
+    """`reconstruct` as steps, one a tile."""
+    clock, metrics = _Clock(), ClipMetrics(lpips)
+    encode_plan, decode_plan = tile_plans(ae, video.num_frames, video.height, video.width, tiling)
     x = video.frames.transpose(0, 1)[None]
-    begin = time.perf_counter()
-    z = yield from encode_steps(ae, x, tiling)
-    encoded = time.perf_counter()
-    y = yield from decode_steps(ae, z, tiling, video.num_frames, (video.height, video.width))
-    decoded = time.perf_counter()
+    z = yield from run_tiles(encode_plan, x, clock.timed("encode", encoder(ae)), "encode")
+    decode = clock.timed("decode", decoder(ae, video.num_frames == 1))
+    y = yield from run_tiles(decode_plan, z, decode, "decode")
     output = Video.from_tensor(y, video.fps, timestamps_s=video.timestamps_s)
     metrics.add(video.frames, output.frames)
-    return Reconstruction(video, output, z, metrics.values, encoded - begin, decoded - encoded)
+    return Reconstruction(video, output, z, metrics.values, **clock.seconds)
 
 
 def reconstruct_file(
@@ -126,7 +121,7 @@ def reconstruct_file(
     output: str | Path | Outputs,
     tiling: Tiling | None = None,
     policy: ClipPolicy | None = None,
-    lpips: bool = False,
+    lpips: nn.Module | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> FileReport:
     """Reconstruct a file into a file in constant memory, for any length, measuring every frame on the way.
@@ -151,42 +146,59 @@ def reconstruct_file_steps(
     outputs: Outputs,
     tiling: Tiling | None = None,
     policy: ClipPolicy | None = None,
-    lpips: bool = False,
+    lpips: nn.Module | None = None,
 ) -> Steps[FileReport]:
-    """`reconstruct_file` as a generator that yields a Progress after every tile; closing it removes partial files."""
-    metrics = ClipMetrics(lpips, ae.device)
-    clip = open_clip(source, policy or ClipPolicy(), ae.spatial_stride)
-    clock, done = _Clock(), 0
+    """`reconstruct_file` as steps: frames counted, then tiles. Closing them removes partial files."""
+    clip = yield from open_clip_steps(source, policy or ClipPolicy(), ae.spatial_stride)
+    _check_outputs(clip, outputs)
+    clock, metrics = _Clock(), ClipMetrics(lpips)
     with ExitStack() as stack:
-        write = _writers(stack, outputs, clip)
-        pieces = stack.enter_context(closing(_stream(ae, clip, tiling, clock)))
-        for piece in pieces:
+        writers = _Writers(stack, outputs, clip)
+        for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock))):
             if isinstance(piece, Progress):
                 yield piece
                 continue
             original, output = piece
-            metrics.add(original, output)
-            write(original, output)
-            done += original.shape[0]
-        if done != clip.num_frames:
-            raise MediaError(f"{quoted(source)}: {clip.num_frames} frames were counted but {done} read; it is changing")
-    shape = ae.latent_shape(clip.num_frames, clip.height, clip.width)
-    size = (clip.num_frames, clip.height, clip.width, clip.fps)
-    seconds = clock.seconds["encode"], clock.seconds["decode"]
-    return FileReport(Path(source), ae.name, *size, shape, metrics.values, *seconds, clip.warnings)
+            metrics.add(original.to(output.device), output)
+            writers.write(original, output.cpu())
+    return FileReport(
+        source=Path(source),
+        model=ae.name,
+        num_frames=clip.num_frames,
+        height=clip.height,
+        width=clip.width,
+        fps=clip.fps,
+        latent_shape=ae.latent_shape(clip.num_frames, clip.height, clip.width),
+        metrics=metrics.values,
+        **clock.seconds,
+        warnings=clip.warnings + writers.warnings,
+    )
+
+
+def _check_outputs(clip: ClipSource, outputs: Outputs) -> None:
+    """Refuse, before any work, outputs that would replace the source or each other, or cannot hold the clip."""
+    paths = [path for path in (outputs.reconstruction, outputs.original, outputs.side_by_side) if path is not None]
+    resolved = [path.resolve() for path in (clip.info.path, *paths)]
+    for path in paths:
+        if resolved.count(path.resolve()) > 1:
+            raise MediaError(f"{quoted(path)}: is also the source or another output; name another file")
+        if clip.info.is_image and path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise MediaError(f"{quoted(path)}: the source is a photo; write .png or .jpg")
+        if not clip.info.is_image and path.suffix.lower() not in (".mp4", ".mov", ".mkv"):
+            raise MediaError(f"{quoted(path)}: the source is a video; write .mp4, or .mkv for a lossless file")
 
 
 def _stream(
     ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: _Clock
 ) -> Iterator[Progress | tuple[Tensor, Tensor]]:
     """Pairs of original and reconstructed frames, uint8 (n, 3, H, W), with progress in between."""
-    shape = clip.num_frames, clip.height, clip.width
+    encode_plan, decode_plan = tile_plans(ae, clip.num_frames, clip.height, clip.width, tiling)
     waiting: deque[Tensor] = deque()
     encode = clock.timed("encode", encoder(ae))
     decode = clock.timed("decode", decoder(ae, clip.num_frames == 1))
     with closing(_remembered(clip, waiting)) as frames:
-        latents = stream_tiles(encode_plan(ae, *shape, tiling), frames, encode, "encode")
-        for item in stream_tiles(decode_plan(ae, *shape, tiling), latents, decode, "decode"):
+        latents = stream_tiles(encode_plan, frames, encode, "encode", ae.device)
+        for item in stream_tiles(decode_plan, latents, decode, "decode", ae.device):
             if isinstance(item, Progress):
                 yield item
             else:
@@ -214,31 +226,46 @@ def _take(waiting: deque[Tensor], count: int) -> Tensor:
     return torch.cat(taken)
 
 
-def _writers(stack: ExitStack, outputs: Outputs, clip: ClipSource) -> Callable[[Tensor, Tensor], None]:
-    """A function that writes a piece of original and output to every file asked for."""
+class _Writers:
+    """The files asked for, written piece by piece; `stack` completes or removes them.
 
-    def enter(path: Path | None) -> Callable[[Tensor, Sequence[float] | None], None] | None:
-        if path is None:
-            return None
-        if clip.info.is_image:
-            return lambda frames, times: write_image(frames[0], path)
-        return stack.enter_context(VideoWriter(path, clip.fps, lossless=path.suffix.lower() == ".mkv")).write
+    Attributes:
+        warnings: what the files are not, one line each.
+    """
 
-    write_original, write_output, write_both = map(
-        enter, (outputs.original, outputs.reconstruction, outputs.side_by_side)
-    )
+    def __init__(self, stack: ExitStack, outputs: Outputs, clip: ClipSource) -> None:
+        self._clip = clip
+        self._stack = stack
+        self._files = [
+            (self._open(path), content)
+            for path, content in (
+                (outputs.original, lambda original, output: original),
+                (outputs.reconstruction, lambda original, output: output),
+                (outputs.side_by_side, _beside),
+            )
+            if path is not None
+        ]
+        self._written = 0
+        self.warnings: tuple[str, ...] = ()
 
-    written = 0
+    def write(self, original: Tensor, output: Tensor) -> None:
+        """Append frames, uint8 (n, 3, H, W), of the original and of its reconstruction."""
+        times = self._clip.timestamps_s and self._clip.timestamps_s[self._written : self._written + len(original)]
+        self._written += len(original)
+        for file, content in self._files:
+            frames = content(original, output)
+            if isinstance(file, VideoWriter):
+                file.write(frames, times)
+                self.warnings += tuple(warning for warning in file.warnings if warning not in self.warnings)
+            else:
+                write_image(frames[0], file)
 
-    def write(original: Tensor, output: Tensor) -> None:
-        nonlocal written
-        times = clip.timestamps_s and clip.timestamps_s[written : written + len(original)]
-        written += len(original)
-        if write_original:
-            write_original(original, times)
-        if write_output:
-            write_output(output, times)
-        if write_both:
-            write_both(side_by_side({"original": original, "reconstruction": output}), times)
+    def _open(self, path: Path) -> VideoWriter | Path:
+        if self._clip.info.is_image:
+            return path
+        lossless = path.suffix.lower() == ".mkv"
+        return self._stack.enter_context(VideoWriter(path, self._clip.fps, lossless))
 
-    return write
+
+def _beside(original: Tensor, output: Tensor) -> Tensor:
+    return side_by_side({"original": original, "reconstruction": output})

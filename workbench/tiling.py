@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.config import check_range, setting
+from workbench.errors import ShapeError
 
 
 @dataclass(frozen=True)
@@ -201,22 +202,26 @@ class Blend:
         axes = (self.plan.time, self.plan.height, self.plan.width)
         spans = [axis.spans[index] for axis, index in zip(axes, indices, strict=True)]
         kept = tile[(..., *(slice(s.skip, s.skip + s.out_stop - s.out_start) for s in spans))]
+        expected = tuple(s.out_stop - s.out_start for s in spans)
+        if kept.shape[2:] != expected:  # would be broadcast, and blended, in silence
+            raise ShapeError(f"a tile of {tuple(tile.shape[2:])} (t, h, w) came back where {expected} is needed")
         if self.total is None:
             sides = self.plan.height.out_length, self.plan.width.out_length
             self.total = torch.zeros((*tile.shape[:2], self._frames, *sides), device=device)
         t, h, w = spans
         window = slice(t.out_start - self.start, t.out_stop - self.start)
         target = self.total[:, :, window, h.out_start : h.out_stop, w.out_start : w.out_stop]
-        wt, wh, ww = (axis.weights[index].to(device) for axis, index in zip(axes, indices, strict=True))
-        target.addcmul_(kept.to(device, torch.float32), wt[:, None, None] * wh[:, None] * ww)
+        wt, wh, ww = (axis.weights[index] for axis, index in zip(axes, indices, strict=True))
+        weight = (wt[:, None, None] * (wh[:, None] * ww)).to(device, non_blocking=True)
+        target.addcmul_(kept.to(device, torch.float32), weight)
 
     def take(self, until: int) -> Tensor:
         """The finished frames [start, until) of the output; the window moves on to `until`."""
         count = until - self.start
         finished = self.total[:, :, :count].clone()
-        unfinished = self.total[:, :, count:].clone()
-        self.total[:, :, : self._frames - count] = unfinished
-        self.total[:, :, self._frames - count :] = 0
+        for frame in range(count, self._frames):  # frame by frame: no second copy of the window
+            self.total[:, :, frame - count] = self.total[:, :, frame]
+        self.total[:, :, max(self._frames - count, 0) :] = 0
         self.start = until
         return finished
 

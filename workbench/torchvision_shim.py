@@ -4,7 +4,7 @@
 
 PyPI's wheel of torchvision for Linux is linked against CUDA. Beside a CPU-only torch its extension `_C.so` cannot be
 loaded, so its operators do not exist, and `import torchvision` stops at the first line that describes one of them
-("operator torchvision::nms does not exist"); lpips, torchmetrics and diffusers' models stop with it. Declaring the two
+("operator torchvision::nms does not exist"); lpips and diffusers' models stop with it. Declaring the two
 operators that are described at import is enough for model definitions and transforms. `torchvision.ops.nms` itself
 still raises an error when called, as it must without a kernel; nothing here calls it.
 

@@ -25,7 +25,8 @@ def run_bench(config: BenchConfig) -> None:
     """Measure encode and decode and print, and if asked write, a table."""
     model = config.model
     if model.from_pretrained is None and needs_weights(model.name):
-        model = replace(model, from_pretrained="random")  # speed does not depend on the weights
+        print("random weights: speed does not depend on them")
+        model = replace(model, from_pretrained="random")
     ae = model.load(config.device, config.dtype)
     rows = [asdict(row) for row in bench(ae, config)]
     print(f"{ae.name} on {ae.device}, {ae.dtype}, {config.batch} x {config.frames} x {config.height} x {config.width}")

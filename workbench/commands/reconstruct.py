@@ -1,27 +1,30 @@
 """`python -m workbench reconstruct`: clips in; originals, reconstructions and what was lost out."""
 
-import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from workbench.cli import Command
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import frame_rows, text_table, write_csv, write_json
-from workbench.config import override, setting, to_dict
+from workbench.config import check_choice, override, setting, to_dict
 from workbench.data.index import read_index
 from workbench.data.source import ClipPolicy
-from workbench.errors import ConfigError, MediaError, WorkbenchError
+from workbench.errors import MediaError
 from workbench.media import list_media, probe, quoted
-from workbench.metrics import lpips_available, lpips_backbone_path, summarise
+from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import Progress, drain, encode_plan
+from workbench.models.plans import tile_plans
 from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
+from workbench.steps import Progress, drain
 from workbench.tiling import Tiling
 
 INDEX_EXTENSIONS = (".csv", ".parquet")
@@ -67,36 +70,35 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def with_preset(flags: Mapping[str, Any]) -> ReconstructConfig:
     """The starting configuration that `--preset` asks for."""
-    config = ReconstructConfig()
     name = flags.get("preset")
     if name is None:
-        return config
-    if name not in PRESETS:
-        raise ConfigError(f"--preset: {name!r} is not one of {', '.join(PRESETS)}")
-    return override(config, PRESETS[name])
+        return ReconstructConfig()
+    check_choice("--preset", name, PRESETS)
+    return override(ReconstructConfig(), PRESETS[name])
 
 
 def run_reconstruct(config: ReconstructConfig, *inputs: str) -> None:
     """Reconstruct clips and write originals, reconstructions, side-by-side videos and metrics."""
     files = find_inputs(inputs)
     ae = config.model.load(config.device, config.dtype)
-    if not lpips_available():
+    tile_plans(ae, ae.legal_frames(2), 1, 1, config.model)  # refuses illegal tile sizes
+    lpips = load_lpips_if_available(ae.device)
+    if lpips is None:
         print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}", file=sys.stderr)
-    rows, failures = [], []
+    rows, failures = [], 0
     for number, path in enumerate(files, 1):
         try:
-            rows.append(_reconstruct_one(config, ae, path, f"{number}/{len(files)} {path.name}"))
-        except WorkbenchError as error:
+            rows.append(_reconstruct_one(config, ae, lpips, path, f"{number}/{len(files)} {path.name}"))
+        except MediaError as error:
             if len(files) == 1:
                 raise
-            failures.append(str(error))
+            failures += 1
             print(f"skipped: {error}", file=sys.stderr)
     if rows:
-        folder = Path(config.save_dir)
-        write_csv(folder / "summary.csv", rows)
-        print(f"\n{text_table(rows)}\n\nresults in {folder}")
+        write_csv(Path(config.save_dir) / "summary.csv", rows)
+        print(f"\n{text_table(rows)}\n\nresults in {config.save_dir}")
     if failures:
-        raise MediaError(f"{len(failures)} of {len(files)} inputs were skipped, see above")
+        raise MediaError(f"{failures} of {len(files)} inputs were skipped, see above")
 
 
 def find_inputs(inputs: Sequence[str]) -> list[Path]:
@@ -110,6 +112,9 @@ def find_inputs(inputs: Sequence[str]) -> list[Path]:
     files = [path for word in inputs for path in _expand(Path(word))]
     if not files:
         raise MediaError(f"{', '.join(inputs)}: no video or photo in there")
+    missing = [path for path in files if not path.exists()]
+    if missing:
+        raise MediaError(f"{quoted(missing[0])}: no such file")
     return files
 
 
@@ -122,27 +127,28 @@ def _expand(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _reconstruct_one(config: ReconstructConfig, ae: Autoencoder, path: Path, label: str) -> dict[str, Any]:
+def _reconstruct_one(
+    config: ReconstructConfig, ae: Autoencoder, lpips: nn.Module | None, path: Path, label: str
+) -> dict[str, Any]:
     """Reconstruct one clip into its own folder; returns its row of the summary."""
-    is_image = probe(path).is_image
-    folder = _folder_for(Path(config.save_dir), path)
-    extension = ".png" if is_image else ".mkv" if config.lossless else ".mp4"
+    extension = ".png" if probe(path).is_image else ".mkv" if config.lossless else ".mp4"
     names = ["reconstruction", "original"] + ["side_by_side"] * config.side_by_side
-    outputs = Outputs(**{name: folder / (name + extension) for name in names})
-    steps = reconstruct_file_steps(ae, path, outputs, config.model, config, lpips_available())
-    with _Bar(desc=label, unit="tile", dynamic_ncols=True) as bar:
-        report = drain(steps, bar.show)
+    with _claimed_folder(Path(config.save_dir), path) as folder:
+        outputs = Outputs(**{name: folder / (name + extension) for name in names})
+        steps = reconstruct_file_steps(ae, path, outputs, config.model, config, lpips)
+        with _Bar(desc=label, unit="tile", dynamic_ncols=True) as bar:
+            report = drain(steps, bar.show)
+        _write_metrics(folder, report, config)
     for warning in report.warnings:
         print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
     print(_compression(ae, report, config.model), file=sys.stderr)
-    _write_metrics(folder, report, config)
-    return _summary_row(report)
+    return _summary_row(report, folder)
 
 
 def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     """What the clip became and what tiling it cost, in one line."""
     size = report.num_frames, report.height, report.width
-    plan = encode_plan(ae, *size, tiling)
+    plan, _ = tile_plans(ae, *size, tiling)
     volume, latents = math.prod(size), "x".join(map(str, report.latent_shape))
     ratio = 3 * volume / math.prod(report.latent_shape)
     cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
@@ -153,27 +159,43 @@ class _Bar(tqdm):
     """A progress bar over the tiles of both stages, with the time left."""
 
     def show(self, progress: Progress) -> None:
-        """One more tile is done; decoding takes as many tiles as encoding."""
+        """One more piece is done; decoding takes as many tiles as encoding."""
+        if progress.stage == "count":
+            self.set_postfix_str(f"counting frames: {progress.done}")
+            return
         self.total = 2 * progress.total
+        self.set_postfix_str("", refresh=False)
         self.update()
 
 
-def _folder_for(save_dir: Path, path: Path) -> Path:
-    """The clip's own folder under `save_dir`: that of an earlier run on the same file, or a new one."""
-    number = 1
-    while True:
+@contextmanager
+def _claimed_folder(save_dir: Path, path: Path) -> Iterator[Path]:
+    """The clip's own folder under `save_dir`: that of an earlier run on the same file, or a new one.
+
+    A folder belongs to the file that its `.source` names, so neither clips of one name nor runs at the same time meet.
+    A new folder is removed again if nothing comes of it.
+    """
+    source = str(path.resolve())
+    for number in count(1):
         folder = save_dir / (path.stem if number == 1 else f"{path.stem}-{number}")
-        if not folder.exists() or _source_of(folder) == str(path.resolve()):
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder
-        number += 1
-
-
-def _source_of(folder: Path) -> str | None:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark = folder / ".source"
+        try:
+            with mark.open("x", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(source)
+            is_new = True
+        except FileExistsError:
+            is_new = False
+        if is_new or mark.read_text(encoding="utf-8", errors="surrogateescape") == source:
+            break
     try:
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["source"]
-    except (OSError, ValueError, KeyError):
-        return None
+        yield folder
+    except BaseException:
+        if is_new:
+            mark.unlink()
+            with suppress(OSError):  # not empty: something of the user's is in there
+                folder.rmdir()
+        raise
 
 
 def _write_metrics(folder: Path, report: FileReport, config: ReconstructConfig) -> None:
@@ -183,7 +205,7 @@ def _write_metrics(folder: Path, report: FileReport, config: ReconstructConfig) 
     write_csv(folder / "metrics.csv", frame_rows(report.metrics))
 
 
-def _summary_row(report: FileReport) -> dict[str, Any]:
+def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:
     means = {name: summary.mean for name, summary in summarise(report.metrics).items()}
     return {
         "clip": report.source.name,
@@ -192,6 +214,7 @@ def _summary_row(report: FileReport) -> dict[str, Any]:
         **means,
         "encode_s": report.encode_s,
         "decode_s": report.decode_s,
+        "folder": str(folder),
     }
 
 

@@ -7,7 +7,7 @@ height * width; fps is empty for images. Other columns (`text`, scores, ...) may
 import csv
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from workbench.config import did_you_mean
-from workbench.errors import DataError
+from workbench.errors import DataError, first_line
 from workbench.media.files import quoted
 
 COLUMNS = ("path", "num_frames", "height", "width", "aspect_ratio", "resolution", "fps")
@@ -77,7 +77,7 @@ def read_index(path: str | Path) -> Index:
     try:
         table = (_read_csv if path.suffix.lower() == ".csv" else _read_parquet)(path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{quoted(path)}: cannot be read as an index ({_first_line(error)})") from None
+        raise DataError(f"{quoted(path)}: cannot be read as an index ({first_line(error)})") from None
     names, *numbers = (table.column(column).to_pylist() for column in _READ_COLUMNS)
     if not names:
         raise DataError(f"{quoted(path)}: the index has no rows")
@@ -161,10 +161,3 @@ def _usable(
 
 def _number(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else 0.0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-Writer = Callable[[pa.Table, Path], None]

@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from workbench.config import check_range, setting
-from workbench.data.resolution import Resize, apply_resize, plan_resize
-from workbench.errors import MediaError
+from workbench.data.resolution import Resize, apply_resize, parse_resolution, plan_resize
+from workbench.errors import ConfigError, MediaError
 from workbench.media import MediaInfo, frame_interval, open_stream, probe, quoted
+from workbench.steps import Progress, Steps, drain
 
 CHUNK_FRAMES = 8
+COUNTED_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class ClipPolicy:
                 check_range(f"--{name}", getattr(self, name), 1)
         if self.fps_max is not None:
             check_range("--fps_max", self.fps_max, 0.001)
+        if self.resolution is not None:
+            parse_resolution(self.resolution)
+        if self.num_frames is not None and self.max_frames is not None and self.max_frames < self.num_frames:
+            exactly = f"--num_frames asks for exactly {self.num_frames}; give --num_frames None for at most that many"
+            raise ConfigError(f"--max_frames {self.max_frames}: {exactly}")
 
 
 @dataclass(frozen=True)
@@ -53,25 +61,24 @@ class ClipSource:
     warnings: tuple[str, ...]
 
     def chunks(self) -> Iterator[Tensor]:
-        """The frames in order, as uint8 (n, 3, H, W) of a few frames each."""
+        """The frames in order, as uint8 (n, 3, H, W) of a few frames each.
+
+        Raises:
+            MediaError: fewer frames come than were counted: the file is changing.
+        """
+        read = 0
         with open_stream(self.info.path, max_frames=self.num_frames, frame_interval=self.interval) as stream:
-            held: list[Tensor] = []
-            for frame in stream:
-                held.append(frame)
-                if len(held) == CHUNK_FRAMES:
-                    yield self._resized(held)
-                    held = []
-            if held:
-                yield self._resized(held)
+            while held := list(islice(stream, CHUNK_FRAMES)):
+                read += len(held)
+                chunk = torch.stack(held)
+                yield apply_resize(chunk, self.resize) if self.resize else chunk
+        if read != self.num_frames:
+            raise MediaError(f"{quoted(self.info.path)}: {self.num_frames} frames were counted but {read} read")
 
     def read(self) -> Tensor:
         """All frames at once, uint8 (T, 3, H, W)."""
         with closing(self.chunks()) as chunks:
             return torch.cat(list(chunks))
-
-    def _resized(self, frames: list[Tensor]) -> Tensor:
-        chunk = torch.stack(frames)
-        return apply_resize(chunk, self.resize) if self.resize else chunk
 
 
 def open_clip(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -> ClipSource:
@@ -83,11 +90,20 @@ def open_clip(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -
     Raises:
         MediaError: the file cannot be read, or has fewer frames than `policy.num_frames`.
     """
+    return drain(open_clip_steps(path, policy, spatial_multiple))
+
+
+def open_clip_steps(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -> Steps[ClipSource]:
+    """`open_clip` as steps: long files take a while to count."""
     info = probe(path)
     interval = 1 if policy.fps_max is None or info.is_image else frame_interval(info.fps, policy.fps_max)
     limit = min((n for n in (policy.max_frames, policy.num_frames) if n is not None), default=None)
     with open_stream(path, max_frames=limit, frame_interval=interval) as stream:
-        num_frames, times, warnings = stream.count_rest(), stream.uneven_timestamps, stream.warnings
+        num_frames = 0
+        while counted := stream.count_rest(COUNTED_AT_ONCE):
+            num_frames += counted
+            yield Progress("count", num_frames, max(num_frames, limit or (info.estimated_frames or 0) // interval))
+        times, warnings = stream.uneven_timestamps, stream.warnings
     if policy.num_frames is not None and num_frames < policy.num_frames:
         asked = f"--num_frames asks for {policy.num_frames}; use --max_frames for at most that many"
         raise MediaError(f"{quoted(path)}: has {num_frames} frames, {asked}")

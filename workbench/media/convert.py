@@ -42,11 +42,13 @@ class FrameConverter:
         self._orientation = display_orientation(first) if orientation is None else orientation
         transposed = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])[0]
         self.width, self.height = reversed(self._stored_size) if transposed else self._stored_size
-        self.resized_frames = 0
+
+    def resizes(self, frame: VideoFrame) -> bool:
+        """Whether a frame has another size than the first."""
+        return (frame.width, frame.height) != self._stored_size
 
     def __call__(self, frame: VideoFrame) -> Tensor:
         width, height = self._stored_size
-        self.resized_frames += (frame.width, frame.height) != self._stored_size
         planar = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=SCALING)
         green, blue, red = (_plane(plane) for plane in planar.planes)
         rgb = torch.from_numpy(np.stack((red, green, blue)))

@@ -65,7 +65,7 @@ class FrameStream:
         self.fps = self.info.fps / frame_interval
         self.timestamps: list[float | None] = []
         self._rate_varies = self._times_disordered = False
-        self._decoded = start_frame
+        self._decoded, self._resized_frames = start_frame, 0
         watched = self._watched(itertools.chain([first], frames))
         self._kept = itertools.islice(itertools.islice(watched, 0, None, frame_interval), max_frames)
 
@@ -79,9 +79,9 @@ class FrameStream:
         elif self._rate_varies and is_whole:
             fps = f"{self.info.fps:.6g} fps"
             found.append(f"the frame rate varies, or frames are missing: timestamps are kept, {fps} is the average")
-        if self._convert.resized_frames:
+        if self._resized_frames:
             size = f"{self.info.width}x{self.info.height}"
-            found.append(f"the resolution changes: {self._convert.resized_frames} frames are resized to {size}")
+            found.append(f"the resolution changes: {self._resized_frames} frames are resized to {size}")
         if decoder.bad_packets:
             found.append(f"damaged data: {decoder.bad_packets} frames could not be decoded and are missing")
         if decoder.corrupt_frames:
@@ -118,10 +118,10 @@ class FrameStream:
         self.timestamps.append(self._time_of(frame))
         return self._convert(frame)
 
-    def count_rest(self) -> int:
-        """Decode the remaining frames without converting them; return how many there were."""
+    def count_rest(self, at_most: int | None = None) -> int:
+        """Decode the remaining frames, or `at_most` so many, without converting them; return how many there were."""
         before = len(self.timestamps)
-        self.timestamps.extend(self._time_of(frame) for frame in self._kept)
+        self.timestamps.extend(self._time_of(frame) for frame in itertools.islice(self._kept, at_most))
         return len(self.timestamps) - before
 
     def _watched(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
@@ -129,6 +129,7 @@ class FrameStream:
         previous = None
         for frame in frames:
             self._decoded += 1
+            self._resized_frames += self._convert.resizes(frame)
             time = self._time_of(frame)
             if time is not None and previous is not None:
                 self._rate_varies |= not is_regular_step(time - previous, self.info.fps)

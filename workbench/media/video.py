@@ -87,4 +87,4 @@ def to_float(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def to_uint8(x: Tensor) -> Tensor:
     """Values nominally in [-1, 1], of any shape and floating-point type, clamped and rounded to 0..255."""
-    return x.float().clamp(-1.0, 1.0).add(1.0).mul_(127.5).round_().to(torch.uint8)
+    return x.float().add(1.0).clamp_(0.0, 2.0).mul_(127.5).round_().to(torch.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workbench.errors import WeightsError
+from workbench.errors import WeightsError, first_line
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
 
 # The file of torchvision's VGG16_Weights.IMAGENET1K_V1, on which the published linear heads were calibrated.
@@ -43,6 +43,11 @@ def load_lpips(device: str | torch.device = "cpu", random_backbone: bool = False
     return network.eval().requires_grad_(False).to(device)
 
 
+def load_lpips_if_available(device: str | torch.device = "cpu") -> nn.Module | None:
+    """`load_lpips` where its backbone is installed, else None: for measurements that go on without it, saying so."""
+    return load_lpips(device) if lpips_available() else None
+
+
 def lpips(x: Tensor, y: Tensor, data_range: float, network: nn.Module) -> Tensor:
     """LPIPS of every frame: 0 for identical frames, about 0.7 for unrelated ones. NaN with a side under 16 pixels.
 
@@ -72,9 +77,9 @@ def _read_backbone(path: Path) -> dict[str, Tensor]:
             "or go on without LPIPS"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch.load has no error of its own for a file that is not a checkpoint
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise WeightsError(f"{path} cannot be read as the weights of VGG-16 that LPIPS needs: {reason}") from None
 
 
@@ -98,5 +103,5 @@ def _load_backbone(net: nn.Module, backbone: dict[str, Tensor]) -> None:
     try:
         net.load_state_dict({name: backbone["features." + name.split(".", 1)[1]] for name in net.state_dict()})
     except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise WeightsError(f"{lpips_backbone_path()} does not hold the layers of VGG-16: {reason}") from None

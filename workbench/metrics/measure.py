@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import ShapeError
-from workbench.metrics.lpips import load_lpips, lpips
+from workbench.metrics.lpips import lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim
 from workbench.metrics.temporal import flicker, temporal_error
@@ -91,14 +91,10 @@ class ClipMetrics:
         values: name to one value for every frame added so far.
     """
 
-    def __init__(self, lpips: bool = False, device: str | torch.device = "cpu") -> None:
-        """Args: lpips: measure LPIPS too, with its network on `device`.
-
-        Raises:
-            WeightsError: LPIPS is asked for and its backbone is missing.
-        """
+    def __init__(self, lpips_network: nn.Module | None = None) -> None:
+        """`lpips_network`, from `load_lpips`, measures LPIPS too."""
         self.values: dict[str, list[float]] = {}
-        self._network = load_lpips(device) if lpips else None
+        self._network = lpips_network
         self._previous: tuple[Tensor, Tensor] | None = None
 
     def add(self, original: Tensor, output: Tensor) -> None:

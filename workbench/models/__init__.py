@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from workbench.config import did_you_mean, override, to_dict
+from workbench.config import check_choice, override, to_dict
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_diffusers
@@ -59,8 +59,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def find_spec(name: str) -> ModelSpec:
     """The entry of `MODELS`; ConfigError with the nearest name where there is none."""
     if name not in MODELS:
-        known = f"{', '.join(MODELS)} or {PREFIX}CLASS_OR_REPO"
-        raise ConfigError(f"--model: {name!r} is not one of {known}{did_you_mean(name, MODELS)}")
+        check_choice("--model", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
     return MODELS[name]
 
 
@@ -120,9 +119,11 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ConfigError(f"--device: {device!r} is not a device; use cuda, cuda:0 or cpu") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device: no GPU is available here; use --device cpu")
+        chosen = None
+    if chosen is None or chosen.type not in ("cuda", "cpu"):
+        raise ConfigError(f"--device: {device!r} is not a device that is supported; use cuda, cuda:0 or cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device: there are {torch.cuda.device_count()} GPUs here, not {device}; use --device cpu")
     return chosen
 
 
@@ -132,8 +133,7 @@ def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.d
         return dtype
     if dtype is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if dtype not in DTYPES:
-        raise ConfigError(f"--dtype: {dtype!r} is not one of {', '.join(DTYPES)}{did_you_mean(dtype, DTYPES)}")
+    check_choice("--dtype", dtype, DTYPES)
     return DTYPES[dtype]
 
 
@@ -144,7 +144,7 @@ def architecture_of(model: Autoencoder) -> dict[str, Any]:
 
 def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Mapping[str, Any] | None) -> Autoencoder:
     if name.startswith(PREFIX):
-        return _from_diffusers(name, weights)
+        return _from_diffusers(name, weights, architecture)
     spec = find_spec(name)
     if not needs_weights(name):
         if weights is not None:
@@ -169,14 +169,19 @@ def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str,
     return model
 
 
-def _from_diffusers(name: str, weights: str | os.PathLike | None) -> Autoencoder:
-    source = name.removeprefix(PREFIX)
+def _from_diffusers(
+    name: str, weights: str | os.PathLike | None, architecture: Mapping[str, Any] | None
+) -> Autoencoder:
+    if architecture:
+        raise ConfigError(
+            f"--model.architecture: {name} has a configuration of its own; {', '.join(architecture)} stays"
+        )
     if needs_weights(name) and weights != "random":
         raise WeightsError(f"{name} is a class without weights; give {PREFIX}FOLDER_OR_REPO, or weights 'random'")
     if not needs_weights(name) and weights is not None:
         raise WeightsError(f"{name} names its own weights; leave them out")
     with _fixed_seed():
-        model = load_diffusers(source)
+        model = load_diffusers(name.removeprefix(PREFIX))
     model.name = name
     return model
 
@@ -184,6 +189,6 @@ def _from_diffusers(name: str, weights: str | os.PathLike | None) -> Autoencoder
 @contextmanager
 def _fixed_seed() -> Iterator[None]:
     """Random weights are the same in every run, and drawing them changes no random state of the caller."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # models are built on the CPU
         torch.manual_seed(0)
         yield

@@ -100,7 +100,8 @@ class Autoencoder(nn.Module, ABC):
         Raises:
             ShapeError: x is not a floating-point (B, 3, T, H, W) tensor.
         """
-        return self._encode(self._legal_input(x), sample_posterior)[0]
+        z = self._encode(self._legal_input(x), sample_posterior)[0]
+        return self._checked(z, self.latent_shape(*x.shape[2:]))
 
     def decode(self, z: Tensor, num_frames: int | None = None, size: tuple[int, int] | None = None) -> Tensor:
         """Latents (B, C, t, h, w) back to frames (B, 3, num_frames, *size), nominally in [-1, 1] but not clamped.
@@ -113,7 +114,7 @@ class Autoencoder(nn.Module, ABC):
             ShapeError: z is not the latent shape of such a clip.
         """
         num_frames, height, width = self.decoded_shape(z, num_frames, size)
-        y = self._decode(z.to(self.device, self.dtype), self.legal_frames(num_frames))
+        y = self._legal_output(z.to(self.device, self.dtype), num_frames, height, width)
         return y[:, :, :num_frames, :height, :width]
 
     def decoded_shape(
@@ -134,8 +135,8 @@ class Autoencoder(nn.Module, ABC):
         """Reconstruct x (B, 3, T, H, W) in [-1, 1] in one differentiable pass."""
         latents, posterior = self._encode(self._legal_input(x), sample_posterior)
         num_frames, height, width = x.shape[2:]
-        reconstruction = self._decode(latents, self.legal_frames(num_frames))[:, :, :num_frames, :height, :width]
-        return AutoencoderOutput(reconstruction, latents, posterior)
+        y = self._legal_output(latents, num_frames, height, width)
+        return AutoencoderOutput(y[:, :, :num_frames, :height, :width], latents, posterior)
 
     @abstractmethod
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, DiagonalGaussian | None]:
@@ -151,6 +152,18 @@ class Autoencoder(nn.Module, ABC):
         frames, height, width = x.shape[2:]
         sides = self.legal_side(height), self.legal_side(width)
         return pad_end(x.to(self.device, self.dtype), self.legal_frames(frames), *sides)
+
+    def _legal_output(self, z: Tensor, num_frames: int, height: int, width: int) -> Tensor:
+        frames, sides = self.legal_frames(num_frames), (self.legal_side(height), self.legal_side(width))
+        return self._checked(self._decode(z, frames), (3, frames, *sides))
+
+    def _checked(self, result: Tensor, expected: tuple[int, ...]) -> Tensor:
+        """The result of a network, whose shape is never taken on trust: cropping would hide missing frames."""
+        if tuple(result.shape[1:]) != expected:
+            raise ShapeError(
+                f"{self.name} returned {tuple(result.shape[1:])} where {expected} is needed: a defect of the model"
+            )
+        return result
 
     def _a_tensor(self) -> Tensor:
         tensor = next(self.parameters(), None)

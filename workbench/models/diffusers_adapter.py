@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from workbench.config import did_you_mean
-from workbench.errors import ConfigError, WeightsError
+from workbench.errors import ConfigError, WeightsError, first_line
 from workbench.models.base import Autoencoder, DiagonalGaussian, pad_end
 
 PREFIX = "diffusers:"
@@ -173,7 +173,7 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
         cls = _diffusers_class(config.get("_class_name"))
         model = cls.from_pretrained(location, subfolder=subfolder, low_cpu_mem_usage=False)
     except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise WeightsError(f"{PREFIX}{source}: not a folder or Hub repository with weights ({reason})") from None
     return DiffusersAutoencoder(model)
 

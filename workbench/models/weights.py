@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from workbench.errors import WeightsError
+from workbench.errors import WeightsError, first_line
+from workbench.media.files import written_whole
 
 METADATA_KEY = "workbench"
 CHECKPOINT_FILES = ("ema.safetensors", "model.safetensors")
@@ -88,14 +88,9 @@ def save_weights(path: Path, state: Mapping[str, Tensor], model: str, architectu
     The file appears under its name only when it is complete and on disk.
     """
     metadata = {METADATA_KEY: json.dumps({"model": model, "architecture": dict(architecture)})}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with written_whole(path) as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def _file_in_folder(folder: Path) -> Path:
@@ -115,8 +110,9 @@ def _download(repo: str, filename: str) -> Path:
     try:
         return Path(hf_hub_download(repo, filename))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{repo}/{filename}: not a local file, nor to be had from the Hub ({reason})") from None
+        raise WeightsError(
+            f"{repo}/{filename}: not a local file, nor to be had from the Hub ({first_line(error)})"
+        ) from None
 
 
 def _read_safetensors(path: Path) -> WeightFile:
@@ -126,15 +122,25 @@ def _read_safetensors(path: Path) -> WeightFile:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a readable .safetensors file ({error})") from None
-    stored = json.loads(metadata.get(METADATA_KEY, "{}"))
-    return WeightFile(path, state, stored.get("model"), stored.get("architecture"))
+    return WeightFile(path, state, *_stored_model(path, metadata))
+
+
+def _stored_model(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, dict[str, Any] | None]:
+    """The name and architecture that `save_weights` put into a file, or None twice for files from elsewhere."""
+    if METADATA_KEY not in metadata:
+        return None, None
+    try:
+        stored = json.loads(metadata[METADATA_KEY])
+        return str(stored["model"]), dict(stored["architecture"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"{path}: what it says of its architecture is damaged ({first_line(error)})") from None
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # damaged files make it fail in many ways; it has no error of its own
+        reason = first_line(error)
         raise WeightsError(f"{path}: not a readable file of plain tensors; nothing in it was run ({reason})") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

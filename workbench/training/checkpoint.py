@@ -68,7 +68,7 @@ def write_checkpoint(run: Path, step: int, write: Callable[[Path], None], keep: 
     dist.barrier()
     try:
         write(temporary)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, WorkbenchError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"{final}: cannot be written ({error}); earlier checkpoints are intact") from error
     dist.barrier()

@@ -119,7 +119,7 @@ class TrainConfig:
     warmup_steps: int = setting(0, "steps over which both learning rates rise linearly to their value")
     grad_accumulation: int = setting(1, "batches of each rank in one step")
     ema_decay: float = setting(0.99, "decay per step of the averaged weights")
-    precision: str | None = setting(None, "bfloat16 (autocast) or float32; by default bfloat16 on a GPU, else float32")
+    precision: str | None = setting(None, "bfloat16 (autocast, GPUs only) or float32; by default the first on a GPU")
     grad_checkpoint: bool = setting(False, "recompute activations in the backward pass: less memory, more time")
     parallel: str = setting("ddp", "ddp (a replica on each rank), or fsdp (the autoencoder sharded over the ranks)")
     device: str | None = setting(None, "cuda or cpu; by default the GPU where there is one")

@@ -43,19 +43,30 @@ def process_group(device: str | None) -> Iterator[World]:
         chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
         torch.cuda.set_device(chosen)
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    if "RANK" in os.environ:
-        dist.init_process_group(backend)
-    else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    store, rank, size = _store() if "RANK" in os.environ else (dist.HashStore(), 0, 1)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
 
 
+def _store() -> tuple[dist.Store, int, int]:
+    """torchrun's store, this rank and the number of ranks.
+
+    After a restart the store may still hold the addresses of the processes that died; a prefix keeps them apart.
+    """
+    store, rank, size = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"attempt-{_restarts()}", store), rank, size
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
 def restarted_by_torchrun() -> bool:
     """Whether torchrun started these processes anew because one of their predecessors died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _restarts() > 0
 
 
 def replicate(module: nn.Module, world: World) -> nn.Module:
@@ -63,7 +74,7 @@ def replicate(module: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return module
     devices = [world.device] if world.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+    return DistributedDataParallel(module, device_ids=devices)
 
 
 def shard(model: nn.Module, world: World) -> nn.Module:

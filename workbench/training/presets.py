@@ -37,20 +37,21 @@ DEBUG = {
     "dataset.data_path": str(EXAMPLES),
     "dataset.num_workers": 0,
     "model.architecture": {
-        "widths": (8, 16, 32, 32, 32, 32),
+        "widths": (16, 16, 32, 32, 32, 32),
         "encoder_depths": (1, 1, 1, 1, 1, 1),
         "decoder_depths": (1, 1, 1, 1, 1, 1),
         "latent_channels": 32,
     },
-    "bucket_config": {"64px_ar1:1": {4: (1.0, 1)}},
+    "bucket_config": {"64px_ar1:1": {4: (1.0, 2)}},
     "discriminator.channels": 16,
     "lr": 2e-3,
+    "ema_decay": 0.9,
     "vae_loss_config.perceptual_loss_weight": 0.0,  # as for TINY
     "epochs": 10_000,
-    "max_steps": 60,
+    "max_steps": 40,
     "log_every": 5,
-    "ckpt_every": 30,
-    "eval_every": 30,
+    "ckpt_every": 20,
+    "eval_every": 20,
     "validation.clips": 4,
 }
 
@@ -64,7 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": TINY,
     "tiny_disc": TINY | DISC | {"grad_checkpoint": False},
     "debug": DEBUG,
-    "debug_disc": DEBUG | DISC | {"lr": 2e-4, "max_steps": 30},
+    "debug_disc": DEBUG | DISC | {"lr": 5e-4, "max_steps": 20},
 }
 
 

@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import AdamW
 
 from workbench.config import to_json
+from workbench.errors import first_line
 from workbench.models import architecture_of
 from workbench.models.base import Autoencoder
 from workbench.models.weights import read_weights, save_weights
@@ -75,7 +76,7 @@ def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) 
     try:
         dcp.load(tensors | random, checkpoint_id=folder / TENSORS)
     except (CheckpointException, ValueError) as error:
-        raise CheckpointError(f"--resume {folder}: does not fit this run ({_first_line(error)})") from error
+        raise CheckpointError(f"--resume {folder}: does not fit this run ({first_line(error)})") from error
     _set_random_state(random, config, world, plain["step"])
     return plain
 
@@ -137,8 +138,4 @@ def _read_plain(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "state.json").read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"--resume {folder}: not a training checkpoint ({_first_line(error)})") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"--resume {folder}: not a training checkpoint ({first_line(error)})") from None

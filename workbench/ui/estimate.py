@@ -15,7 +15,7 @@ from workbench.data.resolution import apply_resize, plan_resize
 from workbench.media import MediaInfo, open_stream
 from workbench.models import build_autoencoder, pick_device, pick_dtype
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import decode_plan, encode_plan
+from workbench.models.plans import tile_plans
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
 
@@ -64,7 +64,7 @@ def estimate(choices: Choices, info: MediaInfo) -> Estimate:
         ae = build_autoencoder(choices.model)
     height, width = _size(ae, info, policy.resolution)
     shape = min(counts, default=ae.default_tile_frames), height, width
-    plans = [plan(ae, *shape, choices.tiling) for plan in (encode_plan, decode_plan)]
+    plans = tile_plans(ae, *shape, choices.tiling)
     return Estimate(
         num_frames=min(counts, default=None),
         claimed_frames=claimed,

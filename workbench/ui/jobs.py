@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workbench.models import load_autoencoder
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import Progress
+from workbench.steps import Progress
 
 
 class JobFolders:
@@ -57,7 +57,8 @@ class ProgressMeter:
         self._stages: dict[str, Progress] = {}
 
     def add(self, progress: Progress) -> None:
-        self._stages[progress.stage] = progress
+        if progress.stage != "count":
+            self._stages[progress.stage] = progress
 
     @property
     def done(self) -> int:

@@ -14,9 +14,13 @@ IDLE = '<div class="status idle">The original and its reconstruction appear here
 WAITING = '<div class="status" role="status">Waiting for its turn: other jobs are running.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
 CANCELLED = '<div class="status" role="status">Cancelled. Nothing was kept.</div>'
-FAILED = (
-    '<div class="status error" role="alert">The job could not run: too many are waiting, or it met an error that the '
-    "app's log tells about. You can start again.</div>"
+NOT_STARTED = (
+    '<div class="status error" role="alert">The job could not start: too many are waiting, or a value was not '
+    "accepted. Try again in a moment.</div>"
+)
+CRASHED = (
+    '<div class="status error" role="alert">Something went wrong that should not have: the app\'s log tells more. '
+    "You can start again.</div>"
 )
 
 _GREY = "#7d7d7d"

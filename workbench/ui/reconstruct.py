@@ -84,6 +84,9 @@ class ReconstructTab:
             yield self._ready() | self._shown(job)
         except WorkbenchError as error:
             yield self._ready(pieces.error(choices.explain(error)))
+        except Exception:  # a bug: the page must not hang, and the log gets its traceback
+            yield self._ready(pieces.CRASHED)
+            raise
         finally:
             if not finished:
                 discard(folder)
@@ -91,6 +94,7 @@ class ReconstructTab:
     def begin(self) -> dict[Any, Any]:
         """The page when a job has been asked for: old results gone, Cancel instead of Run."""
         return {
+            self.notice: "",
             self.status: gr.update(value=pieces.WAITING, visible=True),
             self.run_button: gr.update(visible=False),
             self.cancel_button: gr.update(visible=True),
@@ -101,9 +105,9 @@ class ReconstructTab:
         """The page after Cancel; the event itself closes the job."""
         return self._ready(pieces.CANCELLED)
 
-    def failed(self, status: str) -> dict[Any, Any]:
-        """The page after an error that is a bug, or when the queue is full. Gradio calls a cancelled job failed too."""
-        return self._ready(pieces.CANCELLED if status == pieces.CANCELLED else pieces.FAILED)
+    def failed(self, notice: str) -> dict[Any, Any]:
+        """The page after a job that never began. Gradio calls it for cancelled and crashed ones too, which said so."""
+        return self._ready(notice or pieces.NOT_STARTED)
 
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""
@@ -127,9 +131,10 @@ class ReconstructTab:
         finally:
             steps.close()
 
-    def _ready(self, status: str = "") -> dict[Any, Any]:
+    def _ready(self, notice: str = "") -> dict[Any, Any]:
         return {
-            self.status: gr.update(value=status, visible=bool(status)),
+            self.notice: notice,
+            self.status: gr.update(visible=False),
             self.run_button: gr.update(visible=True),
             self.cancel_button: gr.update(visible=False),
         }
@@ -191,7 +196,9 @@ class ReconstructTab:
         self.device = gr.Dropdown(sorted({*devices, device}), value=device, label="Device")
 
     def _lay_out_results(self) -> None:
-        self.status = gr.HTML(pieces.IDLE, elem_id="status")
+        # Apart from each other, because progress may still arrive when a job has been cancelled.
+        self.notice = gr.HTML(pieces.IDLE, elem_id="notice")
+        self.status = gr.HTML("", visible=False, elem_id="status")
         with gr.Column(visible=False) as self.results:
             self.player = wipe_player(label="Original and reconstruction", elem_id="player")
             self.summary = gr.HTML("", elem_id="summary", elem_classes="summary-box")
@@ -204,7 +211,7 @@ class ReconstructTab:
             *(self.source, self.model, self.weights, self.device, self.max_frames, self.resolution),
             *(self.tiled, self.tile_side, self.tile_frames, self.overlap),
         ]
-        page = [self.status, self.run_button, self.cancel_button, self.results]
+        page = [self.notice, self.status, self.run_button, self.cancel_button, self.results]
         results = [self.player, self.summary, self.curves, *self.downloads]
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
         for button, path in self.examples.items():
@@ -221,7 +228,7 @@ class ReconstructTab:
             concurrency_limit=JOBS_AT_ONCE,
             show_progress="hidden",
         )
-        job.failure(self.failed, self.status, page, queue=False, **hidden)
-        # Said by the page itself, at once: `failed`, which Gradio calls for a cancelled job too, must see it.
-        self.cancel_button.click(None, None, self.status, js=f"() => {json.dumps(pieces.CANCELLED)}", **hidden)
+        job.failure(self.failed, self.notice, page, queue=False, **hidden)
+        # Said by the page itself, at once, so that `failed` does not take it for a job that could not start.
+        self.cancel_button.click(None, None, self.notice, js=f"() => {json.dumps(pieces.CANCELLED)}", **hidden)
         self.cancel_button.click(self.cancelled, None, page, cancels=[job], queue=False, **hidden)

@@ -12,10 +12,10 @@ from workbench.compare.figures import metric_curves
 from workbench.compare.tables import frame_rows, write_csv, write_json
 from workbench.config import to_dict
 from workbench.media import probe
-from workbench.metrics import Summary, lpips_available, summarise
+from workbench.metrics import Summary, load_lpips_if_available, summarise
 from workbench.models.base import Autoencoder
-from workbench.models.tiled import Steps
 from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
+from workbench.steps import Steps
 from workbench.ui.choices import Choices
 from workbench.ui.player import ClipPair
 
@@ -45,8 +45,8 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     extension = ".png" if is_image else ".mp4"
     stem = safe_stem(choices.path)
     outputs = Outputs(*(folder / f"{stem}_{what}{extension}" for what in (ae.name, "original", "side_by_side")))
-    steps = reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips_available())
-    report = yield from steps
+    lpips = load_lpips_if_available(ae.device)
+    report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     summary = summarise(report.metrics)
     csv_path, json_path = folder / f"{stem}_metrics.csv", folder / f"{stem}_metrics.json"
     write_csv(csv_path, frame_rows(report.metrics))

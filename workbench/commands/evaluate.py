@@ -1,0 +1,78 @@
+"""`python -m workbench evaluate`: models against each other on the same clips, with a leaderboard."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from workbench.cli import Command
+from workbench.commands.reconstruct import find_inputs
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP
+from workbench.compare.tables import text_table
+from workbench.config import setting
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.evaluate import ClipResult, EvaluateSettings, Evaluation, Task, evaluate, write_results
+from workbench.media import quoted
+from workbench.metrics import lpips_available, lpips_backbone_path, summarise
+from workbench.training.distributed import World, process_group
+
+SHOWN = ("model", "psnr", "ssim", "lpips", "temporal_error", "flicker", "compression", "encode_fps", "decode_fps")
+
+
+@dataclass(frozen=True)
+class EvaluateData:
+    """The clips."""
+
+    data_path: str | None = setting(None, "index of the clips (.csv or .parquet), or a folder of videos and photos")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(EvaluateSettings):
+    """Settings of `python -m workbench evaluate`."""
+
+    dataset: EvaluateData = EvaluateData()
+    device: str | None = setting(None, DEVICE_HELP)
+    dtype: str | None = setting(None, DTYPE_HELP)
+
+
+def run_evaluate(config: EvaluateConfig) -> None:
+    """Evaluate every model on every clip, continuing where an earlier run stopped, and write the leaderboard."""
+    if config.dataset.data_path is None:
+        raise ConfigError("--dataset.data_path is needed: an index (.csv or .parquet), or a folder of clips")
+    clips = list(dict.fromkeys(find_inputs([config.dataset.data_path])))
+    with process_group(config.device) as world:
+        if world.is_main and not lpips_available():
+            print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}", file=sys.stderr)
+        with tqdm(unit="clip", dynamic_ncols=True, disable=not world.is_main) as bar:
+            store, evaluation = evaluate(config, clips, world, config.dtype, _reporter(bar, world))
+    if evaluation is None:
+        return
+    rows = write_results(store, evaluation)
+    print(f"\n{text_table([{name: row[name] for name in SHOWN if name in row} for row in rows])}\n")
+    print(f"{_counts(evaluation, len(clips))}; see {store.folder / 'leaderboard.html'}")
+    if evaluation.failures:
+        raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")
+
+
+def _reporter(bar: tqdm, world: World) -> Callable[[Task, ClipResult | str, int, int], None]:
+    """A function that shows a finished task: results on rank 0, failures on all."""
+
+    def report(task: Task, outcome: ClipResult | str, done: int, total: int) -> None:
+        bar.total = total
+        bar.update()
+        if isinstance(outcome, str):
+            tqdm.write(f"failed: {task.entry.label}: {outcome}", file=sys.stderr)
+        elif world.is_main:
+            psnr = f"PSNR {summarise(outcome.metrics)['psnr'].mean:.2f} dB"
+            tqdm.write(f"{task.entry.label}: {quoted(task.clip.name)}: {psnr}", file=sys.stderr)
+
+    return report
+
+
+def _counts(evaluation: Evaluation, clips: int) -> str:
+    finished = sum(map(len, evaluation.results.values()))
+    return f"{finished} of {clips * len(evaluation.facts)} results ({clips} clips, {len(evaluation.facts)} models)"
+
+
+COMMAND = Command("Compare models on the same clips and make a leaderboard.", EvaluateConfig(), run_evaluate)

@@ -1,0 +1,154 @@
+"""One model on one clip: what it lost, at what rate, in what time and memory."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.compare.side_by_side import absolute_difference
+from workbench.data.source import ClipSource
+from workbench.errors import MediaError
+from workbench.media import DEFAULT_MAX_BYTES, quoted, to_uint8
+from workbench.memory import watch_peak_memory
+from workbench.metrics import measure, summarise
+from workbench.models.base import Autoencoder
+from workbench.models.plans import tile_plans
+from workbench.models.tiled import decode_tiled, encode_tiled
+from workbench.tiling import Tiling
+
+DIFFERENCE_GAIN = 4.0
+"""How much the difference is amplified in the picture of the worst frame."""
+
+_PANEL_SIDE = 320  # pixels of the longer side of a panel: reports hold many of them
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The figures of one model on one clip.
+
+    Attributes:
+        latent_shape: (C, t, h, w) of the whole clip, with all latents that padding to legal sizes adds.
+        read_ratio: input samples that the encoder's tiles read over those of the clip: padding and overlaps.
+        encode_s, decode_s: seconds from frames in main memory to latents there and back, tiling included.
+        peak_memory_mb: most memory taken by the two beyond weights and clip, see `watch_peak_memory`.
+        ranks, threads: processes that shared the machine or machines meanwhile, and CPU threads of each.
+        metrics: one value a frame by name, on the 8-bit frames, at the clip's own size.
+    """
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    latent_shape: tuple[int, int, int, int]
+    read_ratio: float
+    encode_s: float
+    decode_s: float
+    peak_memory_mb: float
+    ranks: int
+    threads: int
+    metrics: dict[str, list[float]]
+    warnings: tuple[str, ...]
+
+    @property
+    def volume(self) -> int:
+        """Pixels of all frames together."""
+        return self.num_frames * self.height * self.width
+
+    @property
+    def values_per_pixel(self) -> float:
+        """Latent values for each pixel of the clip as it was before padding."""
+        return math.prod(self.latent_shape) / self.volume
+
+    @property
+    def worst_frame(self) -> int:
+        """The frame of the lowest PSNR, which every frame has."""
+        return summarise({"psnr": self.metrics["psnr"]})["psnr"].worst_frame
+
+
+def result_from_record(record: Mapping[str, Any]) -> ClipResult:
+    """A result back from JSON, where undefined numbers are null."""
+    metrics = {name: [_number(value) for value in values] for name, values in record["metrics"].items()}
+    lists = {name: tuple(record[name]) for name in ("latent_shape", "warnings")}
+    peak = _number(record["peak_memory_mb"])
+    return ClipResult(**{**record, **lists, "metrics": metrics, "peak_memory_mb": peak})
+
+
+def read_frames(clip: ClipSource) -> Tensor:
+    """All frames of a clip, uint8 (T, 3, H, W).
+
+    Raises:
+        MediaError: they take more memory than `read_video` allows, or the file changed since it was opened.
+    """
+    size = 3 * clip.num_frames * clip.height * clip.width
+    if size > DEFAULT_MAX_BYTES:
+        limit = f"over the limit of {DEFAULT_MAX_BYTES:,} bytes"
+        raise MediaError(f"{quoted(clip.info.path)}: its frames take {size:,} bytes, {limit}; give --max_frames")
+    return clip.read()
+
+
+def evaluate_clip(
+    ae: Autoencoder,
+    clip: ClipSource,
+    tiling: Tiling,
+    lpips_network: nn.Module | None = None,
+    ranks: int = 1,
+) -> tuple[ClipResult, Tensor]:
+    """Reconstruct a clip and measure it; also returns the picture of its worst frame (`worst_panels`).
+
+    Raises:
+        ConfigError: a tile size is not legal for the model.
+        MediaError: the clip cannot be read, or not into memory.
+    """
+    frames = read_frames(clip)
+    size = frames.shape[0], *frames.shape[2:]
+    peak = watch_peak_memory(ae.device)
+    begin = time.perf_counter()
+    z = encode_tiled(ae, frames.transpose(0, 1)[None], tiling)
+    encoded = time.perf_counter()
+    y = decode_tiled(ae, z, tiling, size[0], size[1:])
+    decoded = time.perf_counter()
+    peak_mb = peak()
+    output = to_uint8(y[0]).transpose(0, 1)
+    result = ClipResult(
+        *size,
+        fps=clip.fps,
+        latent_shape=tuple(z.shape[1:]),
+        read_ratio=tile_plans(ae, *size, tiling)[0].input_volume / math.prod(size),
+        encode_s=encoded - begin,
+        decode_s=decoded - encoded,
+        peak_memory_mb=peak_mb,
+        ranks=ranks,
+        threads=torch.get_num_threads(),
+        metrics=measure(frames, output, lpips_network),
+        warnings=clip.warnings,
+    )
+    return result, worst_panels(frames[result.worst_frame], output[result.worst_frame])
+
+
+def worst_panels(original_CHW: Tensor, output_CHW: Tensor) -> Tensor:
+    """Original, reconstruction and amplified difference of a frame from left to right, small: uint8 (3, h, 3 * w).
+
+    The difference is taken at full size, before all three are averaged down to sides of at most 320 pixels.
+    """
+    panels = [original_CHW, output_CHW, absolute_difference(original_CHW, output_CHW, DIFFERENCE_GAIN)]
+    scale = min(1.0, _PANEL_SIDE / max(original_CHW.shape[1:]))
+    size = [max(1, round(side * scale)) for side in original_CHW.shape[1:]]
+    small = F.interpolate(torch.stack(panels).float(), size, mode="area")
+    return torch.cat(list(small.round().to(torch.uint8)), dim=2)
+
+
+def warm_up(ae: Autoencoder) -> None:
+    """Run the model once on a tiny clip, so that what is loaded at first use is not timed with the first clip."""
+    frames = ae.legal_frames(2)
+    side = 2 * ae.spatial_stride
+    with torch.inference_mode():
+        ae.decode(ae.encode(torch.zeros(1, 3, frames, side, side)), frames, (side, side))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,198 @@
+"""Every model on every clip, over all ranks: what is missing is computed, what is there is kept."""
+
+import gc
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from workbench.data.source import open_clip
+from workbench.errors import WorkbenchError
+from workbench.evaluate.clip import ClipResult, evaluate_clip, warm_up
+from workbench.evaluate.settings import (
+    SIDE_MULTIPLE,
+    EvaluateSettings,
+    ModelEntry,
+    folder_of,
+    parse_models,
+    policy_record,
+)
+from workbench.evaluate.store import ResultStore
+from workbench.metrics import load_lpips_if_available, lpips_available
+from workbench.models import pick_dtype
+from workbench.models.base import Autoencoder
+from workbench.models.plans import tile_plans
+from workbench.tiling import Tiling
+from workbench.training.distributed import World
+
+_LONGEST_WAIT = timedelta(days=30)  # ranks with little left to do wait for the others; torchrun notices dead ones
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model on one clip."""
+
+    entry: ModelEntry
+    clip: Path
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, on rank 0.
+
+    Attributes:
+        policy: what was the same for all, see `policy_record`.
+        facts: by the model's label, see `model_facts`.
+        results: by label, then by clip.
+        failures: reason by label and clip.
+    """
+
+    policy: dict[str, Any]
+    facts: dict[str, dict[str, Any]]
+    results: dict[str, dict[Path, ClipResult]]
+    failures: dict[tuple[str, Path], str]
+
+
+def evaluate(
+    settings: EvaluateSettings,
+    clips: Sequence[Path],
+    world: World,
+    dtype: str | None = None,
+    on_task: Callable[[Task, ClipResult | str, int, int], None] | None = None,
+) -> tuple[ResultStore, Evaluation | None]:
+    """Evaluate all models on all clips; every rank calls it, with a folder for the results that all of them see.
+
+    Rank i takes the clips i, i + world.size, ... A clip that fails is left out and named; it is tried again next time.
+
+    Args:
+        clips: media files, each once.
+        on_task: called on every rank after a model finished a clip, with the result or the reason of its failure, and
+            with how many of how many of the rank's tasks are done. Tasks finished in an earlier run are not reported.
+
+    Returns:
+        The store, and on rank 0 the evaluation (None on the others).
+
+    Raises:
+        ConfigError: the folder holds results under another policy or of other weights, or a tile size is not legal.
+        WeightsError: a model's weights are missing or do not fit. All models are looked at before any clip.
+    """
+    entries, dtype = parse_models(settings.models), pick_dtype(dtype, world.device)
+    policy = policy_record(settings, world.device, dtype, lpips_available())
+    store = ResultStore(folder_of(settings))
+    store.check_policy(policy)
+    facts = {}
+    for entry in entries:
+        facts[entry.label] = model_facts(entry, settings.model, world.device, dtype)
+        store.check_model(facts[entry.label])
+    if world.is_main:
+        store.begin(policy, facts)
+    mine = clips[world.rank :: world.size]
+    pending = [Task(entry, clip) for entry in entries for clip in mine if not _is_done(store, entry, clip)]
+    failures = _run(pending, settings, store, world, dtype, on_task)
+    gathered = _gather(failures, world)
+    if gathered is None:
+        return store, None
+    results = {entry.label: _load_all(store, entry, clips) for entry in entries}
+    return store, Evaluation(policy, facts, results, gathered)
+
+
+def model_facts(entry: ModelEntry, tiling: Tiling, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Size, strides and tiles of a model, and a digest of its weights; the model is loaded for it.
+
+    Raises:
+        ConfigError: a tile size is not legal for the model.
+        WeightsError: its weights are missing or do not fit.
+    """
+    ae = entry.load(device, dtype)
+    tile_plans(ae, ae.legal_frames(2), 1, 1, tiling)  # refuses illegal tile sizes
+    pixels = (tiling.spatial_tile_size or ae.default_tile_pixels) if tiling.use_spatial_tiling else None
+    frames = (tiling.temporal_tile_size or ae.default_tile_frames) if tiling.use_temporal_tiling else None
+    return {
+        "model": entry.label,
+        "random_weights": entry.weights == "random",
+        "parameters": sum(parameter.numel() for parameter in ae.parameters()),
+        "latent_channels": ae.latent_channels,
+        "temporal_stride": ae.temporal_stride,
+        "spatial_stride": ae.spatial_stride,
+        "causal": ae.causal,
+        "spatial_tile_size": pixels,
+        "temporal_tile_size": frames,
+        "weights_sha256": _digest(ae),
+    }
+
+
+def _run(
+    tasks: Sequence[Task],
+    settings: EvaluateSettings,
+    store: ResultStore,
+    world: World,
+    dtype: torch.dtype,
+    on_task: Callable[[Task, ClipResult | str, int, int], None] | None,
+) -> dict[tuple[str, Path], str]:
+    """Work through this rank's tasks, a model at a time; returns the failures."""
+    network = load_lpips_if_available(world.device) if tasks else None
+    failures: dict[tuple[str, Path], str] = {}
+    entry, ae = None, None
+    for done, task in enumerate(tasks, 1):
+        if task.entry != entry:
+            del ae
+            gc.collect()  # two models need not fit at once
+            entry, ae = task.entry, task.entry.load(world.device, dtype)
+            warm_up(ae)
+        outcome = _run_one(ae, task, settings, store, network, world.size)
+        if isinstance(outcome, str):
+            failures[entry.label, task.clip] = outcome
+        if on_task:
+            on_task(task, outcome, done, len(tasks))
+    return failures
+
+
+def _run_one(
+    ae: Autoencoder,
+    task: Task,
+    settings: EvaluateSettings,
+    store: ResultStore,
+    network: torch.nn.Module | None,
+    ranks: int,
+) -> ClipResult | str:
+    """The kept result of one task, or why there is none."""
+    try:
+        clip = open_clip(task.clip, settings, SIDE_MULTIPLE)
+        result, panels = evaluate_clip(ae, clip, settings.model, network, ranks)
+    except WorkbenchError as error:
+        return str(error)
+    store.save(task.entry.label, task.clip, result, panels)
+    return result
+
+
+def _is_done(store: ResultStore, entry: ModelEntry, clip: Path) -> bool:
+    return clip.is_file() and store.load(entry.label, clip) is not None
+
+
+def _load_all(store: ResultStore, entry: ModelEntry, clips: Iterable[Path]) -> dict[Path, ClipResult]:
+    found = {clip: store.load(entry.label, clip) for clip in clips if clip.is_file()}
+    return {clip: result for clip, result in found.items() if result is not None}
+
+
+def _gather(failures: dict[tuple[str, Path], str], world: World) -> dict[tuple[str, Path], str] | None:
+    """Wait for all ranks; the failures of all of them on rank 0, None on the others."""
+    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    parts = [None] * world.size if world.is_main else None
+    dist.gather_object(failures, parts, group=group)
+    return None if parts is None else {key: reason for part in parts for key, reason in part.items()}
+
+
+def _digest(ae: Autoencoder) -> str:
+    """SHA-256 over the names and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(ae.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if math.prod(tensor.shape):
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Tables of an evaluation: the leaderboard, a row for every clip and model, a row for every frame."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.compare.report import WorstFrame, leaderboard_html
+from workbench.compare.tables import frame_rows, write_csv, write_json
+from workbench.evaluate.clip import DIFFERENCE_GAIN, ClipResult
+from workbench.evaluate.run import Evaluation
+from workbench.evaluate.settings import BITS_PER_VALUE
+from workbench.evaluate.store import ResultStore
+from workbench.media.files import write_errors, written_whole
+from workbench.metrics import METRICS, summarise
+
+WORST_FRAMES = 3
+"""Clips of each model whose worst frame is shown in the report."""
+
+
+def leaderboard(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """One row a model, best PSNR first, over the clips that every model with any result finished.
+
+    Metrics are means over clips of the means over their frames; seconds and rates are totals over all clips.
+    """
+    clips = common_clips(evaluation)
+    rows = [
+        _leader_row(label, evaluation.facts[label], [results[clip] for clip in clips])
+        for label, results in evaluation.results.items()
+        if results and clips
+    ]
+    return sorted(rows, key=lambda row: -row["psnr"])
+
+
+def common_clips(evaluation: Evaluation) -> list[Path]:
+    """The clips that every model with any result finished."""
+    sets = [results for results in evaluation.results.values() if results]
+    return [clip for clip in sets[0] if all(clip in results for results in sets)] if sets else []
+
+
+def clip_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One row for every model and clip: rate, cost, and every metric's mean and worst value."""
+    for label, clip, result in _each(evaluation):
+        summaries = summarise(result.metrics)
+        means = {name: summary.mean for name, summary in summaries.items()}
+        worst = {f"worst_{name}": summary.worst for name, summary in summaries.items()}
+        yield {
+            "model": label,
+            "clip": str(clip),
+            "frames": result.num_frames,
+            "height": result.height,
+            "width": result.width,
+            "fps": result.fps,
+            **means,
+            **worst,
+            "worst_frame": result.worst_frame,
+            **_rate(result.values_per_pixel),
+            "latents": "x".join(map(str, result.latent_shape)),
+            "read_ratio": result.read_ratio,
+            "encode_s": result.encode_s,
+            "decode_s": result.decode_s,
+            "peak_memory_mb": result.peak_memory_mb,
+            "ranks": result.ranks,
+            "threads": result.threads,
+        }
+
+
+def all_frame_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One row for every model, clip and frame."""
+    for label, clip, result in _each(evaluation):
+        for row in frame_rows(result.metrics):
+            yield {"model": label, "clip": str(clip), **row}
+
+
+def write_results(store: ResultStore, evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Write results.csv, frames.csv, results.json and leaderboard.html; returns the leaderboard.
+
+    Raises:
+        MediaError: a file cannot be written.
+    """
+    rows, clips = leaderboard(evaluation), list(clip_rows(evaluation))
+    record = {
+        "policy": evaluation.policy,
+        "models": list(evaluation.facts.values()),
+        "common_clips": len(common_clips(evaluation)),
+        "leaderboard": rows,
+        "clips": clips,
+        "failures": [{"model": m, "clip": str(clip), "reason": why} for (m, clip), why in evaluation.failures.items()],
+    }
+    write_csv(store.folder / "results.csv", clips)
+    write_csv(store.folder / "frames.csv", list(all_frame_rows(evaluation)))
+    write_json(store.folder / "results.json", record)
+    page = leaderboard_html(record, list(worst_frames(store, evaluation)), DIFFERENCE_GAIN)
+    path = store.folder / "leaderboard.html"
+    with written_whole(path) as temporary, write_errors(path):
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return rows
+
+
+def worst_frames(store: ResultStore, evaluation: Evaluation) -> Iterator[WorstFrame]:
+    """The worst frame by PSNR of each model's worst clips, the worst first; models in the order of their mean PSNR."""
+    order = [row["model"] for row in leaderboard(evaluation)]
+    for label in sorted(evaluation.results, key=lambda label: order.index(label) if label in order else len(order)):
+        results = evaluation.results[label]
+        psnr = {clip: result.metrics["psnr"][result.worst_frame] for clip, result in results.items()}
+        for clip in sorted(psnr, key=psnr.__getitem__)[:WORST_FRAMES]:
+            yield WorstFrame(label, clip.name, results[clip].worst_frame, psnr[clip], store.picture(label, clip))
+
+
+def _leader_row(label: str, facts: Mapping[str, Any], results: Sequence[ClipResult]) -> dict[str, Any]:
+    def total(part: Callable[[ClipResult], float]) -> float:
+        return math.fsum(map(part, results))
+
+    summaries = [summarise(result.metrics) for result in results]
+    metrics = {name: _mean([s[name].mean for s in summaries if name in s]) for name in METRICS}
+    volume, frames = total(lambda r: r.volume), total(lambda r: r.num_frames)
+    return {
+        "model": label,
+        "random_weights": facts["random_weights"],
+        **{name: value for name, value in metrics.items() if value is not None},
+        "worst_psnr": min(summary["psnr"].worst for summary in summaries),
+        **_rate(total(lambda r: math.prod(r.latent_shape)) / volume),
+        "read_ratio": total(lambda r: r.read_ratio * r.volume) / volume,
+        "encode_fps": frames / total(lambda r: r.encode_s),
+        "decode_fps": frames / total(lambda r: r.decode_s),
+        "peak_memory_mb": max(result.peak_memory_mb for result in results),
+        "parameters": facts["parameters"],
+    }
+
+
+def _rate(values_per_pixel: float) -> dict[str, float]:
+    return {
+        "values_per_pixel": values_per_pixel,
+        "bits_per_pixel": BITS_PER_VALUE * values_per_pixel,
+        "compression": 3 / values_per_pixel,
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _each(evaluation: Evaluation) -> Iterator[tuple[str, Path, ClipResult]]:
+    for label, results in evaluation.results.items():
+        for clip, result in results.items():
+            yield label, clip, result

@@ -1,0 +1,35 @@
+"""Work in steps: generators that yield a `Progress` after every piece and return a result at their end.
+
+A caller shows progress from what they yield, and stops a job within one piece by closing the generator.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` pieces of one stage: frames of "count", tiles of "encode" and "decode"; total 0 is unknown."""
+
+    stage: str
+    done: int
+    total: int
+
+
+Steps = Generator[Progress, None, T]
+
+
+def drain(steps: Steps[T], on_progress: Callable[[Progress], None] | None = None) -> T:
+    """Run steps to their end and return the result; an error in `on_progress` closes them at once."""
+    with closing(steps):
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            if on_progress:
+                on_progress(progress)
