@@ -11,7 +11,16 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from workbench.errors import ShapeError, WeightsError
-from workbench.metrics import METRICS, ClipMetrics, frames, load_lpips, load_lpips_if_available, lpips_available, measure, summarise
+from workbench.metrics import (
+    METRICS,
+    ClipMetrics,
+    frames,
+    load_lpips,
+    load_lpips_if_available,
+    lpips_available,
+    measure,
+    summarise,
+)
 from workbench.metrics.lpips import lpips
 from workbench.metrics.psnr import MAX_PSNR_DB, psnr
 from workbench.metrics.ssim import ssim

@@ -53,11 +53,14 @@ class ProgressMeter:
     """Progress over the tiles of both stages, encoding and decoding, and the time left at the pace so far."""
 
     def __init__(self) -> None:
+        self.frames_counted = 0
         self._begin = time.monotonic()
         self._stages: dict[str, Progress] = {}
 
     def add(self, progress: Progress) -> None:
-        if progress.stage != "count":
+        if progress.stage == "count":
+            self.frames_counted = progress.done
+        else:
             self._stages[progress.stage] = progress
 
     @property

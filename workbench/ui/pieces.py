@@ -32,7 +32,9 @@ def error(message: str) -> str:
 
 
 def progress(meter: ProgressMeter) -> str:
-    """A progress bar, the tiles done and the time left."""
+    """A progress bar, the tiles done and the time left; before the first tile, how many frames were counted."""
+    if not meter.total:
+        return f'<div class="status" role="status">Counting frames: {meter.frames_counted}</div>'
     left = "" if meter.seconds_left is None else f", {_minutes(meter.seconds_left)} left"
     bar = f'<progress max="{meter.total}" value="{meter.done}" aria-label="Tiles done"></progress>'
     return f'<div class="status" role="status">{bar}Tile {meter.done} of {meter.total}{left}</div>'
