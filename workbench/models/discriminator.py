@@ -17,9 +17,9 @@ class PatchDiscriminator3D(nn.Module):
     Convolution weights start as N(0, 0.02), norm scales as N(1, 0.02), norm biases at 0.
 
     Args:
-        norm: "batch": batch normalisation, as published; on several ranks convert it with
-            `nn.SyncBatchNorm.convert_sync_batchnorm`, and do not use it at a total batch of 1, where its statistics
-            are those of a single clip. "group": group normalisation, independent of the batch.
+        norm: "batch": batch normalisation, as published; on several ranks synchronise it
+            (`workbench.training.distributed.synchronise_batch_norm`), and do not use it at a total batch of 1, where
+            its statistics are those of a single clip. "group": group normalisation, independent of the batch.
         channels: width of the first layer; later ones are up to 8 times as wide.
 
     Raises:
