@@ -130,10 +130,12 @@ class DiffusersAutoencoder(Autoencoder):
         return self._normalised(posterior.sample() if sample_posterior else mean), posterior
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
+        height, width = (side * self.spatial_stride for side in z.shape[3:])
         z = self._padded_latents(z / self.scaling_factor * self.std + self.mean)
         extra = {"temb": z.new_tensor([DECODE_TIMESTEP])} if self.config.get("timestep_conditioning") else {}
         decoded = [self.vae.decode(piece, **extra) for piece in self._pieces(z)]
-        return self._join([piece if isinstance(piece, Tensor) else piece.sample for piece in decoded])
+        y = self._join([piece if isinstance(piece, Tensor) else piece.sample for piece in decoded])
+        return y[:, :, :num_frames, :height, :width]  # without what `_padded_latents` added
 
     def _pieces(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the class takes at once: a batch of frames, or a single clip, as some classes fail on more than one."""
@@ -143,7 +145,7 @@ class DiffusersAutoencoder(Autoencoder):
         return torch.stack(pieces, dim=2) if self.row.image else torch.cat(pieces)
 
     def _padded_latents(self, z: Tensor) -> Tensor:
-        """Latents grown at their ends to what the class decodes; the base class drops what they add."""
+        """Latents grown at their ends to what the class decodes."""
         frames = z.shape[2] + int(self.row.odd_latents and z.shape[2] % 2 == 0)
         return pad_end(z, frames, *(max(side, self.row.min_side) for side in z.shape[3:]))
 
