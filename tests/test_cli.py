@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,40 @@ def test_a_wrong_tile_size_stops_at_once_and_the_next_run_has_the_same_folder(tm
     assert not list(tmp_path.glob("out/*"))
     main("workbench", COMMANDS, ["reconstruct", "clip.mp4", "--save_dir", "out"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"clip", "summary.csv"}
+
+
+def test_a_failed_rerun_leaves_the_earlier_result_its_owner(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 2, 32, 32)
+    main("workbench", COMMANDS, ["reconstruct", "clip.mp4", "--save_dir", "out"])
+    before = {path.name for path in (tmp_path / "out" / "clip").iterdir()}
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["reconstruct", "clip.mp4", "--save_dir", "out", "--num_frames", "99"])
+    assert {path.name for path in (tmp_path / "out" / "clip").iterdir()} == before
+
+
+@pytest.mark.parametrize("save_dir", ["/proc/none", "clip.mp4"])
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(tmp_path, monkeypatch, capsys, save_dir):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 2, 32, 32)
+    with pytest.raises(SystemExit) as exit:
+        main("workbench", COMMANDS, ["reconstruct", "clip.mp4", "--save_dir", save_dir])
+    assert exit.value.code == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_sigterm_removes_what_is_half_written(tmp_path):
+    write_clip(tmp_path / "clip.mp4", 640, 96, 128)
+    command = [sys.executable, "-m", "workbench", "reconstruct", "clip.mp4", "--save_dir", "out"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/clip/.*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert not (tmp_path / "out" / "clip").exists()
 
 
 def test_clips_of_the_same_name_get_folders_of_their_own_and_reruns_reuse_theirs(tmp_path, monkeypatch):

@@ -107,6 +107,30 @@ def test_accumulated_batches_are_one_large_batch(world):
         torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7, msg=name)
 
 
+def test_accumulated_batches_average_the_discriminators_gradient_too(world):
+    config = small_config("disc", discriminator__norm="group")
+    once, twice = networks(config, world), networks(config, world)
+    for nets in (once, twice):
+        for module in nets.discriminator.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    step_gradients(once, [clips(0)], 0, config)
+    step_gradients(twice, [clips(0), clips(0)], 0, config)
+    expected = gradients(once.discriminator)
+    for name, gradient in gradients(twice.discriminator).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-8, msg=name)
+
+
+def test_the_discriminators_gradients_are_clipped_to_the_norm(world):
+    config = small_config("disc", grad_clip=1e-3)
+    nets = networks(config, world)
+    figures = train_step(nets, [clips(0)], 0, config, world)
+    moments = nets.discriminator_optimizer.state
+    first_moment = torch.cat([moments[p]["exp_avg"].flatten() for p in nets.discriminator.parameters()])
+    assert figures["disc_grad_norm"] > 1e-3  # before clipping
+    assert first_moment.norm().item() == pytest.approx(0.1 * 1e-3, rel=1e-2)
+
+
 def test_the_average_follows_its_formula(world):
     config = small_config("ae", ema_decay=0.75)
     nets = networks(config, world)

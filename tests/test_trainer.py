@@ -14,11 +14,12 @@ from training_runs import small_config
 
 from workbench.config import override
 from workbench.data import ClipLoader
-from workbench.errors import ConfigError, WeightsError
+from workbench.errors import ConfigError, WeightsError, WorkbenchError
 from workbench.models import load_autoencoder
-from workbench.training import trainer
+from workbench.training import checkpoint, trainer
 from workbench.training.checkpoint import CheckpointError, checkpoints
 from workbench.training.config import TrainConfig
+from workbench.training.distributed import process_group
 from workbench.training.presets import EXAMPLES
 from workbench.training.trainer import STOPPED_BY_SIGTERM, NonFiniteError, train
 
@@ -143,12 +144,43 @@ def test_what_cannot_be_run_is_refused_and_changes_nothing(run, tmp_path, settin
     assert not checkpoints(tmp_path / "new")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda step: shutil.rmtree(step / "training"),
+        lambda step: (step / "training" / ".metadata").write_bytes(b"?"),
+        lambda step: os.truncate(step / "training" / "__0_0.distcp", 1000),
+        lambda step: (step / "state.json").write_text("{}"),
+        lambda step: os.truncate(step / "model.safetensors", 1000),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_line(run, tmp_path, damage):
+    step = tmp_path / "run" / "step-000004"
+    shutil.copytree(run / step.name, step)
+    damage(step)
+    with pytest.raises(WorkbenchError, match=r"step-000004") as error:
+        train(small_config("ae", save_dir=str(tmp_path / "run"), max_steps=8, resume="latest"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_where_another_run_is_training_is_refused_and_left_alone(run, tmp_path):
+    unfinished = run / ".step-000009.tmp"
+    unfinished.mkdir()
+    with process_group("cpu") as world, checkpoint.run_lock(run, world):
+        with pytest.raises(CheckpointError, match="another process trains there"), checkpoint.run_lock(run, world):
+            pytest.fail("taken twice")
+        assert unfinished.is_dir()
+    unfinished.rmdir()
+    with pytest.raises(CheckpointError, match="cannot be written to"):
+        train(small_config("ae", save_dir="/proc/none"))
+
+
 def test_lpips_without_its_backbone_is_an_error_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     config = small_config("ae", save_dir=str(tmp_path / "run"), vae_loss_config__perceptual_loss_weight=0.5)
     with pytest.raises(WeightsError, match=r"--vae_loss_config.perceptual_loss_weight 0.5: .*VGG-16"):
         train(config)
-    assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "run").glob("[!.]*"))
 
 
 def at_step(monkeypatch, step: int, action) -> None:

@@ -5,9 +5,11 @@ function accepts any name. Here the flags are the dotted settings of a frozen da
 """
 
 import dataclasses
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, get_args
 
 import fire
@@ -37,8 +39,9 @@ class Command:
 
 
 def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence[str] | None = None) -> None:
-    """Run a command line; exits with 2 on an error that the user can mend and with 130 when interrupted."""
+    """Run a command line; exits with 2 on an error that the user can mend, 130 when interrupted, 143 on SIGTERM."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         if isinstance(commands, Command):
             _run(program, commands, argv)
@@ -50,6 +53,13 @@ def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that files half-written are removed on the way out."""
+    sys.exit(128 + number)
 
 
 def parse(command: Command, argv: Sequence[str]) -> tuple[Any, list[str]]:

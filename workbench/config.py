@@ -7,6 +7,7 @@ Its `__post_init__` checks ranges and raises ConfigError with the flag's name.
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -54,8 +55,8 @@ def check_choice(flag: str, value: Any, choices: Iterable[Any]) -> None:
 
 
 def check_range(flag: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise ConfigError unless low <= value <= high (NaN is outside)."""
-    if not low <= value <= high:
+    """Raise ConfigError unless low <= value <= high (NaN and infinity are outside)."""
+    if not low <= value <= high or math.isinf(value):
         bounds = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
         raise ConfigError(f"{flag}: {value} is out of range, it must be {bounds}")
 

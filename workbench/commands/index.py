@@ -7,7 +7,6 @@ from workbench.cli import Command
 from workbench.config import setting
 from workbench.data import build_index
 from workbench.errors import ConfigError
-from workbench.media import quoted
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ def run_index(config: IndexConfig, *folders: str) -> None:
     if len(folders) != 1:
         raise ConfigError("give one folder: python -m workbench index FOLDER --out data.csv")
     report = build_index(folders[0], config.out, num_threads=config.num_threads)
-    for path, reason in report.failed.items():
-        print(f"left out: {quoted(path)}: {reason}", file=sys.stderr)
+    for reason in report.failed.values():
+        print(f"left out: {reason}", file=sys.stderr)
     print(f"{report.path}: {report.num_videos} videos, {report.num_images} photos, {len(report.failed)} left out")
 
 

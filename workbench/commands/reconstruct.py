@@ -20,6 +20,7 @@ from workbench.data.index import read_index
 from workbench.data.source import ClipPolicy
 from workbench.errors import MediaError
 from workbench.media import list_media, probe, quoted
+from workbench.media.files import write_errors
 from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
@@ -80,6 +81,8 @@ def with_preset(flags: Mapping[str, Any]) -> ReconstructConfig:
 def run_reconstruct(config: ReconstructConfig, *inputs: str) -> None:
     """Reconstruct clips and write originals, reconstructions, side-by-side videos and metrics."""
     files = find_inputs(inputs)
+    with write_errors(Path(config.save_dir)):
+        Path(config.save_dir).mkdir(parents=True, exist_ok=True)
     ae = config.model.load(config.device, config.dtype)
     tile_plans(ae, ae.legal_frames(2), 1, 1, config.model)  # refuses illegal tile sizes
     lpips = load_lpips_if_available(ae.device)
@@ -178,14 +181,10 @@ def _claimed_folder(save_dir: Path, path: Path) -> Iterator[Path]:
     source = str(path.resolve())
     for number in count(1):
         folder = save_dir / (path.stem if number == 1 else f"{path.stem}-{number}")
-        folder.mkdir(parents=True, exist_ok=True)
         mark = folder / ".source"
-        try:
-            with mark.open("x", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(source)
-            is_new = True
-        except FileExistsError:
-            is_new = False
+        with write_errors(folder):
+            folder.mkdir(exist_ok=True)
+            is_new = _created(mark, source)
         if is_new or mark.read_text(encoding="utf-8", errors="surrogateescape") == source:
             break
     try:
@@ -196,6 +195,16 @@ def _claimed_folder(save_dir: Path, path: Path) -> Iterator[Path]:
             with suppress(OSError):  # not empty: something of the user's is in there
                 folder.rmdir()
         raise
+
+
+def _created(mark: Path, content: str) -> bool:
+    """Write a file that did not exist; False where it does."""
+    try:
+        with mark.open("x", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _write_metrics(folder: Path, report: FileReport, config: ReconstructConfig) -> None:

@@ -169,6 +169,7 @@ def _image_orientation(path: Path, kind: str) -> int:
     """Check the header of a still image before it is decoded; return its EXIF orientation."""
     header = read_header(path)
     check_pixels(path, header.width, header.height)
-    if kind == "webp_pipe" and header.is_animated:
-        raise MediaError(f"{quoted(path)}: animated WebP cannot be read; convert it to GIF or MP4")
+    if header.is_animated:
+        what = "WebP" if kind == "webp_pipe" else "PNG"
+        raise MediaError(f"{quoted(path)}: animated {what} cannot be read; convert it to GIF or MP4")
     return header.orientation

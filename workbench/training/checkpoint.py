@@ -4,10 +4,12 @@ A folder with that name is complete: it is filled under a temporary name, every 
 renamed. Old ones are purged after that, and lose their name before their files.
 """
 
+import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch.distributed as dist
@@ -77,6 +79,29 @@ def write_checkpoint(run: Path, step: int, write: Callable[[Path], None], keep: 
         _purge(run, keep)
     dist.barrier()
     return final
+
+
+@contextmanager
+def run_lock(run: Path, world: World) -> Iterator[None]:
+    """Make the run folder and keep it for this run, so that no second one writes there at the same time.
+
+    Raises:
+        CheckpointError: another process trains in it, or it cannot be written to.
+    """
+    if not world.is_main:
+        yield
+        return
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("ab")
+    except OSError as error:
+        raise CheckpointError(f"--save_dir {run}: cannot be written to ({error.strerror})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CheckpointError(f"--save_dir {run}: another process trains there; name another folder") from None
+        yield
 
 
 def remove_unfinished(run: Path) -> None:

@@ -21,6 +21,8 @@ def dry_run(config: TrainConfig) -> int:
     """
     with process_group(config.device) as world:
         if world.device.type == "cpu":
+            if world.is_main:
+                print("counting operations and memory of one step, without running it ...", flush=True)
             estimated = estimate(config)
             if estimated.tflop > _LARGEST_ON_CPU_TFLOP:
                 if world.is_main:

@@ -7,6 +7,7 @@ config.json                         the resolved configuration
 """
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from workbench.training.distributed import World, copy_full_, full
 from workbench.training.step import Networks
 
 TENSORS = "training"
+_PLAIN = ("step", "stage", "world_size")
 
 
 def initialise(optimizer: AdamW) -> AdamW:
@@ -71,12 +73,18 @@ def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) 
     _copy_weights(folder / "model.safetensors", nets.autoencoder, nets.autoencoder.state_dict())
     _copy_weights(folder / "ema.safetensors", nets.autoencoder, nets.ema.values)
     tensors = _training_tensors(nets)
-    known = dcp.FileSystemReader(folder / TENSORS).read_metadata().state_dict_metadata
-    random = {name: tensor for name, tensor in _random_state(world).items() if name in known}
     try:
+        known = dcp.FileSystemReader(folder / TENSORS).read_metadata().state_dict_metadata
+        random = {name: tensor for name, tensor in _random_state(world).items() if name in known}
         dcp.load(tensors | random, checkpoint_id=folder / TENSORS)
-    except (CheckpointException, ValueError) as error:
-        raise CheckpointError(f"--resume {folder}: does not fit this run ({first_line(error)})") from error
+    except CheckpointException as error:
+        reasons = ", ".join(sorted({first_line(failure[0]) for failure in error.failures.values()}))
+        message = f"--resume {folder}: {TENSORS}/ is damaged or does not fit this run ({reasons})"
+        raise CheckpointError(message) from error
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"--resume {folder}: {TENSORS}/ is incomplete or damaged ({first_line(error)})"
+        ) from error
     _set_random_state(random, config, world, plain["step"])
     return plain
 
@@ -136,6 +144,7 @@ def _copy_weights(path: Path, model: Autoencoder, targets: Mapping[str, Tensor])
 
 def _read_plain(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError) as error:
+        plain = json.loads((folder / "state.json").read_text())
+        return {name: plain[name] for name in _PLAIN} | plain
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"--resume {folder}: not a training checkpoint ({first_line(error)})") from None

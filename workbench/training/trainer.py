@@ -22,6 +22,7 @@ from workbench.training.checkpoint import (
     checkpoints,
     find_checkpoint,
     remove_unfinished,
+    run_lock,
     step_of,
     write_checkpoint,
 )
@@ -49,7 +50,7 @@ def train(config: TrainConfig) -> int:
     Raises:
         WorkbenchError: settings, data, weights or checkpoints do not fit, or figures are not finite.
     """
-    with process_group(config.device) as world, StopRequest() as stop:
+    with process_group(config.device) as world, run_lock(Path(config.save_dir), world), StopRequest() as stop:
         trainer = Trainer(config, world)
         try:
             return 0 if trainer.fit(stop) else STOPPED_BY_SIGTERM
@@ -156,7 +157,6 @@ class Trainer:
     def _open(self, plain: dict[str, Any], start: Path | None) -> None:
         """Take over the plain values of a checkpoint, and start the log there."""
         if self.world.is_main:
-            self.run.mkdir(parents=True, exist_ok=True)
             (self.run / "config.json").write_text(to_json(self.config) + "\n")
         dist.barrier()
         self.step, self.skipped = plain.get("step", 0), plain.get("skipped", 0)
