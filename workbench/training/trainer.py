@@ -108,8 +108,6 @@ class Trainer:
 
     def fit(self, stop: StopRequest) -> bool:
         """Train to the last step; False where SIGTERM came first. Either way the last step done has a checkpoint."""
-        if self.step == 0:
-            self._validate()  # what the later figures are to be compared with
         while self.step < self.total:
             started = time.perf_counter()
             batches = self.next_batches()
