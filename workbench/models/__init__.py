@@ -43,14 +43,14 @@ MODELS: dict[str, ModelSpec] = {
         VideoDCAEConfig(),
         "Video DC-AE f32t4c128 of Open-Sora 2.0",
         "arXiv 2503.09642",
-        "F32T4C128_AE.safetensors, from hpcai-tech/Open-Sora-v2-Video-DC-AE",
+        "hpcai-tech/Open-Sora-v2-Video-DC-AE/F32T4C128_AE.safetensors",
     ),
     "hunyuan_vae": ModelSpec(
         HunyuanVAE,
         HunyuanVAEConfig(),
         "causal 3D VAE of HunyuanVideo",
         "arXiv 2412.03603",
-        "hunyuan_vae.safetensors, from hpcai-tech/Open-Sora-v2",
+        "hpcai-tech/Open-Sora-v2/hunyuan_vae.safetensors",
     ),
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -154,7 +154,7 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
         with _fixed_seed():
             return build_autoencoder(name, architecture)
     if weights is None:
-        hint = "give the file, org/repo/file, or 'random' for untrained ones"
+        hint = "give that name, a local file or checkpoint, or 'random' for untrained ones"
         raise WeightsError(f"{name} needs weights: {spec.weights}; {hint}")
     return _from_file(name, weights, architecture)
 

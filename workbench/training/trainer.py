@@ -118,13 +118,14 @@ class Trainer:
             seconds = {"step_s": time.perf_counter() - started, "wait_s": waited}
             self._account(figures, seconds | {"bad_clips": bad_clips})
             if asked:
-                self.tracker.say(f"SIGTERM: saving step {self.step} and stopping")
+                self.tracker.say(f"SIGTERM: saving step {self.step} in {self.run}; go on with --resume latest")
                 self._save()
                 return False
             if self._due(self.config.eval_every):
                 self._validate()
             if self._due(self.config.ckpt_every):
                 self._save()
+        self.tracker.say(f"done: {self.run}/step-{self.step:06d}")
         return True
 
     def close(self) -> None:
