@@ -1,4 +1,4 @@
-"""Several ranks by real torchrun with gloo; two runs in all, since each start takes long."""
+"""Several ranks by real torchrun with gloo; few runs, since each start takes long."""
 
 import dataclasses
 import json
@@ -93,6 +93,17 @@ def test_one_rank_resumes_what_two_saved(folder, world, key):
 def test_a_nan_on_one_rank_stops_the_update_on_all(results):
     assert results["nan-figures"]["l1"] == "nan"
     assert results["nan-changed"] == []
+
+
+def test_sharded_training_validates_and_saves(tmp_path):
+    """A validation pass runs forward only, after which FSDP2 keeps some parameters whole."""
+    run = tmp_path / "fsdp"
+    words = ["--preset", "debug", "--parallel", "fsdp", "--device", "cpu", "--max_steps", "2", "--save_dir", str(run)]
+    done = torchrun(str(ROOT / "train.py"), *words, "--eval_every", "1", "--ckpt_every", "1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert list(checkpoints(run)) == [1, 2]
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if "val_psnr" in line] == [1, 2]
 
 
 @pytest.mark.slow

@@ -209,7 +209,8 @@ class _Worker:
 
 def _work(connection: Connection) -> None:
     """The worker process: answer requests until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the trainer decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole process group; the trainer decides
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, ConnectionError):
         connection.send((_READY, None))

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch.distributed as dist
 from safetensors import SafetensorError
+from torch.distributed.checkpoint.api import CheckpointException
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, first_line
 from workbench.training.distributed import World
 
 _NAME = re.compile(r"step-(\d{6,})")
@@ -70,9 +71,11 @@ def write_checkpoint(run: Path, step: int, write: Callable[[Path], None], keep: 
     dist.barrier()
     try:
         write(temporary)
-    except (OSError, SafetensorError, WorkbenchError) as error:
+    except (OSError, SafetensorError, WorkbenchError, CheckpointException) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"{final}: cannot be written ({error}); earlier checkpoints are intact") from error
+        raise CheckpointError(
+            f"{final}: cannot be written ({first_line(error)}); earlier checkpoints are intact"
+        ) from error
     dist.barrier()
     if world.is_main:
         _commit(temporary, final)

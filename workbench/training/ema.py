@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 
 class EMA:
@@ -22,11 +23,13 @@ class EMA:
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Put the averaged weights into the model, and its own back afterwards."""
+        _reshard(model)
         own = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         self._copy(self.values, model)
         try:
             yield
         finally:
+            _reshard(model)
             self._copy(own, model)
 
     @staticmethod
@@ -34,3 +37,10 @@ class EMA:
     def _copy(values: dict[str, Tensor], model: nn.Module) -> None:
         for name, parameter in model.named_parameters():
             parameter.copy_(values[name])
+
+
+def _reshard(model: nn.Module) -> None:
+    """Give FSDP2's modules their shards back: a forward pass without a backward pass leaves some parameters whole."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

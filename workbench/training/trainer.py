@@ -117,7 +117,7 @@ class Trainer:
             asked, bad_clips = self._over_ranks(stop.asked)
             seconds = {"step_s": time.perf_counter() - started, "wait_s": waited}
             self._account(figures, seconds | {"bad_clips": bad_clips})
-            if asked:
+            if asked and self.step < self.total:
                 self.tracker.say(f"SIGTERM: saving step {self.step} in {self.run}; go on with --resume latest")
                 self._save()
                 return False
