@@ -75,6 +75,8 @@ class _Clock:
     seconds: dict[str, float] = field(default_factory=lambda: {"encode_s": 0.0, "decode_s": 0.0})
 
     def timed(self, stage: str, apply: Apply) -> Apply:
+        """The same function, its seconds added to those of `stage`; waits for the GPU, which runs ahead."""
+
         def run(tile: Tensor) -> Tensor:
             begin = time.perf_counter()
             result = apply(tile)

@@ -140,6 +140,8 @@ def _tile(x: Tensor, plan: TilePlan, indices: tuple[int, int, int], first_frame:
 
 
 def _suggest_smaller_tiles(apply: Apply) -> Apply:
+    """The same function, with an error that names a remedy where a tile does not fit into the GPU's memory."""
+
     def guarded(tile: Tensor) -> Tensor:
         try:
             return apply(tile)

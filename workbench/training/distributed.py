@@ -138,6 +138,7 @@ class SynchronisedBatchNorm3d(nn.BatchNorm3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, T, H, W) normalised: by the statistics of all ranks in training, else by the running ones."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
