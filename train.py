@@ -9,7 +9,9 @@ from workbench.training.presets import preset_config
 
 SUMMARY = """Train a video autoencoder, in stage ae (reconstruction) or disc (against a discriminator).
 
-Exit status: 0 all steps done; 2 an error to mend; 143 stopped by SIGTERM after saving a checkpoint.
+Exit status: 0 all steps done; 2 an error to mend; 143 stopped by SIGTERM, 130 by Ctrl-C, after finishing the step and
+saving a checkpoint. A second Ctrl-C stops at once, without saving. (torchrun kills its ranks 30 s after either signal,
+or after its --shutdown-timeout; the last checkpoint then still is whole.)
 Presets: a --preset sets the flags below; every flag given beside it wins. --print_config True shows the result."""
 
 

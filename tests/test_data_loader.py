@@ -14,6 +14,7 @@ import torch
 from clips import moving_frames, write_clip
 
 from workbench.data import ClipLoader, DataConfig, apply_resize, build_index, plan_resize
+from workbench.data.clips import read_clip
 from workbench.errors import ConfigError, DataError
 from workbench.media import read_video, to_float, write_image
 
@@ -37,9 +38,10 @@ def loader_of(folder):
     """Make loaders that are closed at the end of the test."""
     loaders = []
 
-    def make(rank=0, world_size=1, buckets=BUCKETS, seed=5, root=folder, **settings):
+    def make(rank=0, world_size=1, buckets=BUCKETS, seed=5, root=folder, images=0.0, **settings):
         config = DataConfig(data_path=str(root / "data.csv"), **{"num_workers": 0, "fps_max": 25.0, **settings})
-        loaders.append(ClipLoader(config, buckets, spatial_multiple=16, seed=seed, rank=rank, world_size=world_size))
+        ranks = {"rank": rank, "world_size": world_size}
+        loaders.append(ClipLoader(config, buckets, spatial_multiple=16, seed=seed, image_probability=images, **ranks))
         return loaders[-1]
 
     yield make
@@ -213,6 +215,46 @@ def test_bad_clips_are_replaced_counted_and_logged_and_ranks_stay_aligned(loader
     assert sum(loader.num_replaced for loader in ranks) >= 4
     assert not names(rounds[0] + rounds[1]) & {"01.mp4", "02.mp4"}
     assert "01.mp4" in caplog.text
+
+
+def test_one_batch_in_five_is_of_images_on_all_ranks_alike_and_decodes_one_frame_a_clip(loader_of, monkeypatch):
+    decoded = []
+    monkeypatch.setattr("workbench.data.clips.read_clip", lambda r: (decoded.append(r.num_frames), read_clip(r))[1])
+    buckets = {"32px": {8: (1.0, 2)}}
+    videos, *ranks = loader_of(0, 2, buckets), *(loader_of(rank, 2, buckets, images=0.2) for rank in range(2))
+    whole, cut, other = (take(loader, 60) for loader in (videos, *ranks))
+    assert [batch.pixels.shape for batch in cut] == [batch.pixels.shape for batch in other]
+    lengths = [batch.pixels.shape[2] for batch in cut]
+    assert 5 <= lengths.count(1) <= 20
+    assert lengths.count(1) + lengths.count(8) == 60
+    assert all(torch.equal(a.pixels[:, :, : b.pixels.shape[2]], b.pixels) for a, b in zip(whole, cut, strict=True))
+    assert decoded.count(1) == 2 * 2 * lengths.count(1)
+
+
+def test_images_come_at_the_same_batches_after_a_resume(loader_of):
+    unbroken = loader_of(images=0.5)
+    batches = take(unbroken, 12)
+    resumed = loader_of(images=0.5, num_workers=2)
+    first = loader_of(images=0.5)
+    take(first, 5)
+    assert resumed.load_state_dict(first.state_dict()) == []
+    assert_same(batches[5:], take(resumed, 7))
+
+
+def test_a_trial_of_memory_begins_with_the_largest_batch(loader_of):
+    loader = loader_of(images=0.5)
+    sizes = {batch.pixels.numel() for batch in take(loader, loader.steps_per_epoch)}
+    loader = loader_of(images=0.5)
+    loader.go_to_largest()
+    assert next(loader).pixels.numel() == max(sizes)
+
+
+def test_clips_that_fill_up_the_last_batch_are_not_counted_as_new(loader_of):
+    ranks = [loader_of(rank, 2, {"32px": {8: (1.0, 2)}}) for rank in range(2)]
+    batches = [batch for loader in ranks for batch in take(loader, loader.steps_per_epoch)]
+    new = [path for batch in batches for path in batch.paths[: batch.num_new]]
+    assert len(new) == len(set(new)) == 11
+    assert len(batches) * 2 > 11
 
 
 def test_bad_clips_do_not_break_resuming(loader_of, damaged):

@@ -3,29 +3,55 @@
 import dataclasses
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training_runs import STEPS, networks, run_steps, small_config, state_of
+from training_runs import ARCHITECTURE, STEPS, networks, run_steps, small_config, state_of
 
 from workbench.training.checkpoint import checkpoints
 from workbench.training.distributed import World, process_group
-from workbench.training.state import load_state, not_exact
+from workbench.training.presets import EXAMPLES
+from workbench.training.resume import not_exact
+from workbench.training.state import load_state
+from workbench.training.validation import Validator
 
 ROOT = Path(__file__).parents[1]
 # Two halves summed by all-reduce against one batch: rounding in float32, which AdamW's division makes visible soon.
 TOLERANCE = {"rel": 2e-3, "abs": 2e-4}
 
 
-def torchrun(*words: str, **options: object) -> subprocess.CompletedProcess:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+# A rank that dies of a signal says where it was.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+
+
+def start(*words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *words]
-    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=400, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ | ENVIRONMENT, cwd=ROOT, **pipes)
+
+
+def torchrun(*words: str) -> subprocess.CompletedProcess:
+    process = start(*words)
+    try:
+        output, errors = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+
+def flags(**settings: object) -> list[str]:
+    small = {"preset": "debug", "device": "cpu", "tensorboard": False, "bucket_config": '{"32px_ar1:1": {4: (1.0, 1)}}'}
+    small |= {"model.architecture": ARCHITECTURE, "validation.clips": 1}
+    settings = small | {name.replace("__", "."): value for name, value in settings.items()}
+    return [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +65,7 @@ def folder(tmp_path_factory) -> Path:
     """What `training_runs.on_ranks` left: results and checkpoints."""
     folder = tmp_path_factory.mktemp("ranks")
     done = torchrun(str(ROOT / "tests" / "training_runs.py"), str(folder))
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -95,15 +121,93 @@ def test_a_nan_on_one_rank_stops_the_update_on_all(results):
     assert results["nan-changed"] == []
 
 
-def test_sharded_training_validates_and_saves(tmp_path):
+def test_sharded_training_validates_each_clip_once_and_saves(world, tmp_path):
     """A validation pass runs forward only, after which FSDP2 keeps some parameters whole."""
     run = tmp_path / "fsdp"
-    words = ["--preset", "debug", "--parallel", "fsdp", "--device", "cpu", "--max_steps", "2", "--save_dir", str(run)]
-    done = torchrun(str(ROOT / "train.py"), *words, "--eval_every", "1", "--ckpt_every", "1")
+    words = flags(parallel="fsdp", max_steps=2, save_dir=run, eval_every=1, ckpt_every=1, validation__clips=3)
+    done = torchrun(str(ROOT / "train.py"), *words)
     assert done.returncode == 0, done.stderr[-2000:]
     assert list(checkpoints(run)) == [1, 2]
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines if "val_psnr" in line] == [1, 2]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "val_psnr" in line] == [0, 1, 2]
+    # three clips on two ranks: the fourth place repeats the first and must not count
+    config = small_config(validation__clips=3)
+    alone = Validator(networks(config, world), config, world).run()
+    assert {name: lines[0][name] for name in alone.figures} == pytest.approx(alone.figures, rel=1e-4)
+    assert latents_of(run / "step-000001")["count"] == alone.latents.count
+
+
+def latents_of(checkpoint: Path) -> dict:
+    return json.loads((checkpoint / "state.json").read_text())["latents"]
+
+
+def index_of(folder: Path, *names: str) -> Path:
+    """An index of copies of a shipped clip; those called bad are no videos."""
+    header, *rows = EXAMPLES.read_text().splitlines()
+    row = next(row for row in rows if "bunny.mp4" in row)
+    for name in names:
+        if name.startswith("bad"):
+            (folder / name).write_bytes(b"not a video")
+        else:
+            shutil.copy(EXAMPLES.parent / "bunny.mp4", folder / name)
+    path = folder / f"{names[0]}.csv"
+    path.write_text("\n".join([header, *(row.replace("bunny.mp4", str(folder / name)) for name in names)]) + "\n")
+    return path
+
+
+def errors_in(text: str) -> set[str]:
+    """The different error lines; torchrun ends the other rank once one has failed, perhaps before it says its line."""
+    assert "Traceback" not in text.split("failed (exitcode")[0]  # what follows is torchrun's own
+    return {line.split("train.py: error: ")[1] for line in text.splitlines() if "train.py: error: " in line}
+
+
+def test_clips_that_only_one_rank_cannot_read_end_all_ranks_with_its_error(tmp_path):
+    """Each rank has one clip of an epoch, and gives up at the first bad one."""
+    data = {"dataset__data_path": index_of(tmp_path, "bad.mp4", "good.mp4"), "dataset__max_bad_in_a_row": 1}
+    valid = index_of(tmp_path, "other.mp4")
+    done = torchrun(str(ROOT / "train.py"), *flags(save_dir=tmp_path / "run", validation__data_path=valid, **data))
+    (found,) = errors_in(done.stderr)
+    assert "bad.mp4" in found
+    assert "exitcode  : 2" in done.stderr
+    assert 'Traceback (most recent call last):\n  File "/' not in done.stderr.split("torch/distributed/run.py")[0]
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_one_rank_ends_all_with_one_line_and_no_half_checkpoint(tmp_path):
+    script = tmp_path / "small_files.py"
+    script.write_text(
+        "import os, resource\n"
+        "import train\n"
+        "from workbench.cli import main\n"
+        "if os.environ['RANK'] == '0':\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "main('train.py', train.COMMAND)\n"
+    )
+    done = torchrun(str(script), *flags(save_dir=tmp_path / "run", max_steps=1))
+    (found,) = errors_in(done.stderr)
+    assert "step-000001: cannot be written" in found
+    assert "exitcode  : 2" in done.stderr
+    assert not [path for path in (tmp_path / "run").iterdir() if "step" in path.name]
+
+
+def test_sigterm_twice_to_the_ranks_and_their_decode_workers_saves_and_exits_143(tmp_path):
+    words = flags(save_dir=tmp_path, max_steps=100_000, ckpt_every=2, eval_every=100_000, dataset__num_workers=1)
+    process = start(str(ROOT / "train.py"), *words)
+    try:
+        while not checkpoints(tmp_path):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.1)
+        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for _ in range(2):
+            for rank in ranks:
+                os.killpg(int(rank), signal.SIGTERM)  # torchrun makes each rank the leader of its group
+        output, errors = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    root_cause = errors[errors.index("Root Cause") :]  # the other rank may be ended by torchrun after that
+    assert "exitcode  : 143" in root_cause, errors
+    assert "SIGTERM: saving step" in output + errors
+    assert "decode worker" not in errors
 
 
 @pytest.mark.slow
@@ -125,9 +229,7 @@ def test_a_rank_that_dies_is_restarted_and_the_run_resumes(tmp_path):
         "trainer.train_step = dies\n"
         "main('train.py', train.COMMAND)\n"
     )
-    flags = {"preset": "debug", "max_steps": 5, "ckpt_every": 2, "eval_every": 5, "device": "cpu"}
-    flags["save_dir"] = tmp_path / "run"
-    words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    words = flags(max_steps=5, ckpt_every=2, eval_every=5, save_dir=tmp_path / "run")
     done = torchrun("--max_restarts", "1", str(script), str(tmp_path / "died"), *words)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "died").exists()

@@ -11,7 +11,9 @@ from workbench.training.losses import (
     generator_loss,
     hinge_discriminator_loss,
     l1_loss,
+    l2_loss,
     perceptual_loss,
+    psnr_loss,
     psnr_of,
     vanilla_discriminator_loss,
 )
@@ -22,6 +24,15 @@ REAL, FAKE = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.0, 1.0])
 def test_l1_does_not_depend_on_the_size():
     small, large = torch.full((1, 3, 1, 4, 4), 0.25), torch.full((2, 3, 8, 32, 32), 0.25)
     assert l1_loss(small, -small) == l1_loss(large, -large) == 0.5
+
+
+def test_squared_error_and_its_logarithm_by_hand():
+    x = torch.zeros(2, 3, 1, 4, 4)
+    y = x.clone()
+    y[0], y[1] = 0.2, 0.02
+    assert l2_loss(x, y).item() == pytest.approx((0.04 + 0.0004) / 2)
+    assert psnr_loss(x, y).item() == pytest.approx(-(20.0 + 40.0) / 2, abs=1e-4)  # each clip by itself
+    assert psnr_loss(x, x).isfinite()
 
 
 def test_hinge_loss_by_hand():

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from training_runs import ARCHITECTURE
 
 import train as command
 from workbench.cli import main
-from workbench.config import from_dict
+from workbench.config import from_dict, override
 from workbench.errors import ConfigError
 from workbench.models import load_autoencoder
 from workbench.training.checkpoint import checkpoints
@@ -130,6 +132,12 @@ def test_a_dry_run_reports_time_and_memory_and_leaves_nothing(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_steps_on_the_largest_bucket(capsys):
+    buckets = {"32px_ar1:1": {1: (1.0, 2), 8: (0.3, 3)}, "64px_ar1:1": {1: (0.5, 1)}}
+    assert dry_run(override(preset_config({"preset": "debug"}), {"bucket_config": buckets})) == 0
+    assert "batch (3, 3, 8, 32, 32)" in capsys.readouterr().out
+
+
 def test_a_dry_run_of_a_huge_model_on_a_cpu_is_an_estimate(capsys):
     assert dry_run(preset_config({"preset": "video_dc_ae", "device": "cpu"})) == 0
     assert "estimated, not run: 459,462,147 parameters" in capsys.readouterr().out
@@ -164,6 +172,24 @@ def test_sigterm_as_a_process_saves_and_exits_143_and_sigkill_loses_nothing(tmp_
     process.kill()
     process.wait()
     load_autoencoder("video_dc_ae", weights=tmp_path)
+
+
+def test_a_disk_that_fills_up_ends_in_one_line_with_earlier_checkpoints_whole(tmp_path):
+    """The weights still fit; torch's distributed checkpoint, which is larger, does not."""
+    process = start(tmp_path, max_steps=100_000, eval_every=100_000, ckpt_every=1)
+    wait_for(lambda: checkpoints(tmp_path), process)
+    size = (tmp_path / "step-000001" / "model.safetensors").stat().st_size * 3 // 2
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
+    output = process.communicate(timeout=120)[0].decode()
+    assert process.returncode == 2, output
+    *_, last = output.splitlines()
+    assert re.search(
+        r"error: .*step-\d+: cannot be written .*as on a full disk.*; earlier checkpoints are intact", last
+    )
+    found = checkpoints(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if "step" in path.name and path not in found.values()]
+    process = start(tmp_path, max_steps=max(found) + 1, resume="latest")
+    assert process.wait(120) == 0
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:

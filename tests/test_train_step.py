@@ -12,7 +12,6 @@ from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, process_group
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
 from workbench.training.step import all_finite, step_gradients, train_step, warm_up
-from workbench.training.trainer import images_at
 
 
 @pytest.fixture(scope="module")
@@ -195,11 +194,3 @@ def test_warm_up_rises_to_the_full_rate():
     config = TrainConfig(warmup_steps=4)
     assert [warm_up(step, config) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
     assert warm_up(0, TrainConfig()) == 1.0
-
-
-def test_one_step_in_five_is_of_images():
-    config = TrainConfig()
-    drawn = [images_at(step, config) for step in range(5000)]
-    assert sum(drawn) / len(drawn) == pytest.approx(0.2, abs=0.02)
-    assert drawn != [images_at(step, dataclasses.replace(config, seed=1)) for step in range(5000)]
-    assert not any(images_at(step, TrainConfig(image_probability=0.0)) for step in range(100))

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import pickle
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -10,18 +12,21 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_runs import small_config
 
-from workbench.config import override
+from workbench.config import override, to_json
 from workbench.data import ClipLoader
-from workbench.errors import ConfigError, WeightsError, WorkbenchError
+from workbench.errors import ConfigError, DataError, WeightsError, WorkbenchError
 from workbench.models import load_autoencoder
 from workbench.training import checkpoint, trainer
 from workbench.training.checkpoint import CheckpointError, checkpoints
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import process_group
 from workbench.training.presets import EXAMPLES
-from workbench.training.trainer import STOPPED_BY_SIGTERM, NonFiniteError, train
+from workbench.training.resume import changed_settings
+from workbench.training.tracking import Tracker, collapse_alarm
+from workbench.training.trainer import NonFiniteError, train
 
 
 def files_of(checkpoint: Path) -> dict[str, bytes]:
@@ -48,7 +53,7 @@ def batches_seen(monkeypatch) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("stage", ["ae", "disc"])
 def test_resume_is_bit_equal(tmp_path, stage, batches_seen):
     """2 + 2 steps against 4: weights, averages, both optimisers, discriminator, random state and batches."""
-    settings = {"eval_every": 100, "ckpt_every": 2, "grad_accumulation": 2, "warmup_steps": 5}
+    settings = {"eval_every": 100, "ckpt_every": 2, "grad_accumulation": 2, "warmup_steps": 5, "image_probability": 0.5}
     config = small_config(stage, **settings, bucket_config={"32px_ar1:1": {4: (0.5, 1), 8: (1.0, 2)}})
     config = override(config, {"dataset.random_crop": True})
     assert train(dataclasses.replace(config, save_dir=str(tmp_path / "unbroken"), max_steps=4)) == 0
@@ -57,7 +62,7 @@ def test_resume_is_bit_equal(tmp_path, stage, batches_seen):
     shutil.copytree(tmp_path / "unbroken" / "step-000002", tmp_path / "broken" / "step-000002")
     resumed = dataclasses.replace(config, save_dir=str(tmp_path / "broken"), max_steps=4, resume="latest", seed=42)
     assert train(resumed) == 0
-    assert batches_seen == unbroken[4:]
+    assert batches_seen == unbroken[5:]  # the unbroken run begins with a validation pass, of one clip
     expected = files_of(tmp_path / "unbroken" / "step-000004")
     found = files_of(tmp_path / "broken" / "step-000004")
     assert [name for name in expected if expected[name] != found[name]] == []
@@ -69,7 +74,7 @@ def test_resume_is_bit_equal(tmp_path, stage, batches_seen):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A finished run of stage ae: 4 steps, checkpoints at 2 and 4."""
+    """A finished run of stage ae: 4 steps, checkpoints at 2 and 4, validation at 0 and 4."""
     folder = tmp_path_factory.mktemp("run") / "ae"
     config = small_config("ae", save_dir=str(folder), max_steps=4, ckpt_every=2, eval_every=4)
     config = override(config, {"tensorboard": True, "validation.clips": 3})
@@ -88,17 +93,20 @@ def test_a_checkpoint_opens_as_an_autoencoder(run):
 
 def test_figures_samples_and_configuration_are_kept_with_the_run(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 4]
-    assert {"l1", "nll", "grad_norm", "step_s", "wait_s"} <= set(lines[0])
-    assert {"val_psnr", "val_ssim"} <= set(lines[2])
+    assert [line["step"] for line in lines] == [0, 2, 4, 4]
+    assert {"l1", "nll", "grad_norm", "step_s", "wait_s"} <= set(lines[1])
+    assert {"val_psnr", "val_ssim"} <= set(lines[0]) & set(lines[3])
     assert (run / "samples" / "step-000004.mp4").stat().st_size > 0
-    assert list((run / "tensorboard").iterdir())
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert {event.step for event in events.Images("original | reconstruction")} == {0, 4}
+    assert {event.step for event in events.Scalars("val_psnr")} == {0, 4}
     assert json.loads((run / "step-000004" / "config.json").read_text())["max_steps"] == 4
 
 
 def test_statistics_of_the_latents_are_stored_with_the_checkpoint(run):
     latents = json.loads((run / "step-000004" / "state.json").read_text())["latents"]
     assert latents["step"] == 4
+    assert latents["count"] == 3 * 1  # one latent of each of three clips, 4x32x32 each
     assert len(latents["mean"]) == len(latents["std"]) == 16
     assert all(std > 0.0 for std in latents["std"])
 
@@ -125,6 +133,7 @@ def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
         ({"save_dir": "NEW", "model.name": "dct", "model.architecture": {}}, ConfigError, "no weights to train"),
         ({"save_dir": "NEW", "precision": "bfloat16"}, ConfigError, "not reliable in it on a CPU"),
         ({"save_dir": "NEW", "dataset.data_path": ""}, ConfigError, "--dataset.data_path"),
+        ({"save_dir": "NEW", "validation.data_path": "NEW/none.csv"}, DataError, "none.csv"),
         ({"save_dir": "NEW", "vae_loss_config.kl_loss_weight": 0.1}, ConfigError, "no posterior"),
     ],
 )
@@ -198,9 +207,63 @@ def at_step(monkeypatch, step: int, action) -> None:
 def test_sigterm_twice_finishes_the_step_saves_and_exits_with_its_status(tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
     at_step(monkeypatch, 1, lambda _: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
-    assert train(small_config("ae", save_dir=str(tmp_path), max_steps=9)) == STOPPED_BY_SIGTERM == 143
+    assert train(small_config("ae", save_dir=str(tmp_path), max_steps=9)) == 143
     assert list(checkpoints(tmp_path)) == [2]
     assert signal.getsignal(signal.SIGTERM) == handler
+
+
+def test_ctrl_c_finishes_the_step_saves_and_exits_with_its_status(tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+    at_step(monkeypatch, 1, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    assert train(small_config("ae", save_dir=str(tmp_path), max_steps=9)) == 130
+    assert list(checkpoints(tmp_path)) == [2]
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
+def test_ctrl_c_twice_stops_at_once_without_saving(tmp_path, monkeypatch):
+    at_step(monkeypatch, 1, lambda _: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config("ae", save_dir=str(tmp_path), max_steps=9))
+    assert not checkpoints(tmp_path)
+
+
+def test_settings_that_changed_are_told_on_resume(run, tmp_path, capsys):
+    shutil.copytree(run / "step-000002", tmp_path / "step-000002")
+    config = small_config(
+        "ae", save_dir=str(tmp_path), max_steps=3, resume="latest", lr=5e-4, dataset__random_crop=True
+    )
+    assert train(config) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if "settings that changed" in line)
+    assert "lr 0.001 -> 0.0005" in told
+    assert "dataset.random_crop False -> True" in told
+    assert "seed" not in told
+
+
+def test_the_discriminator_cannot_change_within_a_run(tmp_path):
+    checkpoint = tmp_path / "step-000002"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text(to_json(small_config("disc")))
+    with pytest.raises(CheckpointError, match=r"discriminator.channels 16 -> 32: an architecture cannot change"):
+        changed_settings(checkpoint, small_config("disc", discriminator__channels=32))
+
+
+class Payload:
+    """What a pickle can do to who opens it."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._mark),)
+
+
+def test_code_in_a_checkpoint_is_not_run(run, tmp_path):
+    step = tmp_path / "run" / "step-000004"
+    shutil.copytree(run / step.name, step)
+    (step / "training" / ".metadata").write_bytes(pickle.dumps(Payload(tmp_path / "mark")))
+    with pytest.raises(CheckpointError, match=r"damaged .*mkdir, which is no part of a tensor; not run"):
+        train(small_config("ae", save_dir=str(tmp_path / "run"), max_steps=8, resume="latest"))
+    assert not (tmp_path / "mark").exists()
 
 
 def spoil(batches: list[torch.Tensor]) -> None:
@@ -222,7 +285,7 @@ def test_nan_is_left_out_and_counted_if_asked(tmp_path, monkeypatch):
     assert all(t.isfinite().all() for t in load_file(tmp_path / "step-000003" / "model.safetensors").values())
 
 
-def test_a_bad_clip_is_skipped_counted_and_named(tmp_path, caplog):
+def test_a_bad_clip_is_skipped_named_and_counted_across_a_resume(tmp_path, caplog, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
     rows = EXAMPLES.read_text().replace('"bunny', f'"{EXAMPLES.parent}/bunny').splitlines()
     good = next(row for row in rows if "bunny" in row)
@@ -233,7 +296,14 @@ def test_a_bad_clip_is_skipped_counted_and_named(tmp_path, caplog):
     assert train(config) == 0
     assert "broken.mp4" in caplog.text
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert max(line.get("bad_clips", 0) for line in lines) >= 1
+    totals = [line["bad_clips"] for line in lines if "bad_clips" in line]
+    assert totals == sorted(set(totals))
+    saved = json.loads((tmp_path / "run" / "step-000004" / "state.json").read_text())["bad_clips"]
+    assert saved == totals[-1] >= 1
+    assert f"{saved} times a clip could not be read" in capsys.readouterr().out
+    resumed = dataclasses.replace(config, max_steps=6, resume="latest")
+    assert train(resumed) == 0
+    assert json.loads((tmp_path / "run" / "step-000006" / "state.json").read_text())["bad_clips"] > saved
 
 
 def test_metrics_after_the_resumed_step_are_dropped(run, tmp_path):
@@ -243,7 +313,32 @@ def test_metrics_after_the_resumed_step_are_dropped(run, tmp_path):
     config = small_config("ae", save_dir=str(folder), max_steps=4, ckpt_every=2, eval_every=4, resume="latest")
     assert train(config) == 0
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 4]
+    assert [line["step"] for line in lines] == [0, 2, 4, 4]
+
+
+def test_a_discriminator_that_has_collapsed_raises_an_alarm():
+    healthy = {"real_logits": 0.3, "fake_logits": -0.2, "real_accuracy": 0.7, "fake_accuracy": 0.6}
+    assert collapse_alarm(healthy) is None
+    assert collapse_alarm({"l1": 0.1}) is None  # stage ae
+    wins = {"real_logits": 4.0, "fake_logits": -4.0, "real_accuracy": 1.0, "fake_accuracy": 1.0}
+    assert "wins everywhere" in collapse_alarm(wins)
+    assert "does not tell" in collapse_alarm(healthy | {"fake_logits": 0.3})
+    assert "huge" in collapse_alarm(healthy | {"real_logits": 500.0})
+
+
+def test_an_alarm_is_said_and_the_bar_shows_what_a_watcher_needs(tmp_path, capsys):
+    config = small_config("disc", log_every=1, preset="debug_disc")
+    with process_group("cpu") as world:
+        tracker = Tracker(tmp_path, config, world, 0, 10)
+        figures = dict.fromkeys(("nll", "gen", "disc", "train_psnr", "grad_norm", "step_s", "wait_s"), 0.5)
+        logits = {"real_logits": 9.0, "fake_logits": -9.0, "real_accuracy": 1.0, "fake_accuracy": 1.0}
+        tracker.add(1, figures | logits)
+        tracker.close()
+    shown = capsys.readouterr()
+    assert "step 1: ALARM: the discriminator wins everywhere" in shown.out
+    for name in ("nll=", "gen=", "disc=", "grad_norm=", "step_s=", "wait_s=", "memory_gb="):
+        assert name in shown.err
+    assert re.search(r"1/10 \[\d\d:\d\d<\d\d:\d\d", shown.err)  # time taken < time left
 
 
 def test_wandb_that_is_not_installed_is_a_clear_error(tmp_path, monkeypatch):

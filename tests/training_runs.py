@@ -13,7 +13,7 @@ from workbench.config import override
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import write_checkpoint
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, full, process_group
+from workbench.training.distributed import World, full, leaving_together, process_group
 from workbench.training.presets import EXAMPLES
 from workbench.training.state import load_state, save_state
 from workbench.training.step import Networks, train_step
@@ -92,7 +92,7 @@ def state_of(nets: Networks) -> dict[str, Tensor]:
 def on_ranks(folder: Path) -> None:
     """Under torchrun: both stages with DDP and FSDP2, NaN on one rank, and checkpoints; results go to `folder`."""
     results: dict[str, object] = {}
-    with process_group("cpu") as world:
+    with process_group("cpu") as world, leaving_together(world):
         for stage in ("ae", "disc"):
             for parallel in ("ddp", "fsdp"):
                 key = f"{stage}-{parallel}"

@@ -34,6 +34,11 @@ class Bucket:
     probability: float
     batch_size: int
 
+    @property
+    def num_values(self) -> int:
+        """Values in a batch of one rank."""
+        return self.batch_size * 3 * self.num_frames * self.height * self.width
+
 
 @dataclass(frozen=True)
 class Step:
@@ -124,9 +129,12 @@ class EpochPlan:
         steps: one `Step` after the other. Steps of different buckets are mixed so that each bucket is used up evenly.
         orders: for each bucket with clips, their numbers in the order of use. The last step of a bucket goes on at the
             beginning of this order, so that every rank has a full batch.
+        images: for each step whether its clips are cut to their first frame.
     """
 
-    def __init__(self, buckets: Buckets, seed: int, epoch: int, world_size: int) -> None:
+    def __init__(
+        self, buckets: Buckets, seed: int, epoch: int, world_size: int, image_probability: float = 0.0
+    ) -> None:
         self.orders: dict[Bucket, np.ndarray] = {}
         self._seed, self._epoch = seed, epoch
         self._numbers = {bucket: number for number, bucket in enumerate(buckets.all)}
@@ -140,6 +148,7 @@ class EpochPlan:
         if not timed:
             raise DataError(f"--bucket_config: its probabilities left no clip for epoch {epoch}; raise them")
         self.steps = [step for _, _, step in sorted(timed, key=lambda item: item[:2])]
+        self.images = np.random.default_rng((seed, epoch, 3)).random(len(self.steps)) < image_probability
         self._used = np.cumsum([0] + [world_size * step.bucket.batch_size for step in self.steps])
 
     def samples_before(self, position: int) -> int:

@@ -1,6 +1,7 @@
 """Batches for training: seeded, the same number on every rank, and resumable at any batch."""
 
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -48,10 +49,12 @@ class Batch:
     Attributes:
         pixels: float32 (B, 3, T, H, W) in [-1, 1].
         paths: the B files that they come from.
+        num_new: how many of them, the first ones, are new in this epoch; the others fill up a bucket's last batch.
     """
 
     pixels: Tensor
     paths: list[str]
+    num_new: int
 
 
 class ClipLoader:
@@ -66,7 +69,7 @@ class ClipLoader:
 
     Attributes:
         skipped: path -> reason, for the clips that could not be used so far on this rank.
-        num_replaced: how many times a clip of a batch has had to be replaced on this rank.
+        num_replaced: how many times a clip of a batch has had to be replaced on this rank, by this loader.
         epoch: the epoch of the next batch, counted from 0.
         position: batches of this epoch handed out so far.
     """
@@ -80,10 +83,13 @@ class ClipLoader:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        image_probability: float = 0.0,
     ) -> None:
         """
         Args:
             spatial_multiple: sides of the batches are multiples of this.
+            image_probability: the part of the batches that have only the first frame of their clips, drawn alike for
+                every rank; no more of these clips is decoded.
 
         Raises:
             DataError: the index is not usable, or none of its clips fits `bucket_config`.
@@ -99,7 +105,9 @@ class ClipLoader:
         self._seed, self._rank, self._world_size = seed, rank, world_size
         self._buckets = Buckets(index.clips, bucket_config, spatial_multiple, config.fps_max)
         self._fingerprint = _fingerprint(index.clips, self._buckets.all, config)
-        self._plan_of = lru_cache(maxsize=3)(lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size))
+        self._plan_of = lru_cache(maxsize=3)(
+            lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size, image_probability)
+        )
         self._source: Iterator[list[ClipSlot]] | None = None
         self.skipped: dict[str, str] = dict(index.skipped)
         self.num_replaced = 0
@@ -129,15 +137,28 @@ class ClipLoader:
             self.close()
             raise
         self._record_failures(slots)
+        num_new = self._num_new()
         self._advance()
         frames_BTCHW = torch.stack([slot.frames for slot in slots])
-        return Batch(to_float(frames_BTCHW.transpose(1, 2)), [slot.request.path for slot in slots])
+        return Batch(to_float(frames_BTCHW.transpose(1, 2)), [slot.request.path for slot in slots], num_new)
 
     def close(self) -> None:
         """Stop the workers and drop what they have prefetched. The next batch starts them again."""
         if self._source is not None:
             self._source.close()
             self._source = None
+
+    def upcoming(self, count: int) -> list[list[ClipRequest]]:
+        """What the next `count` batches read on this rank, a request for each clip, without reading anything."""
+        batches = itertools.islice(self._upcoming(self.epoch, self.position), count)
+        return [[slot.request for slot in slots] for slots in batches]
+
+    def go_to_largest(self) -> None:
+        """Continue with a batch of this epoch that has the most values, and is not cut to images: a trial of memory."""
+        self.close()
+        plan = self._plan_of(self.epoch)
+        sizes = [(not image, step.bucket.num_values) for step, image in zip(plan.steps, plan.images, strict=True)]
+        self.position = sizes.index(max(sizes))
 
     def state_dict(self) -> dict[str, Any]:
         """The place after the last batch handed out, as plain values; the same on every rank."""
@@ -179,26 +200,40 @@ class ClipLoader:
         """What this rank must read for each step from here on."""
         while True:
             plan = self._plan_of(epoch)
-            for step in plan.steps[position:]:
-                yield self._slots(plan, step)
+            for step, image in zip(plan.steps[position:], plan.images[position:], strict=True):
+                yield self._slots(plan, step, 1 if image else step.bucket.num_frames)
             epoch, position = epoch + 1, 0
 
-    def _slots(self, plan: EpochPlan, step: Step) -> list[ClipSlot]:
-        first = step.first + self._rank * step.bucket.batch_size
-        return [self._slot(plan, step, place) for place in range(first, first + step.bucket.batch_size)]
+    def _slots(self, plan: EpochPlan, step: Step, num_frames: int) -> list[ClipSlot]:
+        first = self._first_place(step)
+        return [self._slot(plan, step.bucket, num_frames, first + i) for i in range(step.bucket.batch_size)]
 
-    def _slot(self, plan: EpochPlan, step: Step, place: int) -> ClipSlot:
-        draw = plan.draw(step.bucket, place)
-        candidates = plan.candidates(step.bucket, place)
-        requests = (self._request(self._clips[number], step, *draw) for number in candidates)
+    def _slot(self, plan: EpochPlan, bucket: Bucket, num_frames: int, place: int) -> ClipSlot:
+        draw = plan.draw(bucket, place)
+        candidates = plan.candidates(bucket, place)
+        requests = (self._request(self._clips[number], bucket, num_frames, *draw) for number in candidates)
         return ClipSlot(requests, self._config.max_bad_in_a_row)
 
-    def _request(self, clip: Clip, step: Step, start: float, top: float, left: float) -> ClipRequest:
-        bucket, interval = step.bucket, clip_interval(clip, self._config.fps_max)
+    def _request(
+        self, clip: Clip, bucket: Bucket, num_frames: int, start: float, top: float, left: float
+    ) -> ClipRequest:
+        """The first `num_frames` of the frames that the bucket takes of a clip."""
+        interval = clip_interval(clip, self._config.fps_max)
         room = clip.num_frames - frames_needed(bucket.num_frames, interval)
         crop = (top, left) if self._config.random_crop else (None, None)
         first = int(start * (room + 1))
-        return ClipRequest(clip.path, first, bucket.num_frames, interval, bucket.height, bucket.width, *crop)
+        return ClipRequest(clip.path, first, num_frames, interval, bucket.height, bucket.width, *crop)
+
+    def _first_place(self, step: Step) -> int:
+        """Where this rank's clips of a step begin in the bucket's order."""
+        return step.first + self._rank * step.bucket.batch_size
+
+    def _num_new(self) -> int:
+        """How many clips of the next batch are not repeated to fill it."""
+        plan = self._plan_of(self.epoch)
+        step = plan.steps[self.position]
+        left = len(plan.orders[step.bucket]) - self._first_place(step)
+        return min(max(left, 0), step.bucket.batch_size)
 
     def _record_failures(self, slots: list[ClipSlot]) -> None:
         for path, reason in (failure for slot in slots for failure in slot.failed):

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -80,6 +81,7 @@ class Prefetcher:
 
     def _run(self) -> None:
         try:
+            _start_fork_server()
             self._workers = [_Worker() for _ in range(self._num_workers)]
             while not self._stopped.is_set():
                 self._admit()
@@ -146,6 +148,18 @@ class Prefetcher:
             self._finished.put(self._admitted.popleft())
 
 
+def _start_fork_server() -> None:
+    """Start the process that the workers are forked from, so that neither it nor they die of SIGTERM and SIGINT.
+
+    torchrun sends the first to the whole process group of a rank, a terminal the second; what they mean is for the
+    trainer to decide. This thread, which never handles signals, blocks both, and what it starts inherits that.
+    """
+    resource_tracker.ensure_running()  # which unblocks them in the thread that starts it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    forkserver.set_forkserver_preload(["__main__", __name__])
+    forkserver.ensure_running()
+
+
 class _Worker:
     """A process that decodes one clip at a time.
 
@@ -159,7 +173,6 @@ class _Worker:
         # Forking this process would copy locks that its threads hold. The fork server has no threads, and having
         # imported everything once it starts a replacement within milliseconds.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", __name__])
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs,), name="clip-decoder", daemon=True)
         self._process.start()
@@ -209,8 +222,6 @@ class _Worker:
 
 def _work(connection: Connection) -> None:
     """The worker process: answer requests until the other end is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole process group; the trainer decides
-        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, ConnectionError):
         connection.send((_READY, None))

@@ -11,7 +11,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.discriminator import PatchDiscriminator3D
 from workbench.models.weights import load_state, locate_weights, read_weights
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, replicate, shard, synchronise_batch_norm
+from workbench.training.distributed import World, agreed, replicate, shard, synchronise_batch_norm
 from workbench.training.ema import EMA
 from workbench.training.state import initialise
 from workbench.training.step import Networks, RealAndFake
@@ -20,13 +20,14 @@ from workbench.training.step import Networks, RealAndFake
 def build_networks(config: TrainConfig, world: World) -> Networks:
     """Everything that a step trains, equal on all ranks; afterwards each rank draws its own random numbers.
 
-    Raises:
+    Raises, on all ranks alike:
         ConfigError: stage disc has nothing to start from, or a loss does not fit the model.
         WeightsError: the pretrained weights, or the backbone of a perceptual loss of weight above 0, are not there.
     """
-    lpips = _lpips(config, world)
-    torch.manual_seed(config.seed)
-    autoencoder = _autoencoder(config).to(world.device)
+    with agreed(world):
+        lpips = _lpips(config, world)
+        torch.manual_seed(config.seed)
+        autoencoder = _autoencoder(config).to(world.device)
     generator = shard(autoencoder, world) if config.parallel == "fsdp" else replicate(autoencoder, world)
     nets = Networks(autoencoder, generator, adamw(autoencoder, config.lr, config), EMA(autoencoder, config.ema_decay))
     nets.lpips = lpips

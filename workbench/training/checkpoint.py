@@ -9,15 +9,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-import torch.distributed as dist
-from safetensors import SafetensorError
 from torch.distributed.checkpoint.api import CheckpointException
 
 from workbench.errors import WorkbenchError, first_line
-from workbench.training.distributed import World
+from workbench.training.distributed import World, agreed
 
 _NAME = re.compile(r"step-(\d{6,})")
 _UNFINISHED = ".step-*.tmp"
@@ -60,27 +59,32 @@ def find_checkpoint(resume: str, run: Path) -> Path:
 def write_checkpoint(run: Path, step: int, write: Callable[[Path], None], keep: int, world: World) -> Path:
     """Make RUN/step-NNNNNN from what `write(folder)` puts there; every rank calls both. Then keep the newest `keep`.
 
+    Args:
+        write: fails on all ranks, or on none.
+
     Raises:
-        CheckpointError: the disk is full or not writable; what was written of it is removed.
+        CheckpointError: on all ranks, the disk is full or not writable; what was written of it is removed.
     """
     final = run / f"step-{step:06d}"
     temporary = run / f".{final.name}.tmp"
-    if world.is_main:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    dist.barrier()
     try:
+        with agreed(world):
+            if world.is_main:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
         write(temporary)
-    except (OSError, SafetensorError, WorkbenchError, CheckpointException) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with agreed(world):
+            if world.is_main:
+                _commit(temporary, final)
+    except (OSError, WorkbenchError, CheckpointException) as error:
+        if world.is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
-            f"{final}: cannot be written ({first_line(error)}); earlier checkpoints are intact"
+            f"{final}: cannot be written ({reason_of(error)}); earlier checkpoints are intact"
         ) from error
-    dist.barrier()
-    if world.is_main:
-        _commit(temporary, final)
-        _purge(run, keep)
-    dist.barrier()
+    with agreed(world):
+        if world.is_main:
+            _purge(run, keep)
     return final
 
 
@@ -89,21 +93,12 @@ def run_lock(run: Path, world: World) -> Iterator[None]:
     """Make the run folder and keep it for this run, so that no second one writes there at the same time.
 
     Raises:
-        CheckpointError: another process trains in it, or it cannot be written to.
+        CheckpointError: on all ranks, another process trains in it, or it cannot be written to.
     """
-    if not world.is_main:
-        yield
-        return
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        file = (run / ".lock").open("ab")
-    except OSError as error:
-        raise CheckpointError(f"--save_dir {run}: cannot be written to ({error.strerror})") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CheckpointError(f"--save_dir {run}: another process trains there; name another folder") from None
+    with ExitStack() as held:
+        with agreed(world):
+            if world.is_main:
+                held.enter_context(_locked(run))
         yield
 
 
@@ -111,6 +106,34 @@ def remove_unfinished(run: Path) -> None:
     """Delete what a killed process left of a checkpoint that it was writing or purging."""
     for folder in run.glob(_UNFINISHED):
         shutil.rmtree(folder)
+
+
+def _locked(run: Path) -> BinaryIO:
+    """An open file of the run folder; the folder is this process's until it is closed."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("ab")
+    except OSError as error:
+        raise CheckpointError(f"--save_dir {run}: cannot be written to ({error.strerror})") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise CheckpointError(f"--save_dir {run}: another process trains there; name another folder") from None
+    return file
+
+
+def reason_of(error: BaseException) -> str:
+    """Why writing failed, in one line; torch's distributed checkpoint collects the errors of all ranks."""
+    if isinstance(error, CheckpointException):
+        return ", ".join(sorted({_line_of(failure[0]) for failure in error.failures.values()}))
+    return first_line(error)
+
+
+def _line_of(failure: BaseException) -> str:
+    """torch's writer hides the refusal of the disk behind a position in its file that it did not expect."""
+    line = first_line(failure)
+    return f"a file could not be finished, as on a full disk: {line}" if "inline_container.cc" in line else line
 
 
 def _commit(temporary: Path, final: Path) -> None:
@@ -122,8 +145,10 @@ def _commit(temporary: Path, final: Path) -> None:
 
 def _purge(run: Path, keep: int) -> None:
     for path in list(checkpoints(run).values())[:-keep]:
-        doomed = path.rename(run / f".{path.name}.tmp")
-        shutil.rmtree(doomed)
+        try:
+            shutil.rmtree(path.rename(run / f".{path.name}.tmp"))
+        except OSError as error:
+            raise CheckpointError(f"{path}: an old checkpoint cannot be removed ({error.strerror})") from error
 
 
 def _to_disk(path: Path) -> None:

@@ -10,6 +10,7 @@ from workbench.errors import ConfigError
 STAGES = ("ae", "disc")
 PARALLEL = ("ddp", "fsdp")
 PRECISIONS = ("float32", "bfloat16")
+RECONSTRUCTION_LOSSES = ("l1", "l2", "neg_psnr")
 DISCRIMINATOR_LOSSES = ("hinge", "vanilla")
 DISCRIMINATOR_NORMS = ("batch", "group")
 
@@ -46,12 +47,16 @@ class DiscriminatorConfig:
 
 @dataclass(frozen=True)
 class VAELossConfig:
-    """Weights of the reconstruction losses next to L1."""
+    """The reconstruction loss, and the weights of those next to it."""
 
+    reconstruction: str = setting(
+        "l1", "l1 (the recipe), l2 (squared error), or neg_psnr (minus every clip's PSNR in dB)"
+    )
     perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its ImageNet backbone must be there")
     kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")
 
     def __post_init__(self) -> None:
+        check_choice("--vae_loss_config.reconstruction", self.reconstruction, RECONSTRUCTION_LOSSES)
         check_range("--vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
         check_range("--vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
 
@@ -82,13 +87,16 @@ class DiscriminatorLossConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """The pass with EMA weights every `eval_every` steps."""
+    """The pass with EMA weights, before the first step and every `eval_every` steps."""
 
     data_path: str | None = setting(None, "index of clips kept from training; without it, clips of the training index")
-    clips: int = setting(8, "clips measured in one pass, over all ranks")
+    clips: int | None = setting(
+        None, "clips measured in one pass, over all ranks; by default all of validation.data_path, 8 of the training's"
+    )
 
     def __post_init__(self) -> None:
-        check_range("--validation.clips", self.clips, 1)
+        if self.clips is not None:
+            check_range("--validation.clips", self.clips, 1)
 
 
 @dataclass(frozen=True)
@@ -98,14 +106,18 @@ class TrainConfig:
     stage: str = setting("ae", "ae (reconstruction), or disc (the same against a discriminator, from an ae checkpoint)")
     preset: str = setting("video_dc_ae", "a name in PRESETS; stage disc takes its NAME_disc variant")
     save_dir: str = setting("", "run folder; by default outputs/PRESET")
-    resume: str | None = setting(None, "latest, or a checkpoint folder: continue that run exactly")
+    resume: str | None = setting(
+        None, "latest, or a checkpoint folder: continue that run exactly; no code in a checkpoint is run"
+    )
     print_config: bool = setting(False, "print the resolved configuration and stop")
-    dry_run: bool = setting(False, "build everything, make one step, report its time and memory, and stop")
+    dry_run: bool = setting(
+        False, "build everything, make a step of the largest batch, report its time and memory, and stop"
+    )
     dataset: DataConfig = DataConfig()
     bucket_config: BucketConfig = setting(
         {"256px_ar1:1": {32: (1.0, 1)}}, "resolution -> frames -> (probability, batch size of one rank)"
     )
-    image_probability: float = setting(0.2, "probability that the batches of a step are cut to their first frame")
+    image_probability: float = setting(0.2, "probability that a batch is cut to the first frame of its clips")
     model: ModelConfig = ModelConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     vae_loss_config: VAELossConfig = VAELossConfig()

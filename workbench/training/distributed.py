@@ -1,9 +1,7 @@
-"""Ranks: the process group, replication and sharding by torch itself, and means over the ranks."""
+"""Training on several ranks (see `workbench.ranks`): replication and sharding by torch itself, means over the ranks."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -14,59 +12,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from workbench.models import pick_device
+from workbench.errors import WorkbenchError, first_line
 from workbench.models.checkpointing import CheckpointedBlock
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among all: its rank, their number, and its device."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def is_main(self) -> bool:
-        return self.rank == 0
-
-
-@contextmanager
-def process_group(device: str | None) -> Iterator[World]:
-    """The process group that torchrun set up, or one of a single process under plain python.
-
-    A group of one keeps the rest free of special cases: a mean over the ranks is then the value itself.
-    """
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    chosen = pick_device(device)
-    if chosen.type == "cuda":
-        chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
-        torch.cuda.set_device(chosen)
-    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    store, rank, size = _store() if "RANK" in os.environ else (dist.HashStore(), 0, 1)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    try:
-        yield World(dist.get_rank(), dist.get_world_size(), chosen)
-    finally:
-        dist.destroy_process_group()
-
-
-def _store() -> tuple[dist.Store, int, int]:
-    """torchrun's store, this rank and the number of ranks.
-
-    After a restart the store may still hold the addresses of the processes that died; a prefix keeps them apart.
-    """
-    store, rank, size = next(dist.rendezvous("env://"))
-    return dist.PrefixStore(f"attempt-{_restarts()}", store), rank, size
-
-
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
-
-
-def restarted_by_torchrun() -> bool:
-    """Whether torchrun started these processes anew because one of their predecessors died."""
-    return _restarts() > 0
+from workbench.ranks import World as World
+from workbench.ranks import process_group as process_group
+from workbench.ranks import restarted_by_torchrun as restarted_by_torchrun
 
 
 def replicate(module: nn.Module, world: World) -> nn.Module:
@@ -89,6 +39,53 @@ def shard(model: nn.Module, world: World) -> nn.Module:
         if isinstance(module, CheckpointedBlock) and not any(p is last for p in module.parameters()):
             fully_shard(module, mesh=mesh)
     return fully_shard(model, mesh=mesh)
+
+
+@contextmanager
+def agreed(world: World) -> Iterator[None]:
+    """Let all ranks fail together: an error inside on any rank is raised on all, the same one, after the block.
+
+    For what can fail on one rank alone, such as reading a clip or writing a file; there must be no collective operation
+    inside, since a rank that failed would not take part in it. A step's own errors do not belong here: the rank just
+    ends, and torchrun with it the others.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:
+        error = caught
+    failures = torch.tensor(float(error is not None))  # on the CPU: nothing waits for the GPU
+    dist.all_reduce(failures)
+    if failures.item() == 0.0:
+        return
+    errors: list[Exception | None] = [None] * world.size
+    dist.all_gather_object(errors, _portable(error, world.rank))
+    first = next(rank for rank, found in enumerate(errors) if found is not None)
+    raise error if first == world.rank else errors[first]
+
+
+@contextmanager
+def leaving_together(world: World) -> Iterator[None]:
+    """Wait for all ranks at the end, or where all have the same error (see `agreed`).
+
+    torchrun ends all ranks as soon as one has failed, also one that still has a file to close; and the connections of a
+    rank that is gone are no use to one that still exchanges.
+    """
+    error: WorkbenchError | None = None
+    try:
+        yield
+    except WorkbenchError as caught:
+        error = caught
+    dist.barrier()
+    if error is not None:
+        raise error
+
+
+def _portable(error: Exception | None, rank: int) -> Exception | None:
+    """What the other ranks raise; a defect of this program keeps its traceback on its own rank alone."""
+    if error is None or isinstance(error, (WorkbenchError, OSError)):
+        return error
+    return WorkbenchError(f"rank {rank} ended: {type(error).__name__}: {first_line(error)}")
 
 
 @contextmanager

@@ -14,6 +14,20 @@ def l1_loss(x: Tensor, y: Tensor) -> Tensor:
     return (x.float() - y.float()).abs().mean()
 
 
+def l2_loss(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared difference of two tensors of one shape: what PSNR measures, and blurrier than L1 where in doubt."""
+    return (x.float() - y.float()).square().mean()
+
+
+def psnr_loss(x: Tensor, y: Tensor) -> Tensor:
+    """Minus the PSNR in dB of clips (B, ...) in [-1, 1], averaged over them: easy clips count as much as hard ones."""
+    mse = (x.float() - y.float()).square().flatten(1).mean(1)
+    return 10.0 * torch.log10(mse.clamp_min(1e-12) / 4.0).mean()
+
+
+RECONSTRUCTION_LOSSES = {"l1": l1_loss, "l2": l2_loss, "neg_psnr": psnr_loss}
+
+
 def generator_loss(fake_logits: Tensor) -> Tensor:
     """What the autoencoder minimises against either discriminator: -mean D(y). Lim and Ye, arXiv 1705.02894."""
     return -fake_logits.float().mean()

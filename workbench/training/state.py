@@ -2,7 +2,8 @@
 
 model.safetensors, ema.safetensors  the weights, float32; `load_autoencoder` opens them and the folder
 training/                           optimisers, discriminator and random states, by torch.distributed.checkpoint
-state.json                          step, position in the data, counters, latent statistics: plain values
+state.json                          step, position in the data, counters, latent statistics: plain values; the
+                                    statistics are those of the averaged weights at the step that stands with them
 config.json                         the resolved configuration
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim import AdamW
@@ -23,9 +25,10 @@ from workbench.errors import first_line
 from workbench.models import architecture_of
 from workbench.models.base import Autoencoder
 from workbench.models.weights import read_weights, save_weights
-from workbench.training.checkpoint import CheckpointError
+from workbench.training.checkpoint import CheckpointError, reason_of
+from workbench.training.checkpoint_reader import TensorReader
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, copy_full_, full
+from workbench.training.distributed import World, agreed, copy_full_, full
 from workbench.training.step import Networks
 
 TENSORS = "training"
@@ -45,58 +48,44 @@ def initialise(optimizer: AdamW) -> AdamW:
 
 
 def save_state(folder: Path, nets: Networks, plain: Mapping[str, Any], config: TrainConfig, world: World) -> None:
-    """Write everything into an existing folder; every rank calls this."""
+    """Write everything into an existing folder; every rank calls this, and all fail if one does."""
     own = nets.autoencoder.state_dict()
     for name, tensors in (("model", own), ("ema", own | nets.ema.values)):
         whole = {key: full(tensor) for key, tensor in tensors.items()}
+        with agreed(world):
+            if world.is_main:
+                _save_weights(folder / f"{name}.safetensors", whole, nets.autoencoder)
+    with agreed(world):
         if world.is_main:
-            architecture = architecture_of(nets.autoencoder)
-            save_weights(folder / f"{name}.safetensors", whole, nets.autoencoder.name, architecture)
-    if world.is_main:
-        (folder / "config.json").write_text(to_json(config) + "\n")
-        (folder / "state.json").write_text(json.dumps({**plain, "world_size": world.size, "stage": config.stage}))
+            (folder / "config.json").write_text(to_json(config) + "\n")
+            (folder / "state.json").write_text(json.dumps({**plain, "world_size": world.size, "stage": config.stage}))
     dcp.save(_training_tensors(nets) | _random_state(world), checkpoint_id=folder / TENSORS)
 
 
 def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) -> dict[str, Any]:
-    """Put a checkpoint back into networks of the same configuration; gives its plain values.
+    """Put a checkpoint back into networks of the same configuration; gives its plain values. No code from it is run.
 
     Raises:
-        CheckpointError: it is of another stage or architecture, or incomplete.
+        CheckpointError: on all ranks, it is of another stage or architecture, or incomplete.
     """
-    plain = _read_plain(folder)
-    if plain["stage"] != config.stage:
-        raise CheckpointError(
-            f"--resume {folder}: this is a checkpoint of stage {plain['stage']}; "
-            f"start stage {config.stage} from it by --model.from_pretrained"
-        )
-    _copy_weights(folder / "model.safetensors", nets.autoencoder, nets.autoencoder.state_dict())
-    _copy_weights(folder / "ema.safetensors", nets.autoencoder, nets.ema.values)
-    tensors = _training_tensors(nets)
+    with agreed(world):
+        plain = _read_plain(folder)
+        if plain["stage"] != config.stage:
+            raise CheckpointError(
+                f"--resume {folder}: this is a checkpoint of stage {plain['stage']}; "
+                f"start stage {config.stage} from it by --model.from_pretrained"
+            )
+        _copy_weights(folder / "model.safetensors", nets.autoencoder, nets.autoencoder.state_dict())
+        _copy_weights(folder / "ema.safetensors", nets.autoencoder, nets.ema.values)
+        known = _names_in(folder)
+    random = {name: tensor for name, tensor in _random_state(world).items() if name in known}
     try:
-        known = dcp.FileSystemReader(folder / TENSORS).read_metadata().state_dict_metadata
-        random = {name: tensor for name, tensor in _random_state(world).items() if name in known}
-        dcp.load(tensors | random, checkpoint_id=folder / TENSORS)
+        dcp.load(_training_tensors(nets) | random, storage_reader=TensorReader(folder / TENSORS))
     except CheckpointException as error:
-        reasons = ", ".join(sorted({first_line(failure[0]) for failure in error.failures.values()}))
-        message = f"--resume {folder}: {TENSORS}/ is damaged or does not fit this run ({reasons})"
+        message = f"--resume {folder}: {TENSORS}/ is damaged or does not fit this run ({reason_of(error)})"
         raise CheckpointError(message) from error
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"--resume {folder}: {TENSORS}/ is incomplete or damaged ({first_line(error)})"
-        ) from error
     _set_random_state(random, config, world, plain["step"])
     return plain
-
-
-def not_exact(plain: Mapping[str, Any], world: World) -> str | None:
-    """What a run on another number of ranks does not continue exactly; None where it continues bit for bit."""
-    if plain["world_size"] == world.size:
-        return None
-    return (
-        f"resumed on {world.size} ranks from {plain['world_size']}: weights, optimisers, averages, schedules and the "
-        "place in the data go on; no longer exact are the global batch size, which clips share a batch, and dropout"
-    )
 
 
 def _training_tensors(nets: Networks) -> dict[str, Tensor]:
@@ -134,10 +123,31 @@ def _set_random_state(states: Mapping[str, Tensor], config: TrainConfig, world: 
             torch.set_rng_state(state)
 
 
+def _save_weights(path: Path, tensors: Mapping[str, Tensor], model: Autoencoder) -> None:
+    try:
+        save_weights(path, tensors, model.name, architecture_of(model))
+    except SafetensorError as error:
+        raise CheckpointError(first_line(error)) from error
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return set(TensorReader(folder / TENSORS).read_metadata().state_dict_metadata)
+    except (OSError, ValueError, EOFError, IndexError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"--resume {folder}: {TENSORS}/ is incomplete or damaged ({first_line(error)})"
+        ) from error
+
+
 def _copy_weights(path: Path, model: Autoencoder, targets: Mapping[str, Tensor]) -> None:
     file = read_weights(path)
-    if (file.model, file.architecture) != (model.name, json.loads(json.dumps(architecture_of(model)))):
-        raise CheckpointError(f"{path}: holds {file.model} {file.architecture}, not the architecture of this run")
+    now = {"model": model.name} | json.loads(json.dumps(architecture_of(model)))
+    before = {"model": file.model} | (file.architecture or {})
+    changed = [
+        f"{name} {before.get(name)} -> {now.get(name)}" for name in now | before if before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise CheckpointError(f"{path}: {', '.join(changed)}: an architecture cannot change within a run")
     for name, target in targets.items():
         copy_full_(target, file.state[name])
 

@@ -16,10 +16,10 @@ from workbench.training.distributed import World, full, gradient_sync, mean_over
 from workbench.training.ema import EMA
 from workbench.training.losses import (
     DISCRIMINATOR_LOSSES,
+    RECONSTRUCTION_LOSSES,
     adaptive_weight,
     discriminator_accuracy,
     generator_loss,
-    l1_loss,
     perceptual_loss,
     psnr_of,
 )
@@ -154,13 +154,14 @@ def _loss_gradient(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradient of the losses (but KL) with respect to the reconstruction, and the losses."""
     fake = reconstruction.detach().requires_grad_()
-    losses = {"l1": l1_loss(fake, real), "train_psnr": psnr_of(real, fake.detach())}
-    losses["nll"] = losses["l1"]
-    (gradient,) = torch.autograd.grad(losses["l1"], fake)
+    kind = config.vae_loss_config.reconstruction
+    losses = {kind: RECONSTRUCTION_LOSSES[kind](fake, real), "train_psnr": psnr_of(real, fake.detach())}
+    losses["nll"] = losses[kind]
+    (gradient,) = torch.autograd.grad(losses[kind], fake)
     if nets.lpips is not None:
         weight = config.vae_loss_config.perceptual_loss_weight
         losses["lpips"], perceptual = _perceptual_gradient(fake, real, nets.lpips)
-        losses["nll"] = losses["l1"] + weight * losses["lpips"]
+        losses["nll"] = losses[kind] + weight * losses["lpips"]
         gradient = gradient + weight * perceptual
     if config.stage == "disc" and step >= config.gen_loss_config.gen_start:
         with _statistics_kept(nets.discriminator), autocast(config, real.device):

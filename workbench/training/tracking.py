@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from workbench.config import to_dict
 from workbench.errors import ConfigError
+from workbench.media.files import write_errors
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World
+from workbench.training.runs import METRICS_FILE
 
-METRICS_FILE = "metrics.jsonl"
+_FRAMES_SHOWN = 4
 _SHOWN = ("nll", "gen", "disc", "train_psnr", "grad_norm", "step_s", "wait_s", "memory_gb")
 
 
@@ -25,6 +28,12 @@ class Sink(Protocol):
     def log(self, step: int, figures: Mapping[str, float]) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Viewer(Sink, Protocol):
+    """Where pictures can be looked at too."""
+
+    def show(self, step: int, frames_TCHW: Tensor) -> None: ...
 
 
 class JsonLines:
@@ -59,6 +68,9 @@ class TensorBoard:
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
 
+    def show(self, step: int, frames_TCHW: Tensor) -> None:
+        self._writer.add_images("original | reconstruction", frames_TCHW, step)
+
     def close(self) -> None:
         self._writer.close()
 
@@ -82,9 +94,14 @@ class Wandb:
             config=to_dict(config),
         )
         id_file.write_text(self._run.id)
+        self._image = wandb.Image
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         self._run.log(dict(figures), step=step)
+
+    def show(self, step: int, frames_TCHW: Tensor) -> None:
+        pictures = [self._image(frame.permute(1, 2, 0).cpu().numpy()) for frame in frames_TCHW]
+        self._run.log({"original | reconstruction": pictures}, step=step)
 
     def close(self) -> None:
         self._run.finish()
@@ -97,13 +114,12 @@ class Tracker:
         self._every, self._world = config.log_every, world
         self._sums: dict[str, tuple[float, int]] = {}
         self._sinks: list[Sink] = []
+        self._viewers: list[Viewer] = []
         self._bar = tqdm(total=total, initial=step, disable=not world.is_main, desc=config.preset, unit="step")
+        self._run = run
         if world.is_main:
-            self._sinks.append(JsonLines(run, step))
-            if config.tensorboard:
-                self._sinks.append(TensorBoard(run, step))
-            if config.wandb:
-                self._sinks.append(Wandb(run, config))
+            with write_errors(run):
+                self._open(config, step)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of the step with which `step` steps are done."""
@@ -117,9 +133,21 @@ class Tracker:
             self._flush(step)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Figures to pass on at once, such as those of a validation pass."""
-        for sink in self._sinks:
-            sink.log(step, figures)
+        """Figures to pass on at once, such as those of a validation pass.
+
+        Raises:
+            MediaError: the disk does not take them.
+        """
+        with write_errors(self._run):
+            for sink in self._sinks:
+                sink.log(step, figures)
+
+    def show(self, step: int, frames_TCHW: Tensor) -> None:
+        """A few of these uint8 frames, spread over the clip, to those who can show pictures."""
+        chosen = frames_TCHW[:: -(-len(frames_TCHW) // _FRAMES_SHOWN)]
+        with write_errors(self._run):
+            for viewer in self._viewers:
+                viewer.show(step, chosen)
 
     def say(self, message: str) -> None:
         """A line for the reader, above the progress bar."""
@@ -128,8 +156,9 @@ class Tracker:
 
     def close(self) -> None:
         self._bar.close()
-        for sink in self._sinks:
-            sink.close()
+        with write_errors(self._run):
+            for sink in self._sinks:
+                sink.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Means that are not passed on yet, so that a resumed run logs what an unbroken one does."""
@@ -137,6 +166,13 @@ class Tracker:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._sums = {name: (total, count) for name, (total, count) in state.items()}
+
+    def _open(self, config: TrainConfig, step: int) -> None:
+        if config.tensorboard:
+            self._viewers.append(TensorBoard(self._run, step))
+        if config.wandb:
+            self._viewers.append(Wandb(self._run, config))
+        self._sinks += [JsonLines(self._run, step), *self._viewers]
 
     def _flush(self, step: int) -> None:
         means = {name: total / count for name, (total, count) in self._sums.items()}

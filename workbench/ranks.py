@@ -1,0 +1,179 @@
+"""Ranks: the process group that torchrun sets up, and working in step on one clip."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from workbench.errors import WorkbenchError, first_line
+from workbench.models import pick_device
+
+_LONGEST_WAIT = timedelta(days=30)  # for a rank that counts or writes a long clip; torchrun notices dead ones
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: its rank, their number, and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+@contextmanager
+def process_group(device: str | None) -> Iterator[World]:
+    """The process group that torchrun set up, or one of a single process under plain python.
+
+    A group of one keeps the rest free of special cases: a mean over the ranks is then the value itself.
+    """
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    chosen = pick_device(device)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
+        torch.cuda.set_device(chosen)
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    store, rank, size = _store() if under_torchrun() else (dist.HashStore(), 0, 1)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process as one of several ranks."""
+    return "RANK" in os.environ
+
+
+def restarted_by_torchrun() -> bool:
+    """Whether torchrun started these processes anew because one of their predecessors died."""
+    return _restarts() > 0
+
+
+class Lockstep:
+    """Ranks that do the same work together, each its share, and end together. Made by `lockstep`.
+
+    Every rank must make the same calls in the same order. A call waits for all ranks, as long as it takes.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        self._known: BaseException | None = None  # the error that the other ranks know of
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+        self._exchange()
+
+    def from_main(self, value: Any) -> Any:
+        """The value that rank 0 gives, on all ranks; it must be picklable."""
+        return self._exchange(value if self.world.is_main else None)[0]
+
+    def gather_values(self, value: Any) -> list[Any]:
+        """The values of all ranks in order, on all ranks; they must be picklable."""
+        return self._exchange(value)
+
+    def gather(self, tensor: Tensor, to_all: bool) -> list[Tensor]:
+        """The tensors of all ranks, which have one shape and type, in order; on the others than rank 0 only if asked,
+        else nothing."""
+        self._exchange()  # an error on another rank is raised here, not waited for below
+        wanted = to_all or self.world.is_main
+        tensor = tensor.contiguous()
+        parts = [torch.empty_like(tensor) for _ in range(self.world.size)] if wanted else []
+        with _lost_ranks():
+            if to_all:
+                dist.all_gather(parts, tensor)
+            else:
+                dist.gather(tensor, parts or None)
+        return parts
+
+    @contextmanager
+    def shared_errors(self) -> Iterator[None]:
+        """An error inside on any rank is raised on every rank, at its next call or at the end of the block.
+
+        All raise the same WorkbenchError, that of the first rank that failed. An error of another kind, a defect or a
+        signal, stays what it is on the rank where it arose; the others name it. Rank 0 is the one to tell the user.
+        """
+        try:
+            yield
+            self._exchange()
+        except BaseException as error:
+            if error is not self._known:
+                self._tell(error)
+            raise
+
+    def _tell(self, error: BaseException) -> None:
+        """Let the other ranks know, at their next call, of an error that arose here."""
+        try:
+            self._exchange(error=error)
+        except WorkbenchError:
+            if isinstance(error, WorkbenchError):
+                raise
+        self._known = error
+
+    def _exchange(self, value: Any = None, error: BaseException | None = None) -> list[Any]:
+        """The values of all ranks; raises what `shared_errors` says if any has an error."""
+        held: list[Any] = [None] * self.world.size
+        with _lost_ranks():
+            dist.all_gather_object(held, (value, _portable(error, self.world.rank)), group=self._group)
+        shared = next((failure for _, failure in held if failure is not None), None)
+        if shared is not None:
+            shared.told_elsewhere = not self.world.is_main
+            self._known = shared
+            raise shared
+        return [value for value, _ in held]
+
+
+@contextmanager
+def lockstep(device: str | None = None) -> Iterator[Lockstep]:
+    """Join the ranks that torchrun started, to work on one clip together; errors inside are shared (`shared_errors`).
+
+    Under plain python it is a group of one. `ranks.world.device` is this rank's device.
+    """
+    with process_group(device) as world:
+        ranks = Lockstep(world)
+        try:
+            with ranks.shared_errors():
+                yield ranks
+        finally:  # nobody leaves while another still tidies up: torchrun ends all when one has failed
+            with suppress(WorkbenchError):
+                ranks.wait()
+
+
+@contextmanager
+def _lost_ranks() -> Iterator[None]:
+    """A broken connection as one line: the rank at its other end was killed, or ended on its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise WorkbenchError(f"the connection to another rank was lost ({first_line(error)})") from None
+
+
+def _portable(error: BaseException | None, rank: int) -> WorkbenchError | None:
+    """What the other ranks raise."""
+    if error is None or isinstance(error, WorkbenchError):
+        return error
+    return WorkbenchError(f"rank {rank} ended: {type(error).__name__}: {first_line(error)}")
+
+
+def _store() -> tuple[dist.Store, int, int]:
+    """torchrun's store, this rank and the number of ranks.
+
+    After a restart the store may still hold the addresses of the processes that died; a prefix keeps them apart.
+    """
+    store, rank, size = next(dist.rendezvous("env://"))
+    return dist.PrefixStore(f"attempt-{_restarts()}", store), rank, size
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))

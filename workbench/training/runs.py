@@ -1,0 +1,53 @@
+"""Looking at runs from outside, also while they go on: which there are, what they logged, and their samples."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from workbench.errors import DataError, first_line
+
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+_DEPTHS = ("", "*/", "*/*/", "*/*/*/")
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Run folders under `root`, at most three folders deep: the one that was written to last comes first."""
+    logs = [path for depth in _DEPTHS for path in root.glob(depth + METRICS_FILE)]
+    folders = {path.parent: path.stat().st_mtime for path in logs if (path.parent / CONFIG_FILE).is_file()}
+    hidden = {folder for folder in folders if any(part.startswith(".") for part in folder.relative_to(root).parts)}
+    return sorted(folders.keys() - hidden, key=folders.__getitem__, reverse=True)
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The entries of a run's log, oldest first, each with `step`; a last line that is being written is left out.
+
+    Raises:
+        DataError: there is no log, or it is damaged.
+    """
+    path = run / METRICS_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = [json.loads(line) for line in whole.splitlines()]
+        return [{**row, "step": int(row["step"])} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path.parent.name}/{path.name}: not the log of a run ({first_line(error)})") from None
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The resolved configuration of a run, as plain values.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    path = run / CONFIG_FILE
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path.parent.name}/{path.name}: not a configuration ({first_line(error)})") from None
+
+
+def find_samples(run: Path) -> list[Path]:
+    """The samples of a run's validation passes, .mp4 or .png, oldest first."""
+    return sorted(path for path in (run / "samples").glob("step-*") if path.suffix in (".mp4", ".png"))
