@@ -12,9 +12,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from clips import write_clip
+from scipy import linalg
 from small_models import ARCHITECTURES, small_model
 
 import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up)
@@ -132,7 +135,8 @@ def test_mistakes_exit_2(inside, capsys, flags, message):
 def test_figures_are_those_of_reconstruct_on_the_same_frames(world, tiling):
     path = world / "clips" / NASTY
     ae = load_autoencoder("video_dc_ae", world / "small.safetensors", "cpu")
-    found, panels = evaluate_clip(ae, open_clip(path, ClipPolicy()), tiling)
+    evaluation = evaluate_clip(ae, open_clip(path, ClipPolicy()), tiling)
+    found, panels = evaluation.result, evaluation.panels
     expected = reconstruct(ae, read_video(path), tiling)
     assert found.metrics.keys() == expected.metrics.keys()
     for name, values in expected.metrics.items():
@@ -172,6 +176,77 @@ print(peak())
     command = [sys.executable, "-c", code]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert 60 < float(printed) < 200
+
+
+# Options
+
+
+@pytest.fixture
+def feature_network(inside) -> Path:
+    """TorchScript that gives 3 features of a clip: mean, deviation and motion; it declares one of I3D's arguments."""
+
+    class Features(torch.nn.Module):
+        def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+            assert return_features
+            motion = (x[:, :, 1:] - x[:, :, :-1]).abs().mean((1, 2, 3, 4))
+            return torch.stack([x.mean((1, 2, 3, 4)), x.std((1, 2, 3, 4)), motion], dim=1)
+
+    torch.jit.script(Features()).save(inside / "features.pt")
+    return inside / "features.pt"
+
+
+def test_rfvd_is_that_of_scipy_over_all_windows(inside, feature_network, capsys):
+    """Three clips of 16, 33 and 40 frames hold five windows; 3 features need four."""
+    shutil.rmtree(inside / "clips")
+    (inside / "clips").mkdir()
+    for seed, frames in enumerate((16, 33, 40, 5)):
+        write_clip(inside / "clips" / f"{seed}.mkv", frames, 32, 48, seed)
+    run("--fvd_network", feature_network)
+    assert "rFVD over 5 windows of 16 frames" in capsys.readouterr().out
+    ae, network = load_autoencoder("dct", device="cpu"), torch.jit.load(feature_network)
+    sets: tuple[list, list] = ([], [])
+    for path in sorted((inside / "clips").iterdir()):
+        video = read_video(path)
+        output = reconstruct(ae, video, Tiling()).output
+        for features, frames in zip(sets, (video.frames, output.frames), strict=True):
+            for start in range(0, len(frames) - 15, 16):
+                window = frames[start : start + 16].float() / 127.5 - 1
+                resized = F.interpolate(window, (224, 224), mode="bilinear").transpose(0, 1)[None]
+                features.append(network(resized, return_features=True)[0].double().numpy())
+    (mean_a, cov_a), (mean_b, cov_b) = ((np.mean(s, 0), np.cov(s, rowvar=False)) for s in sets)
+    root = linalg.sqrtm(cov_a @ cov_b).real
+    expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert results(inside / "out")["leaderboard"][0]["rfvd"] == pytest.approx(expected, rel=1e-3)
+    assert "rFVD" in (inside / "out" / "leaderboard.html").read_text(encoding="utf-8")
+
+
+def test_rfvd_of_too_few_windows_is_left_out_and_said(inside, feature_network, capsys):
+    run("--fvd_network", feature_network)
+    assert "rFVD left out: no clip has 16 frames" in capsys.readouterr().out
+    write_clip(inside / "clips" / "long.mkv", 48, 32, 32)
+    run("--fvd_network", feature_network)
+    assert "there are 3 windows of 16 frames, its network needs 4" in capsys.readouterr().out
+    assert "rfvd" not in results(inside / "out")["leaderboard"][0]
+
+
+def test_the_warp_error_is_measured_on_request(inside):
+    run(save_dir="without")
+    run("--warp_error", True)
+    without, found = (results(inside / name)["leaderboard"][0] for name in ("without", "out"))
+    assert found.keys() - without.keys() == {"warp_error"}
+    assert found["warp_error"] > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "is no file; rFVD needs a TorchScript"), ("text", "is not TorchScript")]
+)
+def test_a_missing_or_wrong_feature_network_is_refused_before_any_work(inside, capsys, content, message):
+    if content:
+        Path("network.pt").write_text(content)
+    with pytest.raises(SystemExit):
+        run("--fvd_network", "network.pt")
+    assert message in capsys.readouterr().err
+    assert not (inside / "out").exists()
 
 
 # A whole evaluation

@@ -4,13 +4,15 @@ import math
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy import linalg, ndimage
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from workbench.errors import ShapeError, WeightsError
+from workbench.errors import ConfigError, ShapeError, WeightsError
 from workbench.metrics import (
     METRICS,
     ClipMetrics,
@@ -21,10 +23,12 @@ from workbench.metrics import (
     measure,
     summarise,
 )
+from workbench.metrics.fvd import frechet_distance
 from workbench.metrics.lpips import lpips
 from workbench.metrics.psnr import MAX_PSNR_DB, psnr
 from workbench.metrics.ssim import ssim
 from workbench.metrics.temporal import flicker, temporal_error
+from workbench.metrics.warp import warp_error
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,39 @@ def test_lpips_is_its_formula_over_the_layers_of_vgg(original, output, network):
     torch.testing.assert_close(lpips(original, output, 255, network), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_frechet_distance_is_that_of_scipy():
+    generator = np.random.default_rng(0)
+    a = generator.normal(size=(300, 20)) @ generator.normal(size=(20, 20))
+    b = generator.normal(0.3, 2.0, size=(200, 20)) @ generator.normal(size=(20, 20))
+    (mean_a, cov_a), (mean_b, cov_b) = ((x.mean(0), np.cov(x, rowvar=False)) for x in (a, b))
+    expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * linalg.sqrtm(cov_a @ cov_b).real)
+    assert frechet_distance(torch.tensor(a), torch.tensor(b)) == pytest.approx(expected, rel=1e-9)
+    assert frechet_distance(torch.tensor(a), torch.tensor(a)) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(torch.tensor(a), torch.tensor(a) + 2.0) == pytest.approx(20 * 2.0**2)
+
+
+def test_frechet_distance_of_too_few_members_is_refused():
+    with pytest.raises(ShapeError, match="20 features need 21 windows or more, got 20"):
+        frechet_distance(torch.zeros(30, 20), torch.zeros(20, 20))
+
+
+def test_warp_error_warps_as_scipy_does(original, output):
+    """By OpenCV's flow between the originals, over the pixels where the two directions of it agree."""
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    previous, current = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in as_images(original[:2]))
+    backward, forward = flow.calc(current, previous, None), flow.calc(previous, current, None)
+    rows, columns = np.mgrid[: current.shape[0], : current.shape[1]].astype(np.float64)
+    at = rows + backward[..., 1], columns + backward[..., 0]
+    back = np.stack([ndimage.map_coordinates(forward[..., k], at, order=1, mode="nearest") for k in (0, 1)], -1)
+    agree = ((back + backward) ** 2).sum(-1) <= 0.01 * ((back**2).sum(-1) + (backward**2).sum(-1)) + 0.5
+    inside = (at[0] >= 0) & (at[0] <= rows.max()) & (at[1] >= 0) & (at[1] <= columns.max())
+    error = output.numpy().astype(np.float64) - original.numpy()
+    warped = np.stack([ndimage.map_coordinates(channel, at, order=1, mode="nearest") for channel in error[0]])
+    expected = np.sqrt(((error[1] - warped)[:, agree & inside] ** 2).mean())
+    assert (agree & inside).mean() > 0.5
+    assert warp_error(original, output, 255)[1].item() == pytest.approx(expected, rel=1e-3)
+
+
 # Known values
 
 
@@ -127,16 +164,34 @@ def test_known_values_of_the_temporal_metrics():
 
 
 def test_more_noise_is_worse(original, output, network):
-    values = measure(original, output, network)
+    values = measure(original, output, network, requested=["warp_error"])
     for name, metric in METRICS.items():
         defined = [value for value in values[name] if not math.isnan(value)]
         assert defined == sorted(defined, reverse=metric.higher_is_better), name
 
 
+def test_errors_that_stick_to_what_moves_have_little_warp_error():
+    """A window moves 3 pixels a frame over a photo; dirt on the photo moves with it, dirt on the lens does not."""
+    photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1)
+    dirt = torch.randint(-20, 21, photo.shape, generator=torch.Generator().manual_seed(0))
+    dirty = (photo.int() + dirt).clamp(0, 255).to(torch.uint8)
+    clip, on_photo = (torch.stack([p[:, 90:218, s : s + 160] for s in range(150, 162, 3)]) for p in (photo, dirty))
+    on_lens = (clip.int() + dirt[:, :128, :160]).clamp(0, 255).to(torch.uint8)
+    assert warp_error(clip, on_photo, 255)[1:].max() < 0.3 * warp_error(clip, on_lens, 255)[1:].min()
+    assert temporal_error(clip, on_photo, 255)[1:].min() > 0.8 * temporal_error(clip, on_lens, 255)[1:].min()
+    assert warp_error(clip, clip, 255)[1:].tolist() == [0, 0, 0]
+
+
+def test_the_warp_error_without_opencv_says_what_to_install(original, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install opencv-python-headless"):
+        warp_error(original, original, 255)
+
+
 # Ranges and sizes
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim, temporal_error, flicker])
+@pytest.mark.parametrize("metric", [psnr, ssim, temporal_error, flicker, warp_error])
 def test_the_range_of_values_does_not_matter(metric, original, output):
     expected = metric(original, output, 255)
     unit = metric(original / 255, output / 255, 1)

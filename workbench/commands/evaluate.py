@@ -7,40 +7,34 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from workbench.cli import Command
-from workbench.commands.reconstruct import find_inputs
+from workbench.commands.dataset import DatasetSettings
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP
 from workbench.compare.tables import text_table
 from workbench.config import setting
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import WorkbenchError
 from workbench.evaluate import ClipResult, EvaluateSettings, Evaluation, Task, evaluate, write_results
 from workbench.media import quoted
 from workbench.metrics import lpips_available, lpips_backbone_path, summarise
-from workbench.training.distributed import World, process_group
+from workbench.ranks import World, process_group
 
-SHOWN = ("model", "psnr", "ssim", "lpips", "temporal_error", "flicker", "compression", "encode_fps", "decode_fps")
-
-
-@dataclass(frozen=True)
-class EvaluateData:
-    """The clips."""
-
-    data_path: str | None = setting(None, "index of the clips (.csv or .parquet), or a folder of videos and photos")
+SHOWN = (
+    *("model", "psnr", "ssim", "lpips", "temporal_error", "flicker", "warp_error", "rfvd"),
+    *("compression", "encode_fps", "decode_fps"),
+)
 
 
 @dataclass(frozen=True)
 class EvaluateConfig(EvaluateSettings):
     """Settings of `python -m workbench evaluate`."""
 
-    dataset: EvaluateData = EvaluateData()
+    dataset: DatasetSettings = DatasetSettings()
     device: str | None = setting(None, DEVICE_HELP)
     dtype: str | None = setting(None, DTYPE_HELP)
 
 
 def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate every model on every clip, continuing where an earlier run stopped, and write the leaderboard."""
-    if config.dataset.data_path is None:
-        raise ConfigError("--dataset.data_path is needed: an index (.csv or .parquet), or a folder of clips")
-    clips = list(dict.fromkeys(find_inputs([config.dataset.data_path])))
+    clips = config.dataset.clips()
     with process_group(config.device) as world:
         if world.is_main and not lpips_available():
             print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}", file=sys.stderr)
@@ -48,8 +42,11 @@ def run_evaluate(config: EvaluateConfig) -> None:
             store, evaluation = evaluate(config, clips, world, config.dtype, _reporter(bar, world))
     if evaluation is None:
         return
-    rows = write_results(store, evaluation)
-    print(f"\n{text_table([{name: row[name] for name in SHOWN if name in row} for row in rows])}\n")
+    record = write_results(store, evaluation)
+    rows = [{name: row[name] for name in SHOWN if name in row} for row in record["leaderboard"]]
+    print(f"\n{text_table(rows)}\n")
+    if record["rfvd"]:
+        print(f"rFVD {record['rfvd']}")
     print(f"{_counts(evaluation, len(clips))}; see {store.folder / 'leaderboard.html'}")
     if evaluation.failures:
         raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 from workbench.compare.report_figures import COSTS, metric_title, per_clip, trade_off
 from workbench.metrics import METRICS
 
-_TEMPLATE = Path(__file__).with_name("report.html")
+_TEMPLATE, _STYLE = (Path(__file__).with_name(f"report.{kind}") for kind in ("html", "css"))
 _PANELS = ("original", "reconstruction", "difference")
 _METHOD = (
     "Every model got the same 8-bit frames. Sizes that a model does not take are padded by repeating the last frame, "
@@ -53,6 +53,7 @@ class Column:
 
 COLUMNS = (
     *(Column(name, metric_title(name), metric.higher_is_better) for name, metric in METRICS.items()),
+    Column("rfvd", "rFVD ↓", False),
     Column("worst_psnr", "Worst PSNR ↑", True),
     Column("compression", "Values in : out", None),
     Column("bits_per_pixel", "Bits per pixel", None),
@@ -69,7 +70,7 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
 
     Args:
         record: what `results.json` of an evaluation holds: "policy", "models", "leaderboard" (rows, best first),
-            "clips" (rows), "common_clips" (their number) and "failures".
+            "clips" (rows), "common_clips" (their number), "rfvd" (what was done about it, or None) and "failures".
         worst: frames to show, grouped by model.
         gain: how much differences are amplified in their pictures.
     """
@@ -77,6 +78,7 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
     template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
     memory = " (of the whole process, about)" if policy["device"] == "cpu" else " (on the device)"
     return template.substitute(
+        style=_STYLE.read_text(encoding="utf-8"),
         subtitle=_subtitle(record),
         failures=_failures(record["failures"]),
         leaderboard_note=f"Means over the {record['common_clips']} clips that every model finished.",
@@ -221,6 +223,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
         "Computed in": f"{policy['dtype']} on {policy['device']}",
         "Timed with": f"{_either(ranks)} processes at once, {_either(threads)} CPU threads each",
         "LPIPS": "VGG-16, version 0.1" if policy["lpips"] else "left out: its backbone was not there",
+        **({"rFVD": record["rfvd"]} if record["rfvd"] else {}),
         "Overlap of tiles": f"{policy['tile_overlap_factor']:.0%} of a tile",
         **{f"Tiles of {one['model']}": _tiles(one) for one in record["models"]},
     }

@@ -1,8 +1,7 @@
 """One model on one clip: what it lost, at what rate, in what time and memory."""
 
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +15,27 @@ from workbench.errors import MediaError
 from workbench.media import DEFAULT_MAX_BYTES, quoted, to_uint8
 from workbench.memory import watch_peak_memory
 from workbench.metrics import measure, summarise
+from workbench.metrics.fvd import FeatureNetwork
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
-from workbench.models.tiled import decode_tiled, encode_tiled
+from workbench.models.tiled import decode_steps, encode_steps
+from workbench.steps import Steps, drain, timed
 from workbench.tiling import Tiling
 
 DIFFERENCE_GAIN = 4.0
 """How much the difference is amplified in the picture of the worst frame."""
 
 _PANEL_SIDE = 320  # pixels of the longer side of a panel: reports hold many of them
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What frames are measured with, besides the metrics that need nothing: the networks of LPIPS and of rFVD, and the
+    names of metrics on request."""
+
+    lpips: nn.Module | None = None
+    fvd: FeatureNetwork | None = None
+    requested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,20 @@ class ClipResult:
         return summarise({"psnr": self.metrics["psnr"]})["psnr"].worst_frame
 
 
+@dataclass(frozen=True)
+class ClipEvaluation:
+    """What is kept of one model on one clip.
+
+    Attributes:
+        panels: the picture of the worst frame, see `worst_panels`.
+        features: of the windows of the original and of the output, (n, D) each, where rFVD is measured.
+    """
+
+    result: ClipResult
+    panels: Tensor
+    features: tuple[Tensor, Tensor] | None
+
+
 def result_from_record(record: Mapping[str, Any]) -> ClipResult:
     """A result back from JSON, where undefined numbers are null."""
     metrics = {name: [_number(value) for value in values] for name, values in record["metrics"].items()}
@@ -92,26 +117,38 @@ def read_frames(clip: ClipSource) -> Tensor:
 
 
 def evaluate_clip(
-    ae: Autoencoder,
-    clip: ClipSource,
-    tiling: Tiling,
-    lpips_network: nn.Module | None = None,
-    ranks: int = 1,
-) -> tuple[ClipResult, Tensor]:
-    """Reconstruct a clip and measure it; also returns the picture of its worst frame (`worst_panels`).
+    ae: Autoencoder, clip: ClipSource, tiling: Tiling, instruments: Instruments | None = None, ranks: int = 1
+) -> ClipEvaluation:
+    """Reconstruct a clip and measure it; `ranks` is how many processes do so at the same time.
 
     Raises:
         ConfigError: a tile size is not legal for the model.
         MediaError: the clip cannot be read, or not into memory.
     """
-    frames = read_frames(clip)
+    frames, tools = read_frames(clip), instruments or Instruments()
+    result, output = drain(evaluate_steps(ae, clip, frames, tiling, tools.lpips, ranks, tools.requested))
+    panels = worst_panels(frames[result.worst_frame], output[result.worst_frame])
+    features = (tools.fvd.features(frames), tools.fvd.features(output)) if tools.fvd else None
+    return ClipEvaluation(result, panels, features)
+
+
+def evaluate_steps(
+    ae: Autoencoder,
+    clip: ClipSource,
+    frames: Tensor,
+    tiling: Tiling | None,
+    lpips_network: nn.Module | None = None,
+    ranks: int = 1,
+    requested: Collection[str] = (),
+) -> Steps[tuple[ClipResult, Tensor]]:
+    """Reconstruct frames of the clip that were read already and measure them, as steps, one a tile.
+
+    Also returns the reconstruction, uint8 (T, 3, H, W). `requested` names metrics that are measured on request only.
+    """
     size = frames.shape[0], *frames.shape[2:]
     peak = watch_peak_memory(ae.device)
-    begin = time.perf_counter()
-    z = encode_tiled(ae, frames.transpose(0, 1)[None], tiling)
-    encoded = time.perf_counter()
-    y = decode_tiled(ae, z, tiling, size[0], size[1:])
-    decoded = time.perf_counter()
+    z, encode_s = yield from timed(encode_steps(ae, frames.transpose(0, 1)[None], tiling))
+    y, decode_s = yield from timed(decode_steps(ae, z, tiling, size[0], size[1:]))
     peak_mb = peak()
     output = to_uint8(y[0]).transpose(0, 1)
     result = ClipResult(
@@ -119,15 +156,15 @@ def evaluate_clip(
         fps=clip.fps,
         latent_shape=tuple(z.shape[1:]),
         read_ratio=tile_plans(ae, *size, tiling)[0].input_volume / math.prod(size),
-        encode_s=encoded - begin,
-        decode_s=decoded - encoded,
+        encode_s=encode_s,
+        decode_s=decode_s,
         peak_memory_mb=peak_mb,
         ranks=ranks,
         threads=torch.get_num_threads(),
-        metrics=measure(frames, output, lpips_network),
+        metrics=measure(frames, output, lpips_network, requested=requested),
         warnings=clip.warnings,
     )
-    return result, worst_panels(frames[result.worst_frame], output[result.worst_frame])
+    return result, output
 
 
 def worst_panels(original_CHW: Tensor, output_CHW: Tensor) -> Tensor:

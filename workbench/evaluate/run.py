@@ -1,8 +1,6 @@
 """Every model on every clip, over all ranks: what is missing is computed, what is there is kept."""
 
 import gc
-import hashlib
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +12,7 @@ import torch.distributed as dist
 
 from workbench.data.source import open_clip
 from workbench.errors import WorkbenchError
-from workbench.evaluate.clip import ClipResult, evaluate_clip, warm_up
+from workbench.evaluate.clip import ClipResult, Instruments, evaluate_clip, warm_up
 from workbench.evaluate.settings import (
     SIDE_MULTIPLE,
     EvaluateSettings,
@@ -24,12 +22,15 @@ from workbench.evaluate.settings import (
     policy_record,
 )
 from workbench.evaluate.store import ResultStore
-from workbench.metrics import load_lpips_if_available, lpips_available
+from workbench.metrics import load_lpips_if_available
+from workbench.metrics.fvd import FeatureNetwork
+from workbench.metrics.warp import require_optical_flow
 from workbench.models import pick_dtype
 from workbench.models.base import Autoencoder
+from workbench.models.identity import weights_digest
 from workbench.models.plans import tile_plans
+from workbench.ranks import World
 from workbench.tiling import Tiling
-from workbench.training.distributed import World
 
 _LONGEST_WAIT = timedelta(days=30)  # ranks with little left to do wait for the others; torchrun notices dead ones
 
@@ -79,11 +80,13 @@ def evaluate(
         The store, and on rank 0 the evaluation (None on the others).
 
     Raises:
-        ConfigError: the folder holds results under another policy or of other weights, or a tile size is not legal.
-        WeightsError: a model's weights are missing or do not fit. All models are looked at before any clip.
+        ConfigError: the folder holds results under another policy or of other weights, a tile size is not legal, or
+            what an option needs is not installed.
+        WeightsError: weights of a model or of a network are missing or do not fit. All are looked at before any clip.
     """
     entries, dtype = parse_models(settings.models), pick_dtype(dtype, world.device)
-    policy = policy_record(settings, world.device, dtype, lpips_available())
+    instruments = _instruments(settings, world.device)
+    policy = policy_record(settings, world.device, dtype, instruments)
     store = ResultStore(folder_of(settings))
     store.check_policy(policy)
     facts = {}
@@ -94,12 +97,20 @@ def evaluate(
         store.begin(policy, facts)
     mine = clips[world.rank :: world.size]
     pending = [Task(entry, clip) for entry in entries for clip in mine if not _is_done(store, entry, clip)]
-    failures = _run(pending, settings, store, world, dtype, on_task)
+    failures = _run(pending, settings, store, instruments, world, dtype, on_task)
     gathered = _gather(failures, world)
     if gathered is None:
         return store, None
     results = {entry.label: _load_all(store, entry, clips) for entry in entries}
     return store, Evaluation(policy, facts, results, gathered)
+
+
+def _instruments(settings: EvaluateSettings, device: torch.device) -> Instruments:
+    """What the settings ask for, loaded."""
+    if settings.warp_error:
+        require_optical_flow()
+    fvd = FeatureNetwork(settings.fvd_network, device) if settings.fvd_network is not None else None
+    return Instruments(load_lpips_if_available(device), fvd, ("warp_error",) if settings.warp_error else ())
 
 
 def model_facts(entry: ModelEntry, tiling: Tiling, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def model_facts(entry: ModelEntry, tiling: Tiling, device: torch.device, dtype: 
         "causal": ae.causal,
         "spatial_tile_size": pixels,
         "temporal_tile_size": frames,
-        "weights_sha256": _digest(ae),
+        "weights_sha256": weights_digest(ae),
     }
 
 
@@ -131,12 +142,12 @@ def _run(
     tasks: Sequence[Task],
     settings: EvaluateSettings,
     store: ResultStore,
+    instruments: Instruments,
     world: World,
     dtype: torch.dtype,
     on_task: Callable[[Task, ClipResult | str, int, int], None] | None,
 ) -> dict[tuple[str, Path], str]:
     """Work through this rank's tasks, a model at a time; returns the failures."""
-    network = load_lpips_if_available(world.device) if tasks else None
     failures: dict[tuple[str, Path], str] = {}
     entry, ae = None, None
     for done, task in enumerate(tasks, 1):
@@ -145,7 +156,7 @@ def _run(
             gc.collect()  # two models need not fit at once
             entry, ae = task.entry, task.entry.load(world.device, dtype)
             warm_up(ae)
-        outcome = _run_one(ae, task, settings, store, network, world.size)
+        outcome = _run_one(ae, task, settings, store, instruments, world.size)
         if isinstance(outcome, str):
             failures[entry.label, task.clip] = outcome
         if on_task:
@@ -158,17 +169,17 @@ def _run_one(
     task: Task,
     settings: EvaluateSettings,
     store: ResultStore,
-    network: torch.nn.Module | None,
+    instruments: Instruments,
     ranks: int,
 ) -> ClipResult | str:
     """The kept result of one task, or why there is none."""
     try:
         clip = open_clip(task.clip, settings, SIDE_MULTIPLE)
-        result, panels = evaluate_clip(ae, clip, settings.model, network, ranks)
+        evaluation = evaluate_clip(ae, clip, settings.model, instruments, ranks)
     except WorkbenchError as error:
         return str(error)
-    store.save(task.entry.label, task.clip, result, panels)
-    return result
+    store.save(task.entry.label, task.clip, evaluation)
+    return evaluation.result
 
 
 def _is_done(store: ResultStore, entry: ModelEntry, clip: Path) -> bool:
@@ -186,13 +197,3 @@ def _gather(failures: dict[tuple[str, Path], str], world: World) -> dict[tuple[s
     parts = [None] * world.size if world.is_main else None
     dist.gather_object(failures, parts, group=group)
     return None if parts is None else {key: reason for part in parts for key, reason in part.items()}
-
-
-def _digest(ae: Autoencoder) -> str:
-    """SHA-256 over the names and bytes of all weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(ae.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if math.prod(tensor.shape):
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -1,7 +1,5 @@
 """What to evaluate, and the policy that is the same for every model."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import torch
 from workbench.config import setting
 from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, WeightsError
+from workbench.evaluate.clip import Instruments
 from workbench.models import load_autoencoder, needs_weights
 from workbench.models.base import Autoencoder
 from workbench.tiling import Tiling
@@ -52,6 +51,12 @@ class EvaluateSettings(ClipPolicy):
         ' on the Hub or random, as in "dct,video_dc_ae@runs/a/step-000100,diffusers:AutoencoderKLWan@random"',
     )
     model: Tiling = Tiling()
+    warp_error: bool = setting(False, "measure the warp error along optical flow too; needs opencv-python-headless")
+    fvd_network: str | None = setting(
+        None,
+        "measure rFVD too, with this TorchScript feature network: clips (1, 3, 16, 224, 224) in [-1, 1] to (1, D); it"
+        " needs more than D windows of 16 frames",
+    )
     save_dir: str = setting("eval", "folder for the results; an interrupted evaluation continues there")
 
     def __post_init__(self) -> None:
@@ -86,7 +91,9 @@ def _parse_entry(label: str) -> ModelEntry:
     return ModelEntry(label, name, weights or None)
 
 
-def policy_record(settings: EvaluateSettings, device: torch.device, dtype: torch.dtype, lpips: bool) -> dict[str, Any]:
+def policy_record(
+    settings: EvaluateSettings, device: torch.device, dtype: torch.dtype, instruments: Instruments
+) -> dict[str, Any]:
     """All that decides the numbers besides models and clips, as plain values: two evaluations compare only if equal."""
     is_cuda = device.type == "cuda"
     return {
@@ -97,24 +104,13 @@ def policy_record(settings: EvaluateSettings, device: torch.device, dtype: torch
         **asdict(settings.model),
         "dtype": str(dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
-        "lpips": lpips,
+        "lpips": instruments.lpips is not None,
+        "warp_error": "warp_error" in instruments.requested,
+        "fvd_network": instruments.fvd and instruments.fvd.sha256,
         "side_multiple": SIDE_MULTIPLE,
         "bits_per_value": BITS_PER_VALUE,
         "version": _VERSION,
     }
-
-
-def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, remedy: str) -> None:
-    """Raise ConfigError, naming what differs, unless two records are equal."""
-    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-    if names:
-        changes = ", ".join(f"{name} was {_shown(found.get(name))}, is {_shown(wanted.get(name))}" for name in names)
-        raise ConfigError(f"{what}: {changes}; {remedy}")
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:16] + "..."
 
 
 def folder_of(settings: EvaluateSettings) -> Path:

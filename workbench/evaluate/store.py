@@ -4,24 +4,26 @@ policy.json                    what all results have in common
 results/MODEL/model.json       facts about the model, with a digest of its weights
 results/MODEL/CLIP.json        the figures of one clip; written last, so that it stands for a finished clip
 results/MODEL/CLIP.png         its worst frame: original, reconstruction and difference
+results/MODEL/CLIP.safetensors features for rFVD, where that is asked for
 results.csv, frames.csv, results.json, leaderboard.html
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from workbench.compare.tables import write_json
+from workbench.data.records import check_same, clip_key, file_key, read_record, source_record
 from workbench.errors import MediaError
-from workbench.evaluate.clip import ClipResult, result_from_record
-from workbench.evaluate.settings import check_same
+from workbench.evaluate.clip import ClipEvaluation, ClipResult, result_from_record
 from workbench.media import quoted, write_image
+from workbench.media.files import write_errors, written_whole
+
+_SETS = ("original", "output")
 
 
 class ResultStore:
@@ -32,7 +34,7 @@ class ResultStore:
 
     def check_policy(self, policy: Mapping[str, Any]) -> None:
         """Raise ConfigError if the folder holds results of another policy."""
-        found = _read(self.folder / "policy.json")
+        found = read_record(self.folder / "policy.json")
         if found is not None:
             remedy = "give those settings again, or another --save_dir"
             check_same(found, policy, f"{self.folder} holds results under another policy", remedy)
@@ -40,7 +42,7 @@ class ResultStore:
     def check_model(self, facts: Mapping[str, Any]) -> None:
         """Raise ConfigError if the folder holds results of the same entry of --models with other weights."""
         folder = self._model_folder(facts["model"])
-        found = _read(folder / "model.json")
+        found = read_record(folder / "model.json")
         if found is not None:
             what = f"{self.folder} holds results of {facts['model']} as it was before"
             check_same(found, facts, what, f"remove {folder}, or give another --save_dir")
@@ -55,56 +57,43 @@ class ResultStore:
 
     def load(self, label: str, clip: Path) -> ClipResult | None:
         """The result of a clip, None if there is none or the clip's file is no longer the same."""
-        record = _read(self._path(label, clip, ".json"))
-        if record is None or record["source"] != _source(clip):
+        record = read_record(self._path(label, clip, ".json"))
+        if record is None or record["source"] != source_record(clip):
             return None
         return result_from_record(record["result"])
 
-    def save(self, label: str, clip: Path, result: ClipResult, panels: Tensor) -> None:
-        """Keep a result and the picture of its worst frame.
+    def save(self, label: str, clip: Path, evaluation: ClipEvaluation) -> None:
+        """Keep a result, the picture of its worst frame and any features.
 
         Raises:
             MediaError: the files cannot be written.
         """
         self._make(self._model_folder(label))
-        write_image(panels, self.picture(label, clip))
-        write_json(self._path(label, clip, ".json"), {"source": _source(clip), "result": asdict(result)})
+        write_image(evaluation.panels, self.picture(label, clip))
+        if evaluation.features is not None:
+            path = self._path(label, clip, ".safetensors")
+            with written_whole(path) as temporary, write_errors(path):
+                temporary.write_bytes(save(dict(zip(_SETS, evaluation.features, strict=True))))
+        record = {"source": source_record(clip), "result": asdict(evaluation.result)}
+        write_json(self._path(label, clip, ".json"), record)
+
+    def features(self, label: str, clip: Path) -> tuple[Tensor, Tensor]:
+        """The features of the original's windows and of the output's, (n, D) each."""
+        tensors = load_file(self._path(label, clip, ".safetensors"))
+        return tensors[_SETS[0]], tensors[_SETS[1]]
 
     def picture(self, label: str, clip: Path) -> Path:
         """Where the picture of the worst frame is."""
         return self._path(label, clip, ".png")
 
     def _path(self, label: str, clip: Path, extension: str) -> Path:
-        return self._model_folder(label) / (_file_name(str(clip.resolve()), clip.stem) + extension)
+        return self._model_folder(label) / (clip_key(clip) + extension)
 
     def _model_folder(self, label: str) -> Path:
-        return self.folder / "results" / _file_name(label, label)
+        return self.folder / "results" / file_key(label, label)
 
     def _make(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MediaError(f"--save_dir: {quoted(folder)} cannot be made ({error.strerror})") from None
-
-
-def _file_name(key: str, readable: str) -> str:
-    """A name for a file, legal everywhere: the readable part as far as it goes and a digest of the key."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", readable)[:48].strip(".-") + "-" + digest
-
-
-def _source(clip: Path) -> dict[str, Any]:
-    """What tells a file from its successor under the same name."""
-    try:
-        status = clip.stat()
-    except OSError as error:
-        raise MediaError(f"{quoted(clip)}: cannot be read ({error.strerror})") from None
-    path = str(clip.resolve()).encode("utf-8", "backslashreplace").decode()
-    return {"path": path, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None

@@ -8,6 +8,7 @@ from typing import Any
 from workbench.compare.report import WorstFrame, leaderboard_html
 from workbench.compare.tables import frame_rows, write_csv, write_json
 from workbench.evaluate.clip import DIFFERENCE_GAIN, ClipResult
+from workbench.evaluate.fvd import VideoDistances, video_distances
 from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import BITS_PER_VALUE
 from workbench.evaluate.store import ResultStore
@@ -18,14 +19,16 @@ WORST_FRAMES = 3
 """Clips of each model whose worst frame is shown in the report."""
 
 
-def leaderboard(evaluation: Evaluation) -> list[dict[str, Any]]:
+def leaderboard(evaluation: Evaluation, rfvd: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
     """One row a model, best PSNR first, over the clips that every model with any result finished.
 
-    Metrics are means over clips of the means over their frames; seconds and rates are totals over all clips.
+    Metrics are means over clips of the means over their frames; seconds and rates are totals over all clips. `rfvd` by
+    the model's label is put in where given.
     """
+    distances = rfvd or {}
     clips = common_clips(evaluation)
     rows = [
-        _leader_row(label, evaluation.facts[label], [results[clip] for clip in clips])
+        _leader_row(label, evaluation.facts[label], [results[clip] for clip in clips], distances.get(label))
         for label, results in evaluation.results.items()
         if results and clips
     ]
@@ -72,17 +75,19 @@ def all_frame_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             yield {"model": label, "clip": str(clip), **row}
 
 
-def write_results(store: ResultStore, evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Write results.csv, frames.csv, results.json and leaderboard.html; returns the leaderboard.
+def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
+    """Write results.csv, frames.csv, results.json and leaderboard.html; returns what results.json holds.
 
     Raises:
         MediaError: a file cannot be written.
     """
-    rows, clips = leaderboard(evaluation), list(clip_rows(evaluation))
+    distances = _distances(store, evaluation)
+    rows, clips = leaderboard(evaluation, distances and distances.values), list(clip_rows(evaluation))
     record = {
         "policy": evaluation.policy,
         "models": list(evaluation.facts.values()),
         "common_clips": len(common_clips(evaluation)),
+        "rfvd": distances and distances.told,
         "leaderboard": rows,
         "clips": clips,
         "failures": [{"model": m, "clip": str(clip), "reason": why} for (m, clip), why in evaluation.failures.items()],
@@ -90,16 +95,16 @@ def write_results(store: ResultStore, evaluation: Evaluation) -> list[dict[str, 
     write_csv(store.folder / "results.csv", clips)
     write_csv(store.folder / "frames.csv", list(all_frame_rows(evaluation)))
     write_json(store.folder / "results.json", record)
-    page = leaderboard_html(record, list(worst_frames(store, evaluation)), DIFFERENCE_GAIN)
+    worst = list(worst_frames(store, evaluation, [row["model"] for row in rows]))
+    page = leaderboard_html(record, worst, DIFFERENCE_GAIN)
     path = store.folder / "leaderboard.html"
     with written_whole(path) as temporary, write_errors(path):
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
-    return rows
+    return record
 
 
-def worst_frames(store: ResultStore, evaluation: Evaluation) -> Iterator[WorstFrame]:
-    """The worst frame by PSNR of each model's worst clips, the worst first; models in the order of their mean PSNR."""
-    order = [row["model"] for row in leaderboard(evaluation)]
+def worst_frames(store: ResultStore, evaluation: Evaluation, order: Sequence[str]) -> Iterator[WorstFrame]:
+    """The worst frame by PSNR of each model's worst clips, the worst first; models in this order, then the others."""
     for label in sorted(evaluation.results, key=lambda label: order.index(label) if label in order else len(order)):
         results = evaluation.results[label]
         psnr = {clip: result.metrics["psnr"][result.worst_frame] for clip, result in results.items()}
@@ -107,7 +112,17 @@ def worst_frames(store: ResultStore, evaluation: Evaluation) -> Iterator[WorstFr
             yield WorstFrame(label, clip.name, results[clip].worst_frame, psnr[clip], store.picture(label, clip))
 
 
-def _leader_row(label: str, facts: Mapping[str, Any], results: Sequence[ClipResult]) -> dict[str, Any]:
+def _distances(store: ResultStore, evaluation: Evaluation) -> VideoDistances | None:
+    """rFVD where it was asked for."""
+    if evaluation.policy["fvd_network"] is None:
+        return None
+    labels = [label for label, results in evaluation.results.items() if results]
+    return video_distances(store, labels, common_clips(evaluation))
+
+
+def _leader_row(
+    label: str, facts: Mapping[str, Any], results: Sequence[ClipResult], rfvd: float | None
+) -> dict[str, Any]:
     def total(part: Callable[[ClipResult], float]) -> float:
         return math.fsum(map(part, results))
 
@@ -118,6 +133,7 @@ def _leader_row(label: str, facts: Mapping[str, Any], results: Sequence[ClipResu
         "model": label,
         "random_weights": facts["random_weights"],
         **{name: value for name, value in metrics.items() if value is not None},
+        **({} if rfvd is None else {"rfvd": rfvd}),
         "worst_psnr": min(summary["psnr"].worst for summary in summaries),
         **_rate(total(lambda r: math.prod(r.latent_shape)) / volume),
         "read_ratio": total(lambda r: r.read_ratio * r.volume) / volume,

@@ -1,7 +1,7 @@
 """All metrics of a clip, at once or slab by slab."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from workbench.metrics.lpips import lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim
 from workbench.metrics.temporal import flicker, temporal_error
+from workbench.metrics.warp import warp_error
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Metric:
         function: f(x, y, data_range) of two clips (T, 3, H, W) to values (T,).
         needs_previous: whether the value of a frame also depends on the frame before it.
         needs_network: whether the function takes the network of `load_lpips` as its last argument.
+        on_request: whether it is measured only where it is asked for by name.
     """
 
     label: str
@@ -30,6 +32,7 @@ class Metric:
     function: Callable[..., Tensor]
     needs_previous: bool = False
     needs_network: bool = False
+    on_request: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -38,6 +41,7 @@ METRICS: dict[str, Metric] = {
     "lpips": Metric("LPIPS", "", False, lpips, needs_network=True),
     "temporal_error": Metric("Temporal error", "grey levels", False, temporal_error, needs_previous=True),
     "flicker": Metric("Flicker", "grey levels", False, flicker, needs_previous=True),
+    "warp_error": Metric("Warp error", "grey levels", False, warp_error, needs_previous=True, on_request=True),
 }
 
 
@@ -55,17 +59,19 @@ def measure(
     output: Tensor,
     lpips_network: nn.Module | None = None,
     previous: tuple[Tensor, Tensor] | None = None,
+    requested: Collection[str] = (),
 ) -> dict[str, list[float]]:
-    """Every metric of `METRICS` for every frame; LPIPS only with its network (`load_lpips`).
+    """Every metric of `METRICS` for every frame; LPIPS only with its network (`load_lpips`), and those on request.
 
     Args:
         original, output: uint8 frames_TCHW of one shape.
         previous: the last frame (1, 3, H, W) of the original and of the output before these, where they are a later
             part of a clip: the values are then those of the whole clip.
+        requested: names of metrics that are measured on request only.
 
     Returns:
         Name to one value a frame. NaN where a metric is not defined: the temporal ones on the first frame of a clip,
-        SSIM with a side under 11 pixels, LPIPS under 16.
+        SSIM with a side under 11 pixels, LPIPS under 16, the warp error under 32.
 
     Raises:
         ShapeError: the two are not uint8 clips of one shape (T, 3, H, W).
@@ -76,7 +82,7 @@ def measure(
     pair_and_previous = pair if previous is None else tuple(map(torch.cat, zip(previous, pair, strict=True)))
     values = {}
     for name, metric in METRICS.items():
-        if metric.needs_network and lpips_network is None:
+        if (metric.needs_network and lpips_network is None) or (metric.on_request and name not in requested):
             continue
         clips = pair_and_previous if metric.needs_previous else pair
         network = [lpips_network] if metric.needs_network else []

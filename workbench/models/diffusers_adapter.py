@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.config import did_you_mean
 from workbench.errors import ConfigError, WeightsError, first_line
 from workbench.models.base import Autoencoder, DiagonalGaussian, pad_end
+from workbench.models.weights import check_hub
 
 PREFIX = "diffusers:"
 TILE_FRAMES = 32
@@ -170,6 +171,8 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
     if "/" not in source and not Path(source).is_dir():
         _diffusers_class(source)
     location, subfolder = _locate(source)
+    if not Path(location).is_dir():
+        check_hub(location, "/".join(filter(None, (subfolder, "config.json"))))
     try:
         config = _diffusers_class("AutoencoderKL").load_config(location, subfolder=subfolder)
         cls = _diffusers_class(config.get("_class_name"))
@@ -177,7 +180,10 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
     except (OSError, ValueError, SafetensorError) as error:
         reason = first_line(error)
         raise WeightsError(f"{PREFIX}{source}: not a folder or Hub repository with weights ({reason})") from None
-    return DiffusersAutoencoder(model)
+    adapter = DiffusersAutoencoder(model)
+    if Path(location).is_dir():
+        adapter.weights_path = Path(location, subfolder or "")
+    return adapter
 
 
 def _diffusers_class(name: str | None) -> Any:

@@ -1,0 +1,78 @@
+"""What commands over a data set share: its clips, and the model together with what it is."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from workbench.commands.reconstruct import find_inputs
+from workbench.commands.settings import ModelSettings
+from workbench.config import setting
+from workbench.errors import ConfigError
+from workbench.models import pick_dtype
+from workbench.models.base import Autoencoder
+from workbench.models.diffusers_adapter import PREFIX
+from workbench.models.identity import identity_of
+from workbench.ranks import World
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """The clips."""
+
+    data_path: str | None = setting(None, "index of the clips (.csv or .parquet), or a folder of videos and photos")
+
+    def clips(self) -> list[Path]:
+        """The files, each once.
+
+        Raises:
+            ConfigError: no data set is given.
+            MediaError: there is no clip in it.
+        """
+        if self.data_path is None:
+            raise ConfigError("--dataset.data_path is needed: an index (.csv or .parquet), or a folder of clips")
+        return list(dict.fromkeys(find_inputs([self.data_path])))
+
+
+class ClipBar(tqdm):
+    """Progress over this rank's clips, shown on rank 0; clips that are left out are named on all."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(unit="clip", dynamic_ncols=True, disable=not world.is_main)
+
+    def show(self, failure: str | None, done: int, total: int) -> None:
+        """One more clip is done, or left out for this reason."""
+        self.total = total
+        self.update(done - self.n)
+        if failure is not None:
+            tqdm.write(f"left out: {failure}", file=sys.stderr)
+
+
+def load_identified(
+    model: ModelSettings, device: torch.device, dtype: str | None
+) -> tuple[Autoencoder, dict[str, Any]]:
+    """A model ready for inference, and its identity, which depends neither on the device nor on the type."""
+    ae = model.load("cpu", "float32")
+    identity = identity_of(ae)
+    return ae.to(device, pick_dtype(dtype, device)), identity
+
+
+def load_record(model: ModelSettings) -> dict[str, Any]:
+    """The fields of `ModelSettings` that load a model again, from any working directory."""
+    name = PREFIX + _absolute(model.name.removeprefix(PREFIX)) if model.name.startswith(PREFIX) else model.name
+    weights = model.from_pretrained and _absolute(model.from_pretrained)
+    return {
+        "name": name,
+        "from_pretrained": weights,
+        "architecture": model.architecture,
+        "scale_factor": model.scale_factor,
+    }
+
+
+def _absolute(source: str) -> str:
+    """A path that exists, in full; any other source of weights as it is."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source

@@ -1,0 +1,78 @@
+"""`python -m workbench encode`: a data set to a folder of latents, to train a generator on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.cli import Command
+from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified, load_record
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.config import setting
+from workbench.errors import WeightsError, WorkbenchError
+from workbench.latents import EncodeSettings, Encoding, Normalisation, encode_dataset, normalisation_of
+from workbench.models.base import Autoencoder
+from workbench.models.latent_moments import LatentStatistics, find_statistics, read_statistics, statistics_path
+from workbench.ranks import lockstep
+
+_BESIDE = "weights"
+
+
+@dataclass(frozen=True)
+class EncodeConfig(EncodeSettings):
+    """Settings of `python -m workbench encode`."""
+
+    dataset: DatasetSettings = DatasetSettings()
+    model: ModelSettings = ModelSettings()
+    normalise: str | None = setting(
+        None,
+        "bring every channel to mean 0 and deviation 1: by the statistics beside the weights (write weights), or by a"
+        " file that stats wrote; decode undoes it",
+    )
+    device: str | None = setting(None, DEVICE_HELP)
+    dtype: str | None = setting(None, DTYPE_HELP)
+
+
+def run_encode(config: EncodeConfig) -> None:
+    """Encode every clip that the folder does not hold yet."""
+    clips = config.dataset.clips()
+    with lockstep(config.device) as ranks:
+        ae, identity = load_identified(config.model, ranks.world.device, config.dtype)
+        normalisation = _normalisation(config, ae, identity)
+        encoding = Encoding(ae, config, config.model, normalisation, identity, load_record(config.model))
+        with ClipBar(ranks.world) as bar:
+            report = encode_dataset(encoding, clips, ranks, bar.show)
+        if ranks.world.is_main:
+            print(f"{config.save_dir}: {report.clips} clips in index.csv, {report.encoded} of them encoded by this run")
+    if report.failures:
+        raise WorkbenchError(f"{len(report.failures)} clips were left out, see above; the same command tries again")
+
+
+def _normalisation(config: EncodeConfig, ae: Autoencoder, identity: dict[str, Any]) -> Normalisation | None:
+    """What `--normalise` asks for.
+
+    Raises:
+        WeightsError: the statistics are not there, damaged, or of another model.
+    """
+    if config.normalise is None:
+        return None
+    by_file = config.normalise != _BESIDE
+    statistics = read_statistics(Path(config.normalise).expanduser()) if by_file else _beside_weights(ae)
+    return normalisation_of(statistics, ae, identity["weights_sha256"])
+
+
+def _beside_weights(ae: Autoencoder) -> LatentStatistics:
+    if ae.weights_path is None:
+        raise WeightsError(f"--normalise: {ae.name} has no weights file; name a file that stats wrote")
+    found = find_statistics(ae.weights_path)
+    if found is None:
+        path = statistics_path(ae.weights_path)
+        raise WeightsError(f"--normalise: {path} is missing; run python -m workbench stats first")
+    return found
+
+
+COMMAND = Command(
+    "Encode a data set to latents for training a generator.",
+    EncodeConfig(),
+    run_encode,
+    aliases=MODEL_ALIASES,
+)

@@ -1,0 +1,100 @@
+"""One clip to latents and back, streaming its frames: what `reconstruct_file` does, stopped half-way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.data.source import ClipPolicy, ClipSource
+from workbench.errors import WeightsError, WorkbenchError
+from workbench.media import quoted, to_uint8
+from workbench.models.base import Autoencoder
+from workbench.models.latent_moments import LatentStatistics
+from workbench.models.plans import tile_plans
+from workbench.models.tiled import decoder, encoder, stream_tiles
+from workbench.steps import Progress
+from workbench.tiling import Tiling
+
+OnClip = Callable[[str | None, int, int], None]
+"""Called after a clip: why it was left out, if it was, and how many of how many of this rank's clips are done."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Latents per channel brought to mean 0 and deviation 1, and back. A channel that never varied is only shifted."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, latents: Tensor) -> Tensor:
+        """Latents (C, t, h, w) of the model, normalised: float32, rounded once."""
+        mean, std = self._columns()
+        return ((latents.double() - mean) / std).float()
+
+    def undo(self, latents: Tensor) -> Tensor:
+        """Normalised latents (C, t, h, w) as the model gave them: float32, rounded once."""
+        mean, std = self._columns()
+        return (latents.double() * std + mean).float()
+
+    def _columns(self) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(v, dtype=torch.float64).view(-1, 1, 1, 1) for v in (self.mean, self.std))
+        return mean, torch.where(std > 0, std, 1.0)
+
+
+def normalisation_of(statistics: LatentStatistics, ae: Autoencoder, weights_sha256: str) -> Normalisation:
+    """The normalisation by these statistics.
+
+    Raises:
+        WeightsError: they are those of another model.
+    """
+    if len(statistics.mean) != ae.latent_channels:
+        channels = f"{len(statistics.mean)} channels, {ae.name} has {ae.latent_channels}"
+        raise WeightsError(f"--normalise: these are statistics of {channels}")
+    if statistics.weights_sha256 not in ("", weights_sha256):
+        raise WeightsError(f"--normalise: these are statistics of {statistics.model} with other weights")
+    return Normalisation(statistics.mean, statistics.std)
+
+
+def policy_record(policy: ClipPolicy, tiling: Tiling, ae: Autoencoder) -> dict[str, Any]:
+    """All that decides the latents besides model and clips, as plain values."""
+    chosen = {name: getattr(policy, name) for name in ("resolution", "max_frames", "num_frames", "fps_max")}
+    return {**chosen, **asdict(tiling), "dtype": str(ae.dtype).removeprefix("torch.")}
+
+
+def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:
+    """Float32 latents (C, t, h, w) of a clip on the CPU; of its frames a span in time is held.
+
+    Raises:
+        ConfigError: a tile size is not legal for the model.
+        MediaError: the clip cannot be read.
+        WorkbenchError: a latent is not finite.
+    """
+    plan, _ = tile_plans(ae, clip.num_frames, clip.height, clip.width, tiling)
+    with closing(clip.chunks()) as chunks:
+        frames = (chunk.transpose(0, 1)[None] for chunk in chunks)
+        pieces = stream_tiles(plan, frames, encoder(ae), "encode", ae.device)
+        latents = torch.cat([piece[0].cpu() for piece in pieces if not isinstance(piece, Progress)], dim=1)
+    if not torch.isfinite(latents).all():
+        hint = "use --dtype float32" if ae.dtype == torch.float16 else "the weights may be damaged"
+        raise WorkbenchError(f"{quoted(clip.info.path)}: {ae.name} gives latents that are not finite; {hint}")
+    return latents
+
+
+def decode_clip(
+    ae: Autoencoder, latents: Tensor, num_frames: int, size: tuple[int, int], tiling: Tiling
+) -> Iterator[Tensor]:
+    """Frames of latents (C, t, h, w) in order, uint8 (n, 3, *size) on the CPU, `num_frames` in all.
+
+    Raises:
+        ConfigError: a tile size is not legal for the model.
+        ShapeError: these are not latents of such a clip.
+    """
+    ae.decoded_shape(latents[None], num_frames, size)
+    _, plan = tile_plans(ae, num_frames, *size, tiling)
+    apply = decoder(ae, is_image=num_frames == 1)
+    for piece in stream_tiles(plan, iter([latents[None]]), apply, "decode", ae.device):
+        if not isinstance(piece, Progress):
+            yield to_uint8(piece[0]).transpose(0, 1).cpu()

@@ -1,0 +1,118 @@
+"""A folder of latents back to videos: the frames, size and rate of each source as it was encoded."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench.errors import DataError, WeightsError
+from workbench.latents.clips import Normalisation, OnClip, decode_clip
+from workbench.latents.folder import LatentFolder
+from workbench.latents.shards import LatentClip, Shard
+from workbench.media import VideoWriter, quoted, write_image
+from workbench.media.files import write_errors
+from workbench.models.base import Autoencoder
+from workbench.models.identity import is_same_model
+from workbench.ranks import World
+from workbench.tiling import Tiling
+
+
+def open_latents(path: Path) -> LatentFolder:
+    """A folder that `encode_dataset` filled, perhaps in part.
+
+    Raises:
+        DataError: it is none, or holds no latents.
+    """
+    folder = LatentFolder(path)
+    if folder.facts is None:
+        raise DataError(f"{quoted(path)}: not a folder of latents; make one with: python -m workbench encode")
+    return folder
+
+
+def check_model(folder: LatentFolder, identity: Mapping[str, Any]) -> None:
+    """Raise WeightsError unless the latents are of the model with this identity (`identity_of`)."""
+    if not is_same_model(folder.facts, identity):
+        known, given = (f"{i['model']} with weights {i['weights_sha256'][:12]}" for i in (folder.facts, identity))
+        raise WeightsError(f"{quoted(folder.path)}: holds latents of {known}; they mean nothing to {given}")
+
+
+def recorded_tiling(folder: LatentFolder) -> Tiling:
+    """The tiles that the clips were encoded in."""
+    policy = folder.facts["policy"]
+    return Tiling(**{name: policy[name] for name in Tiling.__dataclass_fields__})
+
+
+def stored_clips(folder: LatentFolder) -> list[tuple[Shard, str, LatentClip]]:
+    """Every clip with its shard and key, by path.
+
+    Raises:
+        DataError: there is none, or a shard is damaged.
+    """
+    found = [(shard, key, clip) for shard in folder.shards() for key, clip in shard.clips.items()]
+    if not found:
+        raise DataError(f"{quoted(folder.path)}: no shard is finished yet; run the same encode command again")
+    return sorted(found, key=lambda item: item[2].path)
+
+
+def decode_dataset(
+    ae: Autoencoder,
+    folder: LatentFolder,
+    save_dir: Path,
+    tiling: Tiling,
+    world: World,
+    lossless: bool = False,
+    on_clip: OnClip | None = None,
+) -> int:
+    """Write a video, or a picture for a photo, for every clip; every rank calls it and takes its share.
+
+    Files are named after their sources, with the key instead where several have one name; those that are there are
+    replaced.
+
+    Args:
+        ae: the model that encoded the clips, see `check_model`.
+        lossless: FFV1 in .mkv instead of H.264 in .mp4.
+
+    Returns:
+        The number of clips in the folder.
+
+    Raises:
+        DataError: there are no latents, or they are damaged.
+        MediaError: a file cannot be written.
+    """
+    clips = stored_clips(folder)
+    with write_errors(save_dir):
+        save_dir.mkdir(parents=True, exist_ok=True)
+    stems = Counter(Path(clip.path).stem for _, _, clip in clips)
+    mine = clips[world.rank :: world.size]
+    for done, (shard, key, clip) in enumerate(mine, 1):
+        stem = Path(clip.path).stem
+        extension = ".png" if clip.is_image else ".mkv" if lossless else ".mp4"
+        path = save_dir / ((stem if stems[stem] == 1 else key) + extension)
+        _decode_one(ae, shard, key, path, tiling)
+        if on_clip:
+            on_clip(None, done, len(mine))
+    return len(clips)
+
+
+def decoded_frames(
+    ae: Autoencoder, shard: Shard, key: str, tiling: Tiling
+) -> tuple[Iterator[torch.Tensor], tuple[float, ...] | None]:
+    """The frames of a stored clip in order, uint8 (n, 3, H, W), and its timestamps where its rate varies."""
+    clip, (latents, times) = shard.clips[key], shard.read(key)
+    stored = shard.facts["normalisation"]
+    latents = Normalisation(**stored).undo(latents) if stored else latents.float()
+    return decode_clip(ae, latents, clip.num_frames, (clip.height, clip.width), tiling), times
+
+
+def _decode_one(ae: Autoencoder, shard: Shard, key: str, path: Path, tiling: Tiling) -> None:
+    frames, times = decoded_frames(ae, shard, key, tiling)
+    if path.suffix == ".png":
+        write_image(next(frames)[0], path)
+        return
+    with VideoWriter(path, shard.clips[key].fps, lossless=path.suffix == ".mkv") as writer:
+        written = 0
+        for part in frames:
+            writer.write(part, times and times[written : written + len(part)])
+            written += len(part)

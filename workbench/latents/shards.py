@@ -1,0 +1,113 @@
+"""Files of latents: .safetensors with one tensor (C, t, h, w) a clip, and in the header what each of them is.
+
+A clip whose frame rate varies has a second tensor, KEY.timestamps_s: the seconds of each frame, float64.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from workbench.errors import DataError, first_line
+from workbench.media.files import quoted, write_errors, written_whole
+
+HEADER_KEY = "workbench.latents"
+_TIMES = ".timestamps_s"
+
+
+@dataclass(frozen=True)
+class LatentClip:
+    """The source of the latents of one clip, as it was taken: the frames that decoding gives back.
+
+    Attributes:
+        path, bytes, modified_ns: the file.
+        fps: frames per second, the average where the rate varies.
+        latent_shape: (C, t, h, w).
+    """
+
+    path: str
+    bytes: int
+    modified_ns: int
+    is_image: bool
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    latent_shape: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of latents.
+
+    Attributes:
+        facts: what all clips of all shards of a folder have in common.
+        clips: by the key of their tensor.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    clips: dict[str, LatentClip]
+
+    def read(self, key: str) -> tuple[Tensor, tuple[float, ...] | None]:
+        """The latents (C, t, h, w) of a clip as they are stored, and its timestamps where its rate varies.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        tensors = self.tensors([key])
+        times = tensors.get(key + _TIMES)
+        return tensors[key], None if times is None else tuple(times.tolist())
+
+    def tensors(self, keys: Sequence[str]) -> dict[str, Tensor]:
+        """All that the file holds of some clips, as `write_shard` takes it."""
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                names = [name for name in file.keys() if name.removesuffix(_TIMES) in keys]  # noqa: SIM118 (no dict)
+                return {name: file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{quoted(self.path)}: latents cannot be read ({first_line(error)})") from None
+
+
+def clip_tensors(key: str, latents: Tensor, timestamps_s: Sequence[float] | None) -> dict[str, Tensor]:
+    """The tensors of one clip by name."""
+    times = {} if timestamps_s is None else {key + _TIMES: torch.tensor(timestamps_s, dtype=torch.float64)}
+    return {key: latents.contiguous(), **times}
+
+
+def write_shard(
+    path: Path, facts: Mapping[str, Any], clips: Mapping[str, LatentClip], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write a shard, whole or not at all.
+
+    Raises:
+        MediaError: the file cannot be written.
+    """
+    header = json.dumps({"facts": facts, "clips": {key: asdict(clip) for key, clip in clips.items()}})
+    with written_whole(path) as temporary, write_errors(path):
+        # Not by `save_file`, which has a temporary file of its own that a kill would leave behind.
+        temporary.write_bytes(save(dict(tensors), {"format": "pt", HEADER_KEY: header}))
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a shard's header.
+
+    Raises:
+        DataError: the file is damaged, or not a shard of latents.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER_KEY])
+        return Shard(path, header["facts"], {key: _clip(record) for key, record in header["clips"].items()})
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{quoted(path)}: not a file of latents ({first_line(error)})") from None
+
+
+def _clip(record: Mapping[str, Any]) -> LatentClip:
+    return LatentClip(**{**record, "latent_shape": tuple(record["latent_shape"])})

@@ -1,0 +1,37 @@
+"""Which model it is: its architecture and a digest of its weights, wherever they came from."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from workbench.models import architecture_of
+from workbench.models.base import Autoencoder
+
+
+def identity_of(ae: Autoencoder) -> dict[str, Any]:
+    """Name, architecture and `weights_digest` of a model, as plain values.
+
+    Weights that were brought to another type have another digest: ask before, while they are as their file has them.
+    """
+    plain = {name: value for name, value in architecture_of(ae).items() if not name.startswith("_")}
+    architecture = json.loads(json.dumps(plain))
+    return {"model": ae.name, "architecture": architecture, "weights_sha256": weights_digest(ae)}
+
+
+def is_same_model(identity: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two identities have one architecture and the same weights, under whatever name they were loaded."""
+    return all(identity[name] == other[name] for name in ("architecture", "weights_sha256"))
+
+
+def weights_digest(ae: Autoencoder) -> str:
+    """SHA-256 over the names, types and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(ae.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if math.prod(tensor.shape):
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
