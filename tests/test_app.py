@@ -5,6 +5,7 @@ import re
 import runpy
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,10 +18,11 @@ from workbench.models import load_autoencoder
 from workbench.models.tiled import Progress, drain
 from workbench.ui import pieces
 from workbench.ui.choices import Choices, allowed_weights, find_weights
+from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.estimate import describe, estimate
-from workbench.ui.jobs import JobFolders, ModelShelf, ProgressMeter
+from workbench.ui.jobs import JobFolders, ModelShelf, ProgressMeter, Uploads
 from workbench.ui.launch import build_app
-from workbench.ui.reconstruct import EXAMPLES, ReconstructTab
+from workbench.ui.reconstruct import ReconstructTab
 from workbench.ui.reconstruct_job import DOWNLOADS, reconstruct_job, safe_stem
 from workbench.ui.settings import AppSettings
 
@@ -57,7 +59,7 @@ def tab(tmp_path: Path) -> ReconstructTab:
     import gradio as gr
 
     with gr.Blocks():
-        return ReconstructTab(JobFolders(tmp_path / "jobs"), ModelShelf(), tmp_path, "cpu")
+        return ReconstructTab(JobFolders(tmp_path / "jobs"), Uploads(tmp_path), ModelShelf(), tmp_path, "cpu")
 
 
 def run(tab: ReconstructTab, chosen: Choices, name: str = "a"):
@@ -78,7 +80,10 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
     assert str(EXAMPLES) not in json.dumps(record)
     assert record["summary"]["psnr"]["mean"] == pytest.approx(job.summary["psnr"].mean)
     assert len(job.downloads["metrics_csv"].read_text().splitlines()) == 9
-    assert progress[-1] == Progress("decode", progress[-1].total, progress[-1].total)
+    page = job.downloads["report"].read_text()
+    assert "bunny.mp4, 8 frames, 114 x 64" in page
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=.?http", page), "the report needs the network"
+    assert progress[-1] == Progress("measure", 8, 8)
 
 
 def test_the_estimate_names_the_tiles_that_the_job_then_runs(tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_the_estimate_names_the_tiles_that_the_job_then_runs(tmp_path: Path) -> 
     expected = estimate(chosen, probe(chosen.path))
     progress: list[Progress] = []
     job = drain(reconstruct_job(chosen, load_autoencoder("dct"), tmp_path), progress.append)
-    totals = {step.stage: step.total for step in progress if step.stage != "count"}
+    totals = {step.stage: step.total for step in progress if step.stage in ("encode", "decode")}
     assert totals == {"encode": expected.encode_tiles, "decode": expected.decode_tiles}
     assert expected.encode_tiles > 1
     assert expected.latent_shape == job.report.latent_shape
@@ -105,7 +110,7 @@ def test_file_names_are_escaped_on_the_page_and_harmless_on_disk(tmp_path: Path)
     path = encode(tmp_path / "=<img src=x onerror=alert(1)>'.mp4", moving_pattern(8))
     described = describe(choices(path, resolution=None))
     job = drain(reconstruct_job(choices(path, resolution=None), load_autoencoder("dct"), tmp_path))
-    for text in (described, pieces.result(job)):
+    for text in (described, pieces.result(job), job.downloads["report"].read_text()):
         assert "<img src=x" not in text
         assert "&lt;img src=x" in text
     assert re.fullmatch(r"[\w.-]+", safe_stem(path))
@@ -140,10 +145,11 @@ def test_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_run_yields_after_every_tile_and_ends_with_the_results(tab: ReconstructTab, tmp_path: Path) -> None:
     updates = list(run(tab, choices(resolution="128", spatial_tile_size=64)))
-    tiles = [update[tab.status] for update in updates if "<progress" in str(update.get(tab.status))]
-    assert len(tiles) == 2 * 4 * 2
-    assert "Tile 16 of 16" in tiles[-1]
+    tiles = [update[tab.panel.status] for update in updates if "<progress" in str(update.get(tab.panel.status))]
+    assert len(tiles) == 2 * 4 * 2 + 1
+    assert "Tile 16 of 16, frame 8 of 8 measured" in tiles[-1]
     assert updates[-1][tab.player]["num_frames"] == 8
+    assert [curve["label"] for curve in updates[-1][tab.player]["curves"]][:2] == ["PSNR", "SSIM"]
     assert "PSNR" in updates[-1][tab.summary]
     assert len(folders_in(tmp_path / "jobs")) == 1
 
@@ -160,17 +166,17 @@ def test_closing_a_run_leaves_no_file_and_the_next_job_works(tab: ReconstructTab
 
 def test_a_refused_job_says_why_and_leaves_no_file(tab: ReconstructTab, tmp_path: Path) -> None:
     last = list(run(tab, choices(model="video_dc_ae")))[-1]
-    assert "needs weights" in last[tab.notice]
-    assert last[tab.run_button]["visible"]
+    assert "needs weights" in last[tab.panel.notice]
+    assert last[tab.panel.run_button]["visible"]
     assert not folders_in(tmp_path / "jobs")
 
 
 def test_a_bug_leaves_a_page_that_can_go_on(tab: ReconstructTab, tmp_path: Path) -> None:
     steps = run(tab, choices(max_frames=object()))
-    assert next(steps) == {tab.status: pieces.PREPARING}
+    assert next(steps) == {tab.panel.status: pieces.PREPARING}
     last = next(steps)
-    assert last[tab.notice] == pieces.CRASHED
-    assert last[tab.run_button]["visible"]
+    assert last[tab.panel.notice] == pieces.CRASHED
+    assert last[tab.panel.run_button]["visible"]
     with pytest.raises(TypeError):
         next(steps)
     assert not folders_in(tmp_path / "jobs")
@@ -180,8 +186,53 @@ def test_each_visitor_keeps_the_last_results_only(tab: ReconstructTab, tmp_path:
     for name in ("a", "b", "a", "a"):
         list(run(tab, choices(), name))
     assert len(folders_in(tmp_path / "jobs")) == 2
-    tab.left(visitor("a"))
+    tab.panel.left(visitor("a"))
     assert len(folders_in(tmp_path / "jobs")) == 1
+
+
+def test_results_of_visitors_who_never_leave_do_not_pile_up(tmp_path: Path) -> None:
+    folders = JobFolders(tmp_path / "jobs", most_visitors=3)
+    for number in range(50):
+        folders.keep(f"program {number}", folders.new())
+    assert len(folders_in(tmp_path / "jobs")) == 3
+    last = folders.new()
+    folders.keep("program 49", last)
+    assert folders.find(last.name) == last
+    assert folders.find("..") is None
+
+
+def test_an_upload_is_removed_when_the_last_who_uses_it_has_left(tmp_path: Path) -> None:
+    uploads, clip, outside = (
+        Uploads(tmp_path / "gradio"),
+        tmp_path / "gradio" / "ab12" / "clip.mp4",
+        tmp_path / "x" / "y",
+    )
+    for path in (clip, outside):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    for name in ("a", "b"):
+        uploads._changed(str(clip), visitor(name))
+        uploads._changed(str(outside), visitor(name))
+    uploads._left(visitor("a"))
+    with uploads.used(str(clip)):
+        uploads._left(visitor("b"))
+        assert clip.exists()
+    assert not clip.parent.exists()
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("jobs", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_the_disk_is_as_full_after_many_jobs_as_after_one(tab: ReconstructTab, tmp_path: Path, jobs: int) -> None:
+    small = choices(max_frames=2, resolution="32")
+    used = []
+    for _ in range(jobs):
+        upload = tmp_path / f"upload{len(used)}" / "clip.mp4"
+        upload.parent.mkdir()
+        upload.write_bytes(BUNNY.read_bytes())
+        list(run(tab, replace(small, source=str(upload))))
+        used.append(sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
+    assert used[-1] == pytest.approx(used[0], rel=0.01)
+    assert not list(tmp_path.glob("upload*"))
 
 
 def test_the_last_model_is_loaded_once_until_its_weights_change(tmp_path: Path) -> None:

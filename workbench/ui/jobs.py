@@ -4,7 +4,11 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import gradio as gr
 
 from workbench.models import load_autoencoder
 from workbench.models.base import Autoencoder
@@ -14,12 +18,13 @@ from workbench.steps import Progress
 class JobFolders:
     """One folder a job, under one root that only this process uses. A visitor keeps the results of the last job only.
 
-    A visitor is whoever Gradio gives a session of its own: a browser tab or an API client.
+    A visitor is whoever Gradio gives a session of its own: a browser tab or an API client. Most tell when they leave;
+    for the sake of those that do not, only the results of the last few visitors are kept.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._kept: dict[str, Path] = {}
+    def __init__(self, root: Path, most_visitors: int = 16) -> None:
+        self._root, self._most_visitors = root, most_visitors
+        self._kept: dict[str | None, Path] = {}
         self._lock = threading.Lock()
 
     def new(self) -> Path:
@@ -28,12 +33,19 @@ class JobFolders:
         folder.mkdir(parents=True)
         return folder
 
-    def keep(self, visitor: str | None, folder: Path) -> None:
-        """Make `folder` the visitor's last results and remove those before it."""
+    def find(self, name: str) -> Path | None:
+        """The folder of this name; None if there is none (any more), whatever the name."""
         with self._lock:
-            previous = self._kept.pop(visitor, None)
+            return next((folder for folder in self._kept.values() if folder.name == name), None)
+
+    def keep(self, visitor: str | None, folder: Path) -> None:
+        """Make `folder` the visitor's last results; remove those before it and those of the visitors of long ago."""
+        with self._lock:
+            gone = [self._kept.pop(visitor, None)]
             self._kept[visitor] = folder
-        if previous is not None:
+            while len(self._kept) > self._most_visitors:
+                gone.append(self._kept.pop(next(iter(self._kept))))
+        for previous in filter(None, gone):
             discard(previous)
 
     def forget(self, visitor: str | None) -> None:
@@ -44,8 +56,54 @@ class JobFolders:
             discard(folder)
 
 
+class Uploads:
+    """The clips that visitors brought; each is removed when all who worked with it have left.
+
+    Gradio gives one path to equal uploads of several visitors. Files outside its folder for uploads are left alone.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._used: dict[Hashable, set[Path]] = {}
+        self._lock = threading.Lock()
+
+    def watch(self, page: gr.Blocks) -> None:
+        """Follow what visitors drop into the page and when they leave."""
+        hidden = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+        with page:
+            for block in [block for block in page.blocks.values() if isinstance(block, gr.File)]:
+                block.change(self._changed, block, None, **hidden)
+            page.unload(self._left)
+
+    @contextmanager
+    def used(self, clip: str | None) -> Iterator[None]:
+        """A job works with the clip; programs bring theirs for one job, without choosing it on the page."""
+        job = object()
+        self._use(job, clip)
+        try:
+            yield
+        finally:
+            self._release(job)
+
+    def _changed(self, clip: str | None, request: gr.Request) -> None:
+        self._use(request.session_hash, clip)
+
+    def _left(self, request: gr.Request) -> None:
+        self._release(request.session_hash)
+
+    def _use(self, user: Hashable, clip: str | None) -> None:
+        if clip and Path(clip).is_relative_to(self._root):
+            with self._lock:
+                self._used.setdefault(user, set()).add(Path(clip))
+
+    def _release(self, user: Hashable) -> None:
+        with self._lock:
+            for clip in self._used.pop(user, set()).difference(*self._used.values()):
+                discard(clip.parent)
+
+
 def discard(folder: Path) -> None:
-    """Remove a job's folder; files that are gone already are none of our business."""
+    """Remove a folder; files that are gone already are none of our business."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -54,12 +112,15 @@ class ProgressMeter:
 
     def __init__(self) -> None:
         self.frames_counted = 0
+        self.measured: Progress | None = None
         self._begin = time.monotonic()
         self._stages: dict[str, Progress] = {}
 
     def add(self, progress: Progress) -> None:
         if progress.stage == "count":
             self.frames_counted = progress.done
+        elif progress.stage == "measure":
+            self.measured = progress
         else:
             self._stages[progress.stage] = progress
 

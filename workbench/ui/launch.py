@@ -8,13 +8,23 @@ from tempfile import TemporaryDirectory
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported: nothing is sent anywhere
 
-import gradio as gr
+from workbench.ui.quick_import import without_stubs
+
+with without_stubs():
+    import gradio as gr
 
 from workbench.errors import ConfigError
 from workbench.models import pick_device
-from workbench.ui.jobs import JobFolders, ModelShelf
-from workbench.ui.reconstruct import EXAMPLES, JOBS_AT_ONCE, ReconstructTab
+from workbench.ui.about import AboutTab
+from workbench.ui.clip_inputs import EXAMPLES
+from workbench.ui.compare import CompareTab
+from workbench.ui.job_panel import JOBS_AT_ONCE
+from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.latents import LatentsTab
+from workbench.ui.reconstruct import ReconstructTab
 from workbench.ui.settings import AppSettings
+from workbench.ui.tiles import TilesTab
+from workbench.ui.training import TrainingTab
 
 TITLE = "Video Autoencoder Workbench"
 _CSS = Path(__file__).parent / "assets" / "app.css"
@@ -29,12 +39,25 @@ def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
         ConfigError: the root is not a folder, or the device is not there.
     """
     root, _ = settings.root_folder, pick_device(settings.device)
-    folders, models = JobFolders(temporary / "jobs"), ModelShelf()
+    folders, uploads, models = JobFolders(temporary / "jobs"), Uploads(temporary), ModelShelf()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(_CLEAN_EVERY_S, _KEEP_UPLOADS_S)) as page:
         gr.Markdown(f"# {TITLE}\nDrop a clip, and see what an autoencoder keeps of it and what it loses.")
-        with gr.Tabs(), gr.Tab("Reconstruct"):
-            tab = ReconstructTab(folders, models, root, settings.device)
-        page.unload(tab.left)
+        with gr.Tabs():
+            with gr.Tab("Reconstruct"):
+                tab = ReconstructTab(folders, uploads, models, root, settings.device)
+            with gr.Tab("Compare"):
+                compare = CompareTab(JobFolders(temporary / "compare"), uploads, models, root, settings.device)
+            with gr.Tab("Tiles"):
+                tiles = TilesTab(JobFolders(temporary / "tiles"), uploads, models, root, settings.device)
+            with gr.Tab("Latents"):
+                latents = LatentsTab(JobFolders(temporary / "latents"), uploads, models, root, settings.device)
+            with gr.Tab("Training"):
+                training = TrainingTab(JobFolders(temporary / "samples"), root)
+            with gr.Tab("About") as about:
+                AboutTab(root, about)
+        for left in (tab.panel.left, compare.panel.left, tiles.panel.left, latents.panel.left, training.left):
+            page.unload(left)
+    uploads.watch(page)
     return page.queue(max_size=_WAITING_JOBS, default_concurrency_limit=2 * JOBS_AT_ONCE)
 
 

@@ -10,7 +10,6 @@ from workbench.ui.estimate import compression_words
 from workbench.ui.jobs import ProgressMeter
 from workbench.ui.reconstruct_job import JobResult
 
-IDLE = '<div class="status idle">The original and its reconstruction appear here.</div>'
 WAITING = '<div class="status" role="status">Waiting for its turn: other jobs are running.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
 CANCELLED = '<div class="status" role="status">Cancelled. Nothing was kept.</div>'
@@ -36,6 +35,8 @@ def progress(meter: ProgressMeter) -> str:
     if not meter.total:
         return f'<div class="status" role="status">Counting frames: {meter.frames_counted}</div>'
     left = "" if meter.seconds_left is None else f", {_minutes(meter.seconds_left)} left"
+    if meter.done >= meter.total and meter.measured:
+        left = f", frame {meter.measured.done} of {meter.measured.total} measured and written"
     bar = f'<progress max="{meter.total}" value="{meter.done}" aria-label="Tiles done"></progress>'
     return f'<div class="status" role="status">{bar}Tile {meter.done} of {meter.total}{left}</div>'
 

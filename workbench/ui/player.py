@@ -1,5 +1,7 @@
-"""The wipe player: original and reconstruction in step under one handle."""
+"""The player: original and reconstruction in step, compared by wipe, flicker and difference, down to single pixels."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +9,23 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
+from workbench.metrics import METRICS, summarise
+from workbench.ui.exact import server_functions
+from workbench.ui.jobs import JobFolders
+
 _ASSETS = Path(__file__).parent / "assets"
+_SCRIPTS = ("state", "exact", "view", "curves", "slice", "playback", "events")
+"""Parts of one script, in this order, which share their names."""
 
 
 @dataclass(frozen=True)
 class ClipPair:
-    """What the player shows: two files of one size and length that browsers play (.mp4, or .png for photos)."""
+    """What the player shows: two files of one size and length that browsers play (.mp4, or .png for photos).
+
+    Attributes:
+        job: the name of the job's folder where exact frames can be had, else None.
+        times_s: presentation time of each frame where the rate varies.
+    """
 
     original: Path
     output: Path
@@ -21,18 +34,40 @@ class ClipPair:
     fps: float
     height: int
     width: int
+    job: str | None
+    times_s: Sequence[float] | None = None
 
 
-def wipe_player(**arguments: Any) -> gr.HTML:
-    """The component: drag, touch or arrow keys move the wipe; play, step and scrub move both clips together.
+def wipe_player(folders: JobFolders, **arguments: Any) -> gr.HTML:
+    """The component; its value is what `player_value` returns, or None for nothing to show.
 
-    Its value is what `player_value` returns. (For a subclass of gr.HTML, Gradio would write a .pyi file beside this.)
+    (For a subclass of gr.HTML, Gradio would write a .pyi file beside this.)
     """
-    template, css, script = ((_ASSETS / f"player.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    return gr.HTML(None, html_template=template, css_template=css, js_on_load=script, **arguments)
+    read = lambda name: (_ASSETS / name).read_text("utf-8")  # noqa: E731
+    return gr.HTML(
+        None,
+        html_template=read("player.html"),
+        css_template=read("player.css"),
+        js_on_load="\n".join(read(f"player_{name}.js") for name in _SCRIPTS),
+        server_functions=server_functions(folders),
+        **arguments,
+    )
 
 
-def player_value(pair: ClipPair) -> dict[str, Any]:
-    """The pair as the page's script takes it; Gradio turns the two files into addresses."""
+def player_value(pair: ClipPair, metrics: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """The pair and its per-frame metrics as the page's script takes them; Gradio turns the files into addresses."""
     files = {name: FileData(path=str(getattr(pair, name))).model_dump() for name in ("original", "output")}
-    return asdict(pair) | files
+    return asdict(pair) | files | {"curves": [] if pair.is_image else _curves(metrics)}
+
+
+def _curves(metrics: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "label": METRICS[name].label,
+            "unit": METRICS[name].unit,
+            "better": "higher" if METRICS[name].higher_is_better else "lower",
+            "values": [float(f"{value:.4g}") if math.isfinite(value) else None for value in metrics[name]],
+            "worst": summary.worst_frame,
+        }
+        for name, summary in summarise(metrics).items()
+    ]

@@ -1,25 +1,28 @@
 """One reconstruction of the app: from what was chosen to files, figures and a table. Knows nothing of pages."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-
-from workbench.compare.figures import metric_curves
+from workbench.compare.clip_report import clip_html
 from workbench.compare.tables import frame_rows, write_csv, write_json
 from workbench.config import to_dict
-from workbench.media import probe
+from workbench.media import MediaInfo, probe
+from workbench.media.files import write_errors, written_whole
 from workbench.metrics import Summary, load_lpips_if_available, summarise
 from workbench.models.base import Autoencoder
-from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
+from workbench.outputs import DIFFERENCE_GAIN, Outputs
+from workbench.reconstruct import FileReport, reconstruct_file_steps
 from workbench.steps import Steps
+from workbench.tiling import Tiling
 from workbench.ui.choices import Choices
+from workbench.ui.exact import exact_path, keeps_exact_frames
 from workbench.ui.player import ClipPair
 
-DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json")
+DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json", "report")
 """The files that a visitor can take along, by name."""
 
 
@@ -30,7 +33,6 @@ class JobResult:
     report: FileReport
     summary: dict[str, Summary]
     pair: ClipPair
-    curves: go.Figure
     downloads: dict[str, Path]
 
 
@@ -41,30 +43,81 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
         MediaError: the clip is missing or cannot be read, or the disk is full.
         ConfigError: a choice is not possible for this model or clip.
     """
-    is_image = probe(choices.path).is_image
-    extension = ".png" if is_image else ".mp4"
-    stem = safe_stem(choices.path)
-    outputs = Outputs(*(folder / f"{stem}_{what}{extension}" for what in (ae.name, "original", "side_by_side")))
+    info = probe(choices.path)
+    outputs = _outputs(choices, info, ae.name, folder)
     lpips = load_lpips_if_available(ae.device)
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     summary = summarise(report.metrics)
-    csv_path, json_path = folder / f"{stem}_metrics.csv", folder / f"{stem}_metrics.json"
-    write_csv(csv_path, frame_rows(report.metrics))
-    write_json(json_path, _record(choices, report, summary))
-    files = outputs.reconstruction, outputs.side_by_side, csv_path, json_path
-    size = report.num_frames, report.fps, report.height, report.width
-    return JobResult(
-        report=report,
-        summary=summary,
-        pair=ClipPair(outputs.original, outputs.reconstruction, is_image, *size),
-        curves=metric_curves({ae.name: report.metrics}),
-        downloads=dict(zip(DOWNLOADS, files, strict=True)),
-    )
+    return JobResult(report, summary, _pair(report, outputs, info), _write_downloads(choices, report, summary, outputs))
 
 
 def safe_stem(path: Path) -> str:
     """The beginning of the names of a job's files: letters, digits, dots and dashes of the clip's own name."""
     return re.sub(r"[^\w.-]+", "_", path.stem).strip("._")[:60] or "clip"
+
+
+def _outputs(choices: Choices, info: MediaInfo, model: str, folder: Path) -> Outputs:
+    stem, extension = folder / safe_stem(choices.path), ".png" if info.is_image else ".mp4"
+    counts = [count for count in (info.estimated_frames, choices.policy.max_frames) if count is not None]
+    keeps = keeps_exact_frames(min(counts, default=None), info.height, info.width)
+    return Outputs(
+        reconstruction=Path(f"{stem}_{model}{extension}"),
+        original=Path(f"{stem}_original{extension}"),
+        side_by_side=Path(f"{stem}_side_by_side{extension}"),
+        worst_frame=Path(f"{stem}_worst_frame.png"),
+        stacked=exact_path(folder, info.is_image) if keeps else None,
+    )
+
+
+def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
+    times = report.timestamps_s
+    return ClipPair(
+        original=outputs.original,
+        output=outputs.reconstruction,
+        is_image=info.is_image,
+        num_frames=report.num_frames,
+        fps=report.fps,
+        height=report.height,
+        width=report.width,
+        job=outputs.stacked.parent.name if outputs.stacked else None,
+        times_s=times and [time - times[0] for time in times],
+    )
+
+
+def _write_downloads(
+    choices: Choices, report: FileReport, summary: Mapping[str, Summary], outputs: Outputs
+) -> dict[str, Path]:
+    """Write the tables and the report beside the clips; the files of DOWNLOADS."""
+    stem = str(outputs.original).rsplit("_", 1)[0]
+    csv_path, json_path, html_path = (Path(stem + end) for end in ("_metrics.csv", "_metrics.json", "_report.html"))
+    write_csv(csv_path, frame_rows(report.metrics))
+    write_json(json_path, _record(choices, report, summary))
+    page = clip_html(_facts(choices, report), report.warnings, report.metrics, outputs.worst_frame, DIFFERENCE_GAIN)
+    with written_whole(html_path) as temporary, write_errors(html_path):
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    files = outputs.reconstruction, outputs.side_by_side, csv_path, json_path, html_path
+    return dict(zip(DOWNLOADS, files, strict=True))
+
+
+def _facts(choices: Choices, report: FileReport) -> dict[str, str]:
+    """What a reader of the report must know to repeat it; the clip's name, but not the server's folders."""
+    pixels, latents = report.num_frames * report.height * report.width * 3, math.prod(report.latent_shape)
+    size = f"{report.num_frames} frames, {report.width} x {report.height}, {report.fps:.4g} fps"
+    return {
+        "Clip": f"{report.source.name}, {size}",
+        "Model": report.model,
+        "Latents": f"{' x '.join(map(str, report.latent_shape))} = {latents:,} numbers",
+        "Compression": f"{pixels / latents:.3g} to 1: that many colour values for one number",
+        "Tiles": _tiles(choices.tiling),
+        "Time": f"{report.encode_s:.2f} s to encode, {report.decode_s:.2f} s to decode, on {choices.device}",
+    }
+
+
+def _tiles(tiling: Tiling | None) -> str:
+    if tiling is None:
+        return "none"
+    own, overlap = "the model's own", tiling.tile_overlap_factor
+    return f"side {tiling.spatial_tile_size or own}, frames {tiling.temporal_tile_size or own}, overlap {overlap:.0%}"
 
 
 def _record(choices: Choices, report: FileReport, summary: Mapping[str, Summary]) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The About tab: the models and where their weights are or belong, versions, licences."""
+
+import html
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import gradio as gr
+
+from workbench.models import MODELS, needs_weights
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
+from workbench.ui.clip_inputs import EXAMPLES
+from workbench.ui.found_models import find_models
+
+_PACKAGES = ("torch", "torchvision", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
+
+
+class AboutTab:
+    """Lays out the tab in the Blocks around it.
+
+    Args:
+        root: the folder under which models are looked for.
+        tab: the tab around it; whenever it is opened, models are looked for again.
+    """
+
+    def __init__(self, root: Path, tab: gr.Tab) -> None:
+        self._root = root
+        gr.Markdown("## Models")
+        self.models = gr.HTML(self.model_table(), elem_id="about-models", elem_classes="summary-box")
+        gr.Markdown((EXAMPLES / "LICENCES.md").read_text(encoding="utf-8").replace("# ", "## ", 1))
+        gr.Markdown("## Versions")
+        gr.HTML(version_table(), elem_id="about-versions", elem_classes="summary-box")
+        tab.select(self.model_table, None, self.models, show_progress="hidden", api_visibility="private")
+
+    def model_table(self) -> str:
+        """HTML: every model, what there is of its weights, and where missing ones go."""
+        found = find_models(self._root)
+        rows = []
+        for name, spec in MODELS.items():
+            labels = [entry.label for entry in found.values() if entry.name == name and entry.weights]
+            what = f"{spec.summary} ({spec.source})"
+            rows.append(_row(name, what, "none needed" if not needs_weights(name) else _weights(labels, spec.weights)))
+        folders = [label for label in found if label.startswith(PREFIX)]
+        classes = f"autoencoders of diffusers: {', '.join(DIFFUSERS_CLASSES)}"
+        rows.append(_row(PREFIX + "FOLDER", classes, _weights(folders, "a folder written by save_pretrained")))
+        head = "".join(f'<th scope="col">{text}</th>' for text in ("Model", "What", "Weights"))
+        note = (
+            "Weights are found in .safetensors files, checkpoints of train.py and folders of diffusers, at most three "
+            "folders deep under the folder that app.py was started with (--root)."
+        )
+        body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+        return f'<div style="overflow-x: auto"><table class="metrics">{body}</table></div><p>{note}</p>'
+
+
+def version_table() -> str:
+    """HTML: Python and the packages that matter, as they are installed."""
+    rows = [("Python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)]
+    cells = "".join(f'<tr><th scope="row">{name}</th><td>{html.escape(text)}</td></tr>' for name, text in rows)
+    return f'<table class="metrics"><tbody>{cells}</tbody></table>'
+
+
+def _row(name: str, what: str, weights: str) -> str:
+    return f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(what)}</td><td>{weights}</td></tr>'
+
+
+def _weights(labels: list[str], wanted: str) -> str:
+    if labels:
+        return "found: " + ", ".join(html.escape(label) for label in labels)
+    return f"not found; wanted: {html.escape(wanted)}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,142 @@
+"""Several models on one clip: measured as `python -m workbench evaluate` measures, and shown in one grid."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from torch import Tensor, nn
+
+from workbench.compare.figures import metric_curves
+from workbench.compare.grid import grid
+from workbench.compare.tables import write_csv, write_json
+from workbench.config import to_dict
+from workbench.data.source import CHUNK_FRAMES, ClipSource, open_clip_steps
+from workbench.errors import WorkbenchError
+from workbench.evaluate import ClipResult, Evaluation, ModelEntry
+from workbench.evaluate.clip import evaluate_steps, read_frames, warm_up
+from workbench.evaluate.settings import SIDE_MULTIPLE
+from workbench.evaluate.summary import all_frame_rows, clip_rows
+from workbench.media import VideoWriter, write_image
+from workbench.metrics import load_lpips_if_available
+from workbench.models import pick_device
+from workbench.steps import Progress, Steps
+from workbench.ui.choices import Choices
+from workbench.ui.jobs import ModelShelf
+from workbench.ui.reconstruct_job import safe_stem
+
+DOWNLOADS = ("grid", "csv", "frames_csv", "json")
+"""The files that a visitor can take along, by name."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is shown of a finished comparison.
+
+    Attributes:
+        rows: one for each model, as in the results.csv of `evaluate`.
+        failures: by label, why a model has no row.
+        downloads: a file for every name in DOWNLOADS; `grid` is a video, or a picture of a photo.
+    """
+
+    rows: list[dict[str, Any]]
+    failures: dict[str, str]
+    warnings: tuple[str, ...]
+    curves: go.Figure
+    is_image: bool
+    downloads: dict[str, Path]
+
+
+def compare_job(
+    choices: Choices,
+    entries: Sequence[ModelEntry],
+    models: ModelShelf,
+    folder: Path,
+    explain: Callable[[WorkbenchError], str],
+) -> Steps[Comparison]:
+    """Compare models into `folder`, one after the other, yielding a Progress after every tile.
+
+    A model that fails on this clip is left out and named, with the reason as `explain` puts it.
+
+    Raises:
+        MediaError: the clip is missing, cannot be read or not into memory, or the disk is full.
+        WorkbenchError: no model could do it.
+    """
+    clip = yield from open_clip_steps(choices.path, choices.policy, SIDE_MULTIPLE)
+    frames = read_frames(clip)
+    lpips = load_lpips_if_available(pick_device(choices.device))
+    results: dict[str, ClipResult] = {}
+    panels, failures = {"original": frames}, {}
+    for entry in entries:
+        try:
+            results[entry.label], panels[entry.label] = yield from _evaluate(
+                entry, choices, clip, frames, models, lpips
+            )
+        except WorkbenchError as error:
+            failures[entry.label] = explain(error)
+    if not results:
+        raise WorkbenchError("; ".join(f"{label}: {reason}" for label, reason in failures.items()))
+    files = _files(choices.path, folder, clip.info.is_image)
+    _write_grid(files["grid"], panels, clip)
+    rows = _write_tables(files, choices, results, failures)
+    curves = metric_curves({label: result.metrics for label, result in results.items()}, clip.timestamps_s)
+    return Comparison(rows, failures, clip.warnings, curves, clip.info.is_image, files)
+
+
+def _evaluate(
+    entry: ModelEntry,
+    choices: Choices,
+    clip: ClipSource,
+    frames: Tensor,
+    models: ModelShelf,
+    lpips: nn.Module | None,
+) -> Steps[tuple[ClipResult, Tensor]]:
+    """Load and measure one model; its progress is of stages of its own."""
+    ae = models.load(entry.name, entry.weights, choices.device)
+    warm_up(ae)
+    steps = evaluate_steps(ae, clip, frames, choices.tiling, lpips)
+    try:
+        while True:
+            progress = next(steps)
+            yield Progress(f"{entry.label}: {progress.stage}", progress.done, progress.total)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()
+
+
+def _files(source: Path, folder: Path, is_image: bool) -> dict[str, Path]:
+    stem = safe_stem(source)
+    names = (f"comparison{'.png' if is_image else '.mp4'}", "results.csv", "frames.csv", "results.json")
+    return {download: folder / f"{stem}_{name}" for download, name in zip(DOWNLOADS, names, strict=True)}
+
+
+def _write_grid(path: Path, panels: Mapping[str, Tensor], clip: ClipSource) -> None:
+    if clip.info.is_image:
+        write_image(grid(panels)[0], path)
+        return
+    with VideoWriter(path, clip.fps) as writer:
+        for start, frames in _grids(panels, clip.num_frames):
+            times = clip.timestamps_s and clip.timestamps_s[start : start + len(frames)]
+            writer.write(frames, times)
+
+
+def _grids(panels: Mapping[str, Tensor], num_frames: int) -> Iterator[tuple[int, Tensor]]:
+    """The grid a few frames at a time, with the number of the first: all of it would be large."""
+    for start in range(0, num_frames, CHUNK_FRAMES):
+        yield start, grid({label: frames[start : start + CHUNK_FRAMES] for label, frames in panels.items()})
+
+
+def _write_tables(
+    files: Mapping[str, Path], choices: Choices, results: Mapping[str, ClipResult], failures: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The tables as files, with the clip's name but not the server's folders; returns the row of each model."""
+    name = Path(choices.path.name)
+    evaluation = Evaluation({}, {}, {label: {name: result} for label, result in results.items()}, {})
+    rows = list(clip_rows(evaluation))
+    settings = {"frames": to_dict(choices.policy), "tiling": to_dict(choices.tiling), "device": choices.device}
+    write_csv(files["csv"], rows)
+    write_csv(files["frames_csv"], list(all_frame_rows(evaluation)))
+    write_json(files["json"], {"settings": settings, "clips": rows, "failures": dict(failures)})
+    return rows

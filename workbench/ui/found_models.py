@@ -1,0 +1,119 @@
+"""The models that can run right now: those without weights, and weights and diffusers' folders under the app's root."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from workbench.errors import ConfigError
+from workbench.evaluate import ModelEntry
+from workbench.models import MODELS, build_autoencoder, needs_weights
+from workbench.models.base import Autoencoder
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
+from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
+from workbench.ui.choices import find_weights
+
+BASELINE = "dct"
+"""The linear transform of the same rate, which every comparison includes."""
+
+_DEPTHS = ("", "*/", "*/*/", "*/*/*/")
+
+
+def find_models(root: Path) -> dict[str, ModelEntry]:
+    """Models by label, those of MODELS that need no weights first; paths in labels are relative to `root`.
+
+    Safetensors at most three folders deep count where they say which model they hold, or have exactly the tensors of
+    one; a checkpoint counts once, as its folder. Only headers are read.
+    """
+    entries = [ModelEntry(name, name, None) for name in MODELS if not needs_weights(name)]
+    entries += sorted(_weight_entries(root), key=lambda entry: (list(MODELS).index(entry.name), entry.label))
+    entries += _diffusers_entries(root)
+    return {entry.label: entry for entry in entries}
+
+
+def pick(labels: list[str], root: Path) -> list[ModelEntry]:
+    """The entries of these labels. A label is looked up anew, so that nothing outside of `root` can be named.
+
+    Raises:
+        ConfigError: there is no such model, or no longer.
+    """
+    found = find_models(root)
+    missing = [label for label in labels if label not in found]
+    if missing:
+        raise ConfigError(f"{missing[0]}: no such model here (any more); reload the page for what there is")
+    return [found[label] for label in labels]
+
+
+def shape_of(entry: ModelEntry) -> Autoencoder:
+    """The model of an entry of MODELS without memory, for shapes and costs.
+
+    Raises:
+        WeightsError: its weights are gone.
+    """
+    architecture = _header(locate_weights(entry.weights)).get("architecture") if entry.weights else None
+    with torch.device("meta"):
+        return build_autoencoder(entry.name, architecture)
+
+
+def _weight_entries(root: Path) -> Iterator[ModelEntry]:
+    folders: set[Path] = set()
+    shipped = {spec.weights for spec in MODELS.values()}
+    for text in find_weights(root):
+        path = Path(text)
+        if path.suffix != ".safetensors" or not (root / path).resolve().is_relative_to(root):
+            continue
+        if (root / path).resolve() in shipped:
+            continue
+        name = _model_in(root / path)
+        if path.name in CHECKPOINT_FILES:
+            if path.parent in folders:
+                continue
+            folders.add(path.parent)
+            path = path.parent
+        if name is not None:
+            yield ModelEntry(f"{name}@{path}", name, str(root / path))
+
+
+def _diffusers_entries(root: Path) -> Iterator[ModelEntry]:
+    for config in sorted(path for depth in _DEPTHS for path in root.glob(depth + "config.json")):
+        folder = config.parent
+        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+        if not hidden and folder.resolve().is_relative_to(root) and _class_of(config) in DIFFUSERS_CLASSES:
+            yield ModelEntry(f"{PREFIX}{folder.relative_to(root)}", f"{PREFIX}{folder}", None)
+
+
+def _class_of(config: Path) -> Any:
+    try:
+        record = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record.get("_class_name") if isinstance(record, dict) else None
+
+
+def _model_in(path: Path) -> str | None:
+    """The model whose weights a file holds, None where it is damaged or of something else."""
+    stored = _header(path)
+    if "model" in stored:
+        return stored["model"] if stored["model"] in MODELS else None
+    names = frozenset(stored.get("names", ()))
+    return next((name for name in MODELS if names and names == _tensor_names(name)), None)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What `save_weights` put into a file, or the names of its tensors alone; nothing for a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else {"names": list(file.keys())}
+    except (SafetensorError, OSError, ValueError):
+        return {}
+
+
+@cache
+def _tensor_names(model: str) -> frozenset[str]:
+    with torch.device("meta"):
+        return frozenset(build_autoencoder(model).state_dict())

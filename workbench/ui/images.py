@@ -1,0 +1,14 @@
+"""Pictures on the page, without loss and without a label over them."""
+
+import html
+
+import gradio as gr
+
+IMAGE_BUTTONS = ["fullscreen", "download"]
+"""What a picture offers; sharing would send it to a public site."""
+
+
+def captioned_image(caption: str, elem_id: str) -> gr.Image:
+    """A picture under its caption, which is also read out for it; hidden with the column around both."""
+    gr.HTML(f"<p>{html.escape(caption)}</p>", elem_classes="summary-box")
+    return gr.Image(show_label=False, format="png", buttons=IMAGE_BUTTONS, alt_text=caption, elem_id=elem_id)

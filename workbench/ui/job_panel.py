@@ -1,0 +1,140 @@
+"""A job of a tab: its buttons, what is said while it runs, and its results at the end."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from workbench.errors import WorkbenchError
+from workbench.steps import Steps
+from workbench.ui import pieces
+from workbench.ui.jobs import JobFolders, ProgressMeter, discard
+
+T = TypeVar("T")
+JOBS_AT_ONCE = 2
+
+
+class StagesMeter(ProgressMeter):
+    """Progress over any number of stages; those that have not begun count as many tiles as the others on average."""
+
+    def __init__(self, stages: int) -> None:
+        super().__init__()
+        self._expected = stages
+
+    @property
+    def total(self) -> int:
+        return sum(stage.total for stage in self._stages.values()) * self._expected // max(1, len(self._stages))
+
+
+class JobPanel:
+    """Lays out the buttons at once, and messages where `lay_out_messages` is called; results are a column of the tab's.
+
+    Args:
+        name: begins the ids of the components.
+        label: of the button that starts the job.
+    """
+
+    def __init__(self, folders: JobFolders, name: str, label: str) -> None:
+        self._folders, self._name = folders, name
+        self.run_button = gr.Button(label, variant="primary", elem_id=f"{name}-run")
+        self.cancel_button = gr.Button("Cancel", variant="stop", visible=False, elem_id=f"{name}-cancel")
+
+    def lay_out_messages(self, idle: str) -> None:
+        """Where it says what is going on; `idle` before the first job."""
+        # Apart from each other, because progress may still arrive when a job has been cancelled.
+        self.notice = gr.HTML(f'<div class="status idle">{idle}</div>', elem_id=f"{self._name}-notice")
+        self.status = gr.HTML("", visible=False, elem_id=f"{self._name}-status")
+
+    def run(
+        self,
+        start: Callable[[Path], Steps[T]],
+        show: Callable[[T], dict[Any, Any]],
+        explain: Callable[[WorkbenchError], str],
+        visitor: str | None,
+        stages: int = 2,
+    ) -> Iterator[dict[Any, Any]]:
+        """The job as updates of the page, one after every tile. Closing it stops within one tile and leaves nothing.
+
+        Args:
+            start: makes the steps of the job, which writes into the folder that it is given.
+            show: the result as updates of the page.
+            explain: an error in the words of the page.
+            stages: how many stages of tiles there are, for the time left.
+        """
+        folder, finished = self._folders.new(), False
+        try:
+            yield {self.status: pieces.PREPARING}
+            result = yield from self._progress(start(folder), StagesMeter(stages))
+            updates = self._ready() | {self.results: gr.update(visible=True)} | show(result)
+            self._folders.keep(visitor, folder)
+            finished = True
+            yield updates
+        except WorkbenchError as error:
+            yield self._ready(pieces.error(explain(error)))
+        except Exception:  # a bug: the page must not hang, and the log gets its traceback
+            yield self._ready(pieces.CRASHED)
+            raise
+        finally:
+            if not finished:
+                discard(folder)
+
+    def left(self, request: gr.Request) -> None:
+        """The visitor closed the page."""
+        self._folders.forget(request.session_hash)
+
+    def wire(
+        self, run: Callable, inputs: list[Any], results: gr.Column, outputs: list[Any], api_name: str
+    ) -> Any:  # gradio's Dependency
+        """Connect the buttons to the tab's `run`, whose updates are those of `JobPanel.run`; returns its event."""
+        self.results = results
+        page = [self.notice, self.status, self.run_button, self.cancel_button, self.results]
+        hidden = {"show_progress": "hidden", "api_visibility": "private"}
+        begun = self.run_button.click(self._begin, None, page, queue=False, **hidden)
+        job = begun.then(
+            run,
+            inputs,
+            page + outputs,
+            api_name=api_name,
+            concurrency_limit=JOBS_AT_ONCE,
+            show_progress="hidden",
+        )
+        job.failure(self._failed, self.notice, page, queue=False, **hidden)
+        # Said by the page itself, at once, so that `_failed` does not take it for a job that could not start.
+        self.cancel_button.click(None, None, self.notice, js=f"() => {json.dumps(pieces.CANCELLED)}", **hidden)
+        cancelled = lambda: self._ready(pieces.CANCELLED)  # noqa: E731
+        self.cancel_button.click(cancelled, None, page, cancels=[job], queue=False, **hidden)
+        return job
+
+    def _begin(self) -> dict[Any, Any]:
+        return {
+            self.notice: "",
+            self.status: gr.update(value=pieces.WAITING, visible=True),
+            self.run_button: gr.update(visible=False),
+            self.cancel_button: gr.update(visible=True),
+            self.results: gr.update(visible=False),
+        }
+
+    def _failed(self, notice: str) -> dict[Any, Any]:
+        """Gradio calls it for cancelled and crashed jobs too, which said so."""
+        return self._ready(notice or pieces.NOT_STARTED)
+
+    def _ready(self, notice: str = "") -> dict[Any, Any]:
+        return {
+            self.notice: notice,
+            self.status: gr.update(visible=False),
+            self.run_button: gr.update(visible=True),
+            self.cancel_button: gr.update(visible=False),
+        }
+
+    def _progress(self, steps: Steps[T], meter: ProgressMeter) -> Iterator[dict[Any, Any]]:
+        """Tiles done as updates of the page; returns what `steps` returns, and closes it when closed."""
+        try:
+            while True:
+                meter.add(next(steps))
+                yield {self.status: pieces.progress(meter)}
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            steps.close()

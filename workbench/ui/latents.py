@@ -1,0 +1,180 @@
+"""The Latents tab: what a clip becomes inside a model, to look at, to take along and to decode again."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from workbench.compare.latent_figures import (
+    channel_grid,
+    moments_figure,
+    pca_rgb,
+    power_spectrum,
+    spectrum_figure,
+    tile_grid,
+)
+from workbench.compare.pictures import picture
+from workbench.errors import WorkbenchError
+from workbench.models.latent_moments import LatentMoments
+from workbench.steps import Steps
+from workbench.ui import pieces
+from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
+from workbench.ui.estimate import compression_words, size_words
+from workbench.ui.found_models import find_models, pick
+from workbench.ui.images import IMAGE_BUTTONS, captioned_image
+from workbench.ui.job_panel import JobPanel
+from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.latents_job import LATENTS_EXTENSION, LatentView, decode_job, encode_job, read_latents
+
+_STRIP_PIXELS = 150  # that a frame of the components' strip takes
+_STRIP_COLUMNS = 6
+_MOST_FRAMES = 24  # shown of the components, evenly chosen
+
+
+class LatentsTab:
+    """Lays out the tab in the Blocks around it; its methods are the callbacks.
+
+    Args:
+        root: the folder under which models are looked for.
+        device: the device chosen at first.
+    """
+
+    def __init__(
+        self, folders: JobFolders, uploads: Uploads, models: ModelShelf, root: Path, device: str | None
+    ) -> None:
+        self._uploads, self._models, self._root = uploads, models, root
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                what = f"Clip or photo to encode, or latents ({LATENTS_EXTENSION}) to decode"
+                self.clip = ClipInputs(device, 32, "256", what, more_types=[LATENTS_EXTENSION])
+                found = list(find_models(root))
+                self.model = gr.Dropdown(found, value=found[0], label="Model", info="weights under the app's root")
+                self.panel = JobPanel(folders, "latents", "Encode, or decode latents")
+            with gr.Column(scale=3, min_width=300):
+                self.panel.lay_out_messages("What the model keeps of the clip appears here, channel by channel.")
+                self._lay_out_results()
+        self._wire()
+
+    def run(
+        self,
+        source: str | None,
+        max_frames: float | None,
+        resolution: str | None,
+        device: str,
+        model: str,
+        request: gr.Request,
+    ) -> Iterator[dict[Any, Any]]:
+        """Encoding a clip, or decoding a file of latents, as updates of the page."""
+        choices = choices_of(source, max_frames, resolution, device)
+
+        def start(folder: Path) -> Steps[LatentView]:
+            is_latents = choices.path.suffix.lower() == LATENTS_EXTENSION
+            entry = pick([model], self._root)[0]
+            ae = self._models.load(entry.name, entry.weights, device)
+            job = decode_job if is_latents else encode_job
+            return (yield from job(choices, entry, ae, folder))
+
+        with self._uploads.used(source):
+            explain = explainer(choices, self._root)
+            yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=1)
+
+    def frame_chosen(self, view: tuple[str, str] | None, frame: int) -> Any:
+        """The channels of another latent frame."""
+        if view is None:
+            return gr.skip()
+        try:
+            latents = read_latents(Path(view[0]), view[1])
+        except WorkbenchError:  # a newer job has taken its place
+            return gr.skip()
+        return picture(channel_grid(latents[:, min(int(frame), latents.shape[1] - 1)]))
+
+    def refresh(self) -> Any:
+        """The models that are there now."""
+        return gr.update(choices=list(find_models(self._root)))
+
+    def _shown(self, view: LatentView) -> dict[Any, Any]:
+        frames = view.latents.shape[1]
+        is_image = view.clip.is_image
+        decoded = view.decoded and str(view.decoded)
+        return {
+            self.view: (str(view.file), view.key),
+            self.words: latent_words(view),
+            self.video: gr.update(value=None if is_image else decoded, visible=bool(decoded) and not is_image),
+            self.photo: gr.update(value=decoded if is_image else None, visible=bool(decoded) and is_image),
+            self.download: gr.update(value=str(view.file)),
+            self.frame: gr.update(value=0, maximum=max(frames - 1, 1), visible=frames > 1),
+            self.channels: picture(channel_grid(view.latents[:, 0])),
+            **self._figures(view),
+        }
+
+    def _figures(self, view: LatentView) -> dict[Any, Any]:
+        seen = LatentMoments(view.latents.shape[0])
+        seen.update(view.latents[None])
+        stored = (view.statistics.mean, view.statistics.std) if view.statistics else (None, None)
+        frequencies, power = power_spectrum(view.latents)
+        statistics = moments_figure(seen.mean.tolist(), seen.std.tolist(), *stored)
+        return {
+            self.components: components_strip(view),
+            self.statistics: pieces.on_any_background(statistics),
+            self.spectrum: gr.update(
+                value=pieces.on_any_background(spectrum_figure(frequencies, power)) if len(power) else None,
+                visible=len(power) > 0,
+            ),
+        }
+
+    def _lay_out_results(self) -> None:
+        self.view = gr.State(None)
+        with gr.Column(visible=False) as self.results:
+            self.words = gr.HTML("", elem_id="latents-words", elem_classes="summary-box")
+            self.video = gr.Video(label="Decoded", loop=True, autoplay=True, visible=False, elem_id="latents-video")
+            self.photo = gr.Image(label="Decoded", format="png", visible=False, buttons=IMAGE_BUTTONS)
+            self.download = gr.DownloadButton("Latents", size="sm", elem_id="latents-download")
+            self.components = captioned_image(
+                "Three principal components of the channels as red, green and blue, over time", "latents-pca"
+            )
+            self.channels = captioned_image("Every channel of one latent frame, each on a scale of its own", "channels")
+            self.frame = gr.Slider(0, 1, 0, step=1, label="Latent frame", info="of the channels above")
+            self.statistics = gr.Plot(label="Mean and deviation of each channel", format="png")
+            self.spectrum = gr.Plot(label="Spatial spectrum", format="png")
+
+    def _wire(self) -> None:
+        hidden = {"show_progress": "hidden", "api_visibility": "private"}
+        self.model.focus(self.refresh, None, self.model, **hidden)
+        self.frame.change(
+            self.frame_chosen, [self.view, self.frame], self.channels, trigger_mode="always_last", **hidden
+        )
+        outputs = [
+            *(self.view, self.words, self.video, self.photo, self.download, self.frame, self.channels),
+            *(self.components, self.statistics, self.spectrum),
+        ]
+        self.panel.wire(self.run, [*self.clip.components, self.model], self.results, outputs, "latents")
+
+
+def components_strip(view: LatentView) -> Any:  # an image of Pillow
+    """The principal components of all latent frames, or of some of them evenly chosen, row by row."""
+    frames = pca_rgb(view.latents)
+    frames = frames[:: -(-len(frames) // _MOST_FRAMES)]
+    rows = -(-len(frames) // _STRIP_COLUMNS)
+    scale = max(1, round(_STRIP_PIXELS / max(frames.shape[2:])))
+    return picture(tile_grid(frames, -(-len(frames) // rows), scale))
+
+
+def latent_words(view: LatentView) -> str:
+    """HTML: the latents in plain words, and notes."""
+    clip, latents = view.clip, view.latents
+    channels, steps, rows, columns = latents.shape
+    pixels = clip.num_frames * clip.height * clip.width * 3
+    frames = "a photo" if clip.is_image else f"{clip.num_frames} frames"
+    lines = [
+        f"<b>{html.escape(view.model)}</b>: {frames} of {clip.width}×{clip.height} are {channels} channels on a grid "
+        f"of {steps}×{rows}×{columns} (time, height, width). {compression_words(pixels, latents.numel())}.",
+        f"Mean {latents.mean().item():.3g}, deviation {latents.std(correction=0).item():.3g} over all values; "
+        f"as 32-bit numbers the file takes {size_words(view.file.stat().st_size)}.",
+        "No statistics are stored beside this model's weights to compare with."
+        if view.statistics is None
+        else "The lines in the plot of the channels are the statistics stored beside the weights.",
+        *(f"Note: {html.escape(note)}." for note in view.notes),
+    ]
+    return "".join(f"<p>{line}</p>" for line in lines)

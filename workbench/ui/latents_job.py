@@ -1,0 +1,191 @@
+"""The work of the Latents tab: a clip to a file of latents, or such a file back to a clip, and what is in it."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.config import to_dict
+from workbench.data.source import open_clip_steps
+from workbench.errors import DataError
+from workbench.evaluate import ModelEntry
+from workbench.latents import LatentClip, Normalisation
+from workbench.latents.encode import EncodeSettings, Encoding
+from workbench.latents.shards import Shard, clip_tensors, read_shard, write_shard
+from workbench.media import VideoWriter, to_uint8, write_image
+from workbench.models import MODELS
+from workbench.models.base import Autoencoder
+from workbench.models.identity import identity_of, is_same_model
+from workbench.models.latent_moments import LatentStatistics, find_statistics
+from workbench.models.plans import tile_plans
+from workbench.models.tiled import decoder, encoder, stream_tiles
+from workbench.steps import Progress, Steps
+from workbench.tiling import Tiling
+from workbench.ui.choices import Choices
+from workbench.ui.reconstruct_job import safe_stem
+
+LATENTS_EXTENSION = ".safetensors"
+_KEY = "clip"
+
+
+@dataclass(frozen=True)
+class LatentView:
+    """Latents in a file, and what is known of them.
+
+    Attributes:
+        file: of the kind that `python -m workbench encode` writes, with one clip or more.
+        key: of the clip that is shown.
+        latents: float32 (C, t, h, w) as the model gives them, without any normalisation.
+        statistics: those stored beside the model's weights.
+        decoded: the clip that the latents stand for, where they came from a file.
+        notes: what a visitor should know, one line each.
+    """
+
+    file: Path
+    key: str
+    clip: LatentClip
+    model: str
+    latents: Tensor
+    statistics: LatentStatistics | None
+    decoded: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def encode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
+    """Encode a clip into a file in `folder`, yielding a Progress after every tile.
+
+    Raises:
+        MediaError: the clip is missing or cannot be read, or the disk is full.
+    """
+    clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
+    plan, _ = tile_plans(ae, clip.num_frames, clip.height, clip.width, choices.tiling)
+    with closing(clip.chunks()) as chunks:
+        frames = (chunk.transpose(0, 1)[None] for chunk in chunks)
+        pieces = yield from _collected(stream_tiles(plan, frames, encoder(ae), "encode", ae.device))
+    latents = torch.cat(pieces, dim=2)[0]
+    size = clip.num_frames, clip.height, clip.width
+    name, status = choices.path.name, choices.path.stat()
+    record = LatentClip(
+        name, status.st_size, status.st_mtime_ns, clip.info.is_image, *size, clip.fps, tuple(latents.shape)
+    )
+    path = folder / f"{safe_stem(choices.path)}_latents{LATENTS_EXTENSION}"
+    tensors = clip_tensors(_KEY, latents, clip.timestamps_s)
+    write_shard(path, _facts(choices, entry, ae), {_KEY: record}, tensors)
+    return LatentView(path, _KEY, record, _plain_name(entry), latents, _statistics(entry), notes=clip.warnings)
+
+
+def decode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
+    """Decode the first clip of a file of latents into `folder`, yielding a Progress after every tile.
+
+    Raises:
+        DataError: the file is damaged, or not one of latents.
+        ShapeError: the latents are not of such a clip, or not of this model.
+        MediaError: the disk is full.
+    """
+    shard = read_shard(choices.path)
+    key, clip = _first(shard)
+    stored, times = shard.read(key)
+    latents = _without_normalisation(shard, stored.float())
+    size = clip.height, clip.width
+    ae.decoded_shape(latents[None], clip.num_frames, size)
+    _, plan = tile_plans(ae, clip.num_frames, *size, choices.tiling)
+    file = Path(shutil.copy(choices.path, folder / f"{safe_stem(choices.path)}{LATENTS_EXTENSION}"))
+    decode = decoder(ae, is_image=clip.num_frames == 1)
+    path = folder / f"{safe_stem(choices.path)}_decoded{'.png' if clip.is_image else '.mp4'}"
+    steps = stream_tiles(plan, iter([latents[None]]), decode, "decode", ae.device)
+    yield from _written(steps, path, clip, times)
+    notes = tuple(_notes(shard, ae))
+    return LatentView(file, key, clip, _plain_name(entry), latents, _statistics(entry), path, notes)
+
+
+def read_latents(file: Path, key: str) -> Tensor:
+    """The latents (C, t, h, w) of a view again, as the model gives them.
+
+    Raises:
+        DataError: the file is damaged or gone.
+    """
+    shard = read_shard(file)
+    return _without_normalisation(shard, shard.read(key)[0].float())
+
+
+def _collected(steps: Iterator[Tensor | Progress]) -> Steps[list[Tensor]]:
+    """Progress passed on; the tensors as a list on the CPU."""
+    pieces = []
+    for piece in steps:
+        if isinstance(piece, Progress):
+            yield piece
+        else:
+            pieces.append(piece.cpu())
+    return pieces
+
+
+def _written(
+    steps: Iterator[Tensor | Progress], path: Path, clip: LatentClip, times: tuple[float, ...] | None
+) -> Steps[None]:
+    """Progress passed on; the frames as a file."""
+    if clip.is_image:
+        (frame,) = yield from _collected(steps)
+        write_image(to_uint8(frame[0, :, 0]), path)
+        return
+    written = 0
+    with VideoWriter(path, clip.fps) as writer:
+        for piece in steps:
+            if isinstance(piece, Progress):
+                yield piece
+                continue
+            frames = to_uint8(piece[0].transpose(0, 1)).cpu()
+            writer.write(frames, times and times[written : written + len(frames)])
+            written += len(frames)
+
+
+def _facts(choices: Choices, entry: ModelEntry, ae: Autoencoder) -> dict[str, Any]:
+    """What the file says of its latents: as `encode` writes it, without the server's folders."""
+    settings = EncodeSettings(**to_dict(choices.policy))
+    identity = identity_of(ae) | {"model": _plain_name(entry)}
+    return Encoding(ae, settings, choices.tiling or Tiling(), None, identity, {"name": _plain_name(entry)}).facts
+
+
+def _plain_name(entry: ModelEntry) -> str:
+    """The model's name; that of a diffusers folder is relative to the app's root."""
+    return entry.label.partition("@")[0]
+
+
+def _statistics(entry: ModelEntry) -> LatentStatistics | None:
+    weights = entry.weights or (entry.name in MODELS and MODELS[entry.name].weights)
+    return find_statistics(Path(weights)) if weights else None
+
+
+def _first(shard: Shard) -> tuple[str, LatentClip]:
+    """The first clip of a file from anywhere, its record checked.
+
+    Raises:
+        DataError: there is none, or its record makes no sense.
+    """
+    if not shard.clips:
+        raise DataError(f"{shard.path.name}: holds no clip")
+    key, clip = next(iter(shard.clips.items()))
+    sizes = (clip.num_frames, clip.height, clip.width, *clip.latent_shape)
+    is_number = isinstance(clip.fps, int | float) and math.isfinite(clip.fps) and clip.fps > 0
+    if not is_number or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise DataError(f"{shard.path.name}: what it says of its clip is damaged")
+    return key, clip
+
+
+def _without_normalisation(shard: Shard, latents: Tensor) -> Tensor:
+    stored = shard.facts.get("normalisation")
+    return Normalisation(tuple(stored["mean"]), tuple(stored["std"])).undo(latents) if stored else latents
+
+
+def _notes(shard: Shard, ae: Autoencoder) -> Iterator[str]:
+    if len(shard.clips) > 1:
+        yield f"the file holds {len(shard.clips)} clips; this is the first"
+    known = {"architecture", "weights_sha256"} <= shard.facts.keys()
+    if not known or not is_same_model(shard.facts, identity_of(ae)):
+        model = shard.facts.get("model", "another model")
+        yield f"the latents were made by {model} with other weights or another number format than the one that decoded"

@@ -1,0 +1,230 @@
+"""The Tiles tab: how a clip is cut, what that costs, and whether it shows."""
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from workbench.compare.map_figures import map_figure
+from workbench.compare.pictures import picture
+from workbench.compare.seams import Seams
+from workbench.compare.tile_figures import tile_picture, time_figure
+from workbench.errors import WorkbenchError
+from workbench.evaluate import ModelEntry
+from workbench.models import MODELS
+from workbench.models.diffusers_adapter import PREFIX
+from workbench.steps import Steps
+from workbench.ui import pieces
+from workbench.ui.choices import Choices
+from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
+from workbench.ui.estimate import size_words
+from workbench.ui.found_models import find_models, pick, shape_of
+from workbench.ui.images import captioned_image
+from workbench.ui.job_panel import JobPanel
+from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.tiles_job import PlannedTiles, SeamReport, cost_of_tile, plan_tiles, seam_job
+
+if TYPE_CHECKING:
+    from workbench.evaluate.tile_cost import TileCost
+
+_MOST_TILE_PIXELS = 768
+_MOST_TILE_LATENTS = 16  # in time
+_COSTS_KEPT = 64
+_ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
+
+
+class TilesTab:
+    """Lays out the tab in the Blocks around it; its methods are the callbacks.
+
+    Args:
+        root: the folder under which models are looked for.
+        device: the device chosen at first.
+    """
+
+    def __init__(
+        self, folders: JobFolders, uploads: Uploads, models: ModelShelf, root: Path, device: str | None
+    ) -> None:
+        self._uploads, self._models, self._root = uploads, models, root
+        self._cost_of_tile = lru_cache(_COSTS_KEPT)(cost_of_tile)  # counting takes seconds for a large model
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                self.clip = ClipInputs(device, max_frames=16, resolution="256")
+                self._lay_out_tiles()
+                self.panel = JobPanel(folders, "tiles", "Look for seams")
+            with gr.Column(scale=3, min_width=300):
+                self._lay_out_plan()
+                self.panel.lay_out_messages("A map of the seams, tiled against untiled, appears here.")
+                self._lay_out_seams()
+        self._wire()
+
+    def plan(self, source, max_frames, resolution, device, label, side, frames, overlap) -> dict[Any, Any]:
+        """The plan over the clip's first frame, and in words."""
+        nothing = {self.drawing: gr.update(visible=False), self.time: gr.update(visible=False)}
+        if not source:
+            return nothing | {self.words: ""}
+        choices = self._choices(source, max_frames, resolution, device, side, frames, overlap)
+        try:
+            entry = self._entry(label)
+            planned = plan_tiles(choices, shape_of(entry))
+            words = self._words(planned, self._cost_of_tile(entry, device, planned.tile_shape))
+        except WorkbenchError as error:
+            return nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
+        drawn = picture(tile_picture(planned.frame, planned.plans[1]))
+        time = planned.plans[1].time
+        return {
+            self.drawing: gr.update(visible=True),
+            self.picture: drawn,
+            self.time: gr.update(value=pieces.on_any_background(time_figure(time)), visible=len(time.spans) > 1),
+            self.words: words,
+        }
+
+    def run(
+        self,
+        source: str | None,
+        max_frames: float | None,
+        resolution: str | None,
+        device: str,
+        model: str,
+        tile_side: float,
+        tile_frames: float,
+        overlap: float,
+        request: gr.Request,
+    ) -> Iterator[dict[Any, Any]]:
+        """The search for seams as updates of the page, one after every tile."""
+        choices = self._choices(source, max_frames, resolution, device, tile_side, tile_frames, overlap)
+
+        def start(_: Path) -> Steps[SeamReport]:
+            entry = self._entry(model)
+            ae = self._models.load(entry.name, entry.weights, device)
+            return (yield from seam_job(choices, ae))
+
+        with self._uploads.used(source):
+            explain = explainer(choices, self._root)
+            yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
+
+    def model_chosen(self, label: str) -> tuple[Any, Any]:
+        """Sliders that stop at legal tile sizes only, at the model's own ones at first."""
+        ae = shape_of(self._entry(label))
+        first = ae.frames_of(1 + int(ae.causal))
+        frames = {"minimum": first, "maximum": ae.frames_of(_MOST_TILE_LATENTS), "step": ae.temporal_stride}
+        side = {"minimum": ae.spatial_stride, "maximum": _MOST_TILE_PIXELS, "step": ae.spatial_stride}
+        return gr.update(**side, value=ae.default_tile_pixels), gr.update(**frames, value=ae.default_tile_frames)
+
+    def refresh(self) -> Any:
+        """The models that are there now."""
+        return gr.update(choices=self._labels())
+
+    @staticmethod
+    def _choices(source, max_frames, resolution, device, side, frames, overlap) -> Choices:
+        tiles = {"spatial_tile_size": side, "temporal_tile_size": frames, "tile_overlap_factor": overlap}
+        return choices_of(source, max_frames, resolution, device, **tiles)
+
+    @staticmethod
+    def _words(planned: PlannedTiles, cost: "TileCost") -> str:
+        """Tiles, operations and memory."""
+        tiles = len(planned.plans[0])
+        frames, height, width = planned.tile_shape
+        in_time = len(planned.plans[0].time.spans)
+        lines = [
+            f"<b>{tiles} {'tile' if tiles == 1 else 'tiles'}</b> of {frames} frames, {width}×{height}: "
+            f"{planned.plans[0].spatial_tiles} in a frame, {in_time} in time.",
+            f"The encoder reads <b>{planned.read_ratio:.2f} times</b> the clip: overlaps, and padding to whole blocks.",
+            f"<b>{tiles * cost.tflop:.3g} TFLOP</b> to encode and decode the clip, {cost.tflop:.3g} a tile.",
+            f"<b>{size_words(cost.weight_bytes + cost.work_bytes)}</b> of memory at the peak: "
+            f"{size_words(cost.weight_bytes)} of weights and {size_words(cost.work_bytes)} inside one tile (counted, "
+            "not measured; the clip itself comes on top).",
+        ]
+        return "".join(f"<p>{line}</p>" for line in lines)
+
+    def _shown(self, report: SeamReport) -> dict[Any, Any]:
+        hidden = gr.update(visible=False)
+        if report.seams is None:
+            text = "<p>The whole clip is one tile: there is no seam to look for. Choose smaller tiles.</p>"
+            return {self.seam_map: hidden, self.jumps: text}
+        if report.seams.map_HW.max() < _ROUNDING:
+            return {self.seam_map: hidden, self.jumps: jump_table(report.seams, report)}
+        figure = map_figure({"": report.seams.map_HW}, "grey levels")
+        return {
+            self.seam_map: gr.update(value=pieces.on_any_background(figure), visible=True),
+            self.jumps: jump_table(report.seams, report),
+        }
+
+    def _entry(self, label: str) -> ModelEntry:
+        """The model; one of MODELS without weights here can be planned for, and says itself that it cannot run."""
+        return ModelEntry(label, label, None) if label in MODELS else pick([label], self._root)[0]
+
+    def _labels(self) -> list[str]:
+        """Models to plan for: those that can run first, then those whose weights are not here."""
+        found = [label for label in find_models(self._root) if not label.startswith(PREFIX)]
+        return [*found, *(name for name in MODELS if name not in map(_name, found))]
+
+    def _lay_out_tiles(self) -> None:
+        labels = self._labels()
+        self.model = gr.Dropdown(labels, value=labels[0], label="Model", info="one without weights can be planned for")
+        ae = shape_of(self._entry(labels[0]))
+        self.side = gr.Slider(
+            *(ae.spatial_stride, _MOST_TILE_PIXELS, min(128, ae.default_tile_pixels)),
+            step=ae.spatial_stride,
+            label="Tile side",
+            info="pixels",
+        )
+        self.frames = gr.Slider(
+            *(ae.frames_of(1 + int(ae.causal)), ae.frames_of(_MOST_TILE_LATENTS), ae.default_tile_frames),
+            step=ae.temporal_stride,
+            label="Tile frames",
+        )
+        self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
+
+    def _lay_out_plan(self) -> None:
+        with gr.Column(visible=False) as self.drawing:
+            self.picture = captioned_image("The tiles of a frame; yellow is what several of them give", "tiles-plan")
+        self.words = gr.HTML("", elem_id="tiles-words", elem_classes="summary-box")
+        self.time = gr.Plot(label="Tiles in time", format="png", visible=False)
+
+    def _lay_out_seams(self) -> None:
+        with gr.Column(visible=False) as self.results:
+            self.jumps = gr.HTML("", elem_id="tiles-jumps", elem_classes="summary-box")
+            self.seam_map = gr.Plot(label="Difference between tiled and untiled", format="png", elem_id="tiles-map")
+
+    def _wire(self) -> None:
+        sliders = [self.side, self.frames, self.overlap]
+        inputs = [*self.clip.components, self.model, *sliders]
+        plan = [self.drawing, self.picture, self.time, self.words]
+        hidden = {"show_progress": "hidden", "api_visibility": "private"}
+        self.model.focus(self.refresh, None, self.model, **hidden)
+        chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **hidden)
+        chosen.then(self.plan, inputs, plan, **hidden)
+        changes = [component.change for component in [*self.clip.components, *sliders]]
+        gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **hidden)
+        self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps], "seams")
+
+
+def _name(label: str) -> str:
+    return label.partition("@")[0]
+
+
+def jump_table(seams: Seams, report: SeamReport) -> str:
+    """HTML: the jump across tile borders against elsewhere, along every axis that is cut."""
+    mean, most = seams.map_HW.mean().item(), seams.map_HW.max().item()
+    text = (
+        f"<p>{report.tiles} tiles against one piece, {report.num_frames} frames: they differ by {mean:.2g} grey levels "
+        f"of 255 on average, {most:.2g} at the worst place.</p>"
+    )
+    if most < _ROUNDING:
+        return text + "<p>That is rounding: this model's tiles leave no seam.</p>"
+    heads = ("Along", "Jump at tile borders", "Elsewhere", "Ratio")
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in heads)
+    rows = "".join(
+        f'<tr><th scope="row">{axis}</th><td>{jump.at_borders:.3g}</td><td>{jump.elsewhere:.3g}</td>'
+        f"<td>{jump.ratio:.3g}</td></tr>"
+        for axis, jump in seams.jumps.items()
+        if not math.isnan(jump.at_borders)
+    )
+    note = (
+        "A jump is the change of the difference from one pixel or frame to the next, in grey levels; a ratio well "
+        "above 1 is a seam."
+    )
+    return f'{text}<table class="metrics"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{note}</p>'
