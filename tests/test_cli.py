@@ -8,11 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
-from clips import write_clip
+import torch
+from clips import moving_video, write_clip
+from small_models import ARCHITECTURES, small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main, parse
+from workbench.commands.progress import StageBar
 from workbench.errors import ConfigError
+from workbench.media import read_video, write_video
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES
+from workbench.models.weights import save_weights
+from workbench.steps import Progress
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +49,8 @@ def test_flags_become_typed_settings():
         (["--spatial_tile_size", "64"], r"did you mean --model\.spatial_tile_size"),
         (["--lossless"], "--lossless needs a value, as in --lossless True"),
         (["--resolution", "--dtype", "float32"], "--resolution needs a value"),
-        (["--max_frames", "0"], "--max_frames.*at least 1"),
+        (["--max_frames", "0"], "--max_frames.*between 1 and"),
+        (["--num_frames", "9" * 30], "--num_frames.*between 1 and 10000000"),
         (["--max_frames", "x"], "--max_frames"),
         (["--max_frames", "1", "--max_frames", "2"], "given twice"),
         (["--model.tile_overlap_factor", "0.6"], "tile_overlap_factor.*between 0.0 and 0.5"),
@@ -89,7 +97,7 @@ def test_reconstruct_writes_everything_and_a_summary(tmp_path):
     for clip, frames in (("=one", 6), ("two", 3)):
         files = {path.name for path in (tmp_path / "out" / clip).iterdir()}
         videos = {"original.mp4", "reconstruction.mp4", "side_by_side.mp4"}
-        assert files == {*videos, "metrics.json", "metrics.csv", ".source"}
+        assert files == {*videos, "worst_frame.png", "metrics.json", "metrics.csv", ".source"}
         record = json.loads((tmp_path / "out" / clip / "metrics.json").read_text())
         assert len(record["metrics"]["psnr"]) == record["num_frames"] == frames
         assert len((tmp_path / "out" / clip / "metrics.csv").read_text().splitlines()) == frames + 1
@@ -176,19 +184,116 @@ def test_errors_exit_2_in_one_line_and_write_nothing(arguments, capsys, tmp_path
         main("python -m workbench", COMMANDS, arguments)
     assert exit.value.code == 2
     lines = capsys.readouterr().err.splitlines()
-    assert next(line for line in lines if not line.startswith("LPIPS")).startswith("python -m workbench")
-    assert len(lines) <= 2
+    assert len(lines) == 1
+    assert lines[0].startswith("python -m workbench")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_record_holds_what_was_left_to_defaults_as_it_came_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 5, 32, 32)
+    small, architecture = small_model("video_dc_ae"), ARCHITECTURES["video_dc_ae"]
+    save_weights(tmp_path / "small.safetensors", small.state_dict(), "video_dc_ae", architecture)
+    arguments = ["--model", "video_dc_ae", "--model.from_pretrained", "small.safetensors", "--device", "cpu"]
+    main("workbench", COMMANDS, ["reconstruct", "clip.mp4", *arguments, "--model.use_spatial_tiling", "False"])
+    used = json.loads((tmp_path / "samples" / "clip" / "metrics.json").read_text())["used"]
+    assert used["weights"] == str(tmp_path / "small.safetensors")
+    assert used["architecture"]["widths"] == list(ARCHITECTURES["video_dc_ae"]["widths"])
+    assert (used["class"], used["device"], used["dtype"]) == ("VideoDCAE", "cpu", "float32")
+    assert (used["spatial_tile_size"], used["temporal_tile_size"], used["tiles"]) == (None, 32, 1)
+    assert used["torch"] == torch.__version__
+
+
+def test_the_worst_frame_is_named_and_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    video = moving_video(12, 64, 64)
+    video.frames[7] = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0))
+    write_video(video, tmp_path / "clip.mkv", lossless=True)
+    main("workbench", COMMANDS, ["reconstruct", "clip.mkv", "--model", "dct", "--lossless", "True"])
+    header, _, row = (
+        next(part for part in capsys.readouterr().out.split("\n\n") if "clip.mkv" in part).strip().splitlines()
+    )
+    cells = dict(zip(header.split(), row.split(), strict=True))
+    record = json.loads((tmp_path / "samples" / "clip" / "metrics.json").read_text())
+    assert min(range(12), key=record["metrics"]["psnr"].__getitem__) == 7
+    assert (cells["worst_frame"], cells["worst_at_s"]) == ("7", "0.28")
+    assert float(cells["worst_psnr"]) == pytest.approx(min(record["metrics"]["psnr"]), abs=0.01)
+    picture = read_video(tmp_path / "samples" / "clip" / "worst_frame.png").frames[0]
+    output = read_video(tmp_path / "samples" / "clip" / "reconstruction.mkv").frames[7]
+    bottom = picture[:, picture.shape[1] - 64 :]
+    assert torch.equal(bottom[:, :, :64], video.frames[7])
+    assert torch.equal(bottom[:, :, 68:132], output)
+    difference = 4 * (video.frames[7].int() - output.int()).abs()
+    assert torch.equal(bottom[:, :, 136:200].int(), difference.clamp(max=255))
+
+
+def test_a_closed_pipe_ends_a_command_quietly(tmp_path):
+    command = f"{sys.executable} -m workbench models | head -n 1; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("model ")
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # 0 where all was written before the pipe closed
+
+
+def test_the_hub_is_asked_once_and_its_absence_is_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 2, 32, 32)
+    weights = ["--model", "video_dc_ae", "--model.from_pretrained", "nobody/nothing/ae.safetensors"]
+    begin = time.monotonic()
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["reconstruct", "clip.mp4", *weights])
+    assert time.monotonic() - begin < 15
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "nobody/nothing/ae.safetensors: not a local file, nor to be had from the Hub" in lines[0]
+
+
+def test_the_bar_shows_every_stage_and_ends_full(monkeypatch):
+    monkeypatch.setattr("time.monotonic", iter(range(100)).__next__)
+    with StageBar("clip.mp4") as bar:
+        bar.show(Progress("count", 40, 40))
+        for stage, total in (("encode", 2), ("decode", 2)):
+            for done in range(1, total + 1):
+                bar.show(Progress(stage, done, total))
+        assert bar.n == pytest.approx(2 / 3)
+        bar.show(Progress("measure", 8, 40))
+        assert "about 00:04 left" in bar.postfix  # one second for 8 frames, 32 to go
+        assert "8/40 frames measured and written" in bar.postfix
+        bar.show(Progress("measure", 40, 40))
+        assert bar.n == pytest.approx(1.0)
 
 
 def test_models_and_bench_print_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main("workbench", COMMANDS, ["models"])
-    assert "459462147" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "459462147" in listed
+    assert all(name in listed for name in DIFFUSERS_CLASSES)
     small = ["--model", "dct", "--frames", "4", "--height", "32", "--width", "32", "--repeats", "1", "--out", "b.json"]
     main("workbench", COMMANDS, ["bench", *small, "--variants", "channels_last,eager"])
-    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    out, err = capsys.readouterr()
+    assert "dct on " in out
+    assert "float32" in out
+    assert "4/4" not in err
+    assert "6/6" in err
+    record = json.loads((tmp_path / "b.json").read_text())
+    rows = record["rows"]
+    assert record["matmul_tflop_per_s"] > 0
+    assert rows[0]["peak_share"] == pytest.approx(rows[0]["tflop_per_s"] / record["matmul_tflop_per_s"])
+    weights_mb = 2 * 128 * 3 * 32 * 32 * (4 + 1) / 2 * 4 / 1e6
+    assert all(row["memory_mb"] >= row["activations_mb"] + weights_mb for row in rows)
     assert [(row["variant"], row["direction"]) for row in rows] == [
         (variant, direction) for variant in ("channels_last", "eager") for direction in ("encode", "decode")
     ]
     assert all(row["seconds"] > 0 and row["tflop"] > 0 for row in rows)
+
+
+def test_bench_refuses_what_no_memory_holds_before_it_builds_a_model(monkeypatch, capsys):
+    monkeypatch.setattr("workbench.commands.bench.ModelSettings.load", None)
+    with pytest.raises(SystemExit) as exit:
+        main("workbench", COMMANDS, ["bench", "--frames", "100000000"])
+    assert exit.value.code == 2
+    assert "GB are free" in capsys.readouterr().err

@@ -132,6 +132,16 @@ def test_translucent_and_deep_images_are_warned_about(tmp_path: Path) -> None:
     assert (deep.frames.int() - 40_000 // 257).abs().max() <= 1
 
 
+def test_a_cmyk_jpeg_has_its_colours_and_no_alpha(tmp_path: Path) -> None:
+    ramp = Image.linear_gradient("L").resize((32, 32))
+    image = Image.merge("CMYK", [ramp, ramp.rotate(90), ramp.rotate(180), Image.new("L", (32, 32), 40)])
+    image.save(tmp_path / "print.jpg", quality=95)
+    video = read_video(tmp_path / "print.jpg")
+    assert video.warnings == ()
+    expected = np.asarray(Image.open(tmp_path / "print.jpg").convert("RGB")).astype(int)
+    assert np.abs(video.frames[0].permute(1, 2, 0).numpy() - expected).max() <= 2
+
+
 # Display matrices [a b; c d], x' = a x + c y, y' = b x + d y, and what they make of a frame (rows, columns).
 UPRIGHT = {
     "as stored": ((1, 0, 0, 1), lambda f: f),

@@ -6,7 +6,9 @@ from workbench.media import MediaInfo, Video, open_stream, probe, read_video, wr
 from workbench.models import MODELS, build_autoencoder, load_autoencoder
 from workbench.models.base import Autoencoder
 from workbench.models.tiled import decode_tiled, encode_tiled
-from workbench.reconstruct import FileReport, Outputs, Reconstruction, reconstruct, reconstruct_file
+from workbench.outputs import Outputs
+from workbench.ranks import Lockstep, lockstep
+from workbench.reconstruct import FileReport, Reconstruction, reconstruct, reconstruct_file
 from workbench.tiling import Tiling
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "FileReport",
+    "Lockstep",
     "MediaError",
     "MediaInfo",
     "Outputs",
@@ -29,6 +32,7 @@ __all__ = [
     "decode_tiled",
     "encode_tiled",
     "load_autoencoder",
+    "lockstep",
     "open_stream",
     "probe",
     "read_video",

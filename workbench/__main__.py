@@ -1,14 +1,19 @@
 """The command line: `python -m workbench COMMAND`."""
 
 from workbench.cli import main
-from workbench.commands import bench, evaluate, index, models, reconstruct
+from workbench.commands import bench, decode, encode, evaluate, export, index, models, pack, reconstruct, stats
 
 COMMANDS = {
     "reconstruct": reconstruct.COMMAND,
     "models": models.COMMAND,
     "bench": bench.COMMAND,
     "evaluate": evaluate.COMMAND,
+    "stats": stats.COMMAND,
+    "encode": encode.COMMAND,
+    "decode": decode.COMMAND,
     "index": index.COMMAND,
+    "pack": pack.COMMAND,
+    "export": export.COMMAND,
 }
 
 if __name__ == "__main__":

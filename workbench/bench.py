@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.config import check_choice, check_range, setting
-from workbench.memory import watch_peak_memory
+from workbench.errors import ConfigError
+from workbench.memory import available_memory, watch_peak_memory
 from workbench.models.base import Autoencoder
+from workbench.steps import Progress, Steps, drain
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
 
@@ -39,8 +42,9 @@ class BenchRow:
 
     Attributes:
         tflop: operations of one run as counted by torch (2 per multiply-add), in 1e12.
-        peak_share: reached operations per second over those of a large matmul of the same dtype and device.
-        peak_memory_mb: memory at its peak, beyond weights and input; on a CPU of the process, known on Linux only.
+        peak_share: reached operations per second over those of `matmul_peak`.
+        activations_mb: memory at its peak beyond weights and input; on a CPU of the process, known on Linux only.
+        memory_mb: the same with the weights and input.
         speedup: over the first variant, in the same run.
     """
 
@@ -51,36 +55,84 @@ class BenchRow:
     tflop: float
     tflop_per_s: float
     peak_share: float
-    peak_memory_mb: float
+    activations_mb: float
+    memory_mb: float
     speedup: float
 
 
-def bench(ae: Autoencoder, settings: BenchSettings) -> list[BenchRow]:
+@dataclass(frozen=True)
+class Bench:
+    """What `bench` measured; `matmul_tflop_per_s` is the ceiling that the rows are compared with."""
+
+    matmul_tflop_per_s: float
+    rows: list[BenchRow]
+
+
+def bench(ae: Autoencoder, settings: BenchSettings) -> Bench:
     """Measure encode and decode in every variant, in one run."""
-    size = settings.frames, settings.height, settings.width
-    x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1
+    return drain(bench_steps(ae, settings))
+
+
+def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench]:
+    """`bench` as steps: the matmul, the count of operations, and each direction of each variant."""
+    size, variants = (settings.frames, settings.height, settings.width), settings.variants.split(",")
+    progress = (Progress("bench", done, 2 + 2 * len(variants)) for done in count(1))
     peak = matmul_peak(ae.device, ae.dtype)
-    rows: list[BenchRow] = []
+    yield next(progress)
+    x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1
     with torch.inference_mode():
         z = ae.encode(x)
         flops = {direction: _count(run) for direction, run in _runs(ae, "eager", x, z).items()}
-        for variant in settings.variants.split(","):
-            for direction, run in _runs(ae, variant, x, z).items():
-                seconds, memory = _measure(run, settings.repeats, ae.device)
-                first = next((row.seconds for row in rows if row.direction == direction), seconds)
-                rate = flops[direction] / seconds
-                frames = settings.batch * settings.frames / seconds
-                row = (seconds, frames, flops[direction] / 1e12, rate / 1e12, rate / peak, memory, first / seconds)
-                rows.append(BenchRow(variant, direction, *row))
-    return rows
+    yield next(progress)
+    rows: list[BenchRow] = []
+    for variant in variants:
+        for direction, run in _runs(ae, variant, x, z).items():
+            seconds, activations_mb = _measure(run, settings.repeats, ae.device)
+            first_s = next((row.seconds for row in rows if row.direction == direction), seconds)
+            held = _bytes(*ae.parameters(), *ae.buffers(), x if direction == "encode" else z)
+            rows.append(
+                BenchRow(
+                    variant,
+                    direction,
+                    seconds=seconds,
+                    frames_per_s=settings.batch * settings.frames / seconds,
+                    tflop=flops[direction] / 1e12,
+                    tflop_per_s=flops[direction] / seconds / 1e12,
+                    peak_share=flops[direction] / seconds / peak,
+                    activations_mb=activations_mb,
+                    memory_mb=held / 1e6 + activations_mb,
+                    speedup=first_s / seconds,
+                )
+            )
+            yield next(progress)
+    return Bench(peak / 1e12, rows)
+
+
+def check_memory(settings: BenchSettings, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse a clip that does not fit, before the machine is asked for it.
+
+    Raises:
+        ConfigError: the clip alone takes more than is free.
+    """
+    values = settings.batch * 3 * settings.frames * settings.height * settings.width
+    needed, available = values * dtype.itemsize, available_memory(device)
+    if needed > available:
+        size = f"{settings.batch} x {settings.frames} x {settings.height} x {settings.width}"
+        raise ConfigError(
+            f"--batch, --frames, --height, --width: {size} takes {needed / 1e9:.3g} GB before any layer; "
+            f"{available / 1e9:.3g} GB are free"
+        )
+
+
+def _bytes(*tensors: Tensor) -> int:
+    return sum(tensor.numel() * tensor.itemsize for tensor in tensors)
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of a large square matmul, the best of several runs: the ceiling in practice."""
     side = 8192 if device.type == "cuda" else 2048
     a = torch.randn(side, side, device=device, dtype=dtype)
-    with torch.inference_mode():
-        seconds, _ = _measure(lambda: a @ a, 5, device)
+    seconds, _ = _measure(lambda: a @ a, 5, device)
     return 2 * side**3 / seconds
 
 
@@ -103,10 +155,11 @@ def _measure(run: Callable[[], Tensor], repeats: int, device: torch.device) -> t
     """Seconds of the fastest run, after one to warm up, and peak memory in MB beyond what was held before."""
     peak_mb = watch_peak_memory(device)
     times = []
-    for _ in range(repeats + 1):
-        begin = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - begin)
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - begin)
     return min(times[1:]), peak_mb()

@@ -5,6 +5,7 @@ function accepts any name. Here the flags are the dotted settings of a frozen da
 """
 
 import dataclasses
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,11 @@ class Command:
 
 
 def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence[str] | None = None) -> None:
-    """Run a command line; exits with 2 on an error that the user can mend, 130 when interrupted, 143 on SIGTERM."""
+    """Run a command line.
+
+    Exits with 2 on an error that the user can mend, 130 when interrupted, 143 on SIGTERM, and silently with 141 when
+    nobody reads the output any more (`| head`): 128 + the signal, as a shell reports it.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -47,8 +52,13 @@ def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence
             _run(program, commands, argv)
         else:
             _dispatch(program, commands, argv)
+        sys.stdout.flush()  # here, where a closed pipe is caught
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(141)
     except WorkbenchError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        if not error.told_elsewhere:
+            print(f"{program}: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
@@ -60,6 +70,12 @@ def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Leave by an exception, so that files half-written are removed on the way out."""
     sys.exit(128 + number)
+
+
+def _discard_output() -> None:
+    """What is still buffered goes nowhere: Python would complain of the closed pipe once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def parse(command: Command, argv: Sequence[str]) -> tuple[Any, list[str]]:

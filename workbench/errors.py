@@ -2,7 +2,13 @@
 
 
 class WorkbenchError(Exception):
-    """Base of every error that a user can cause and mend. Anything else is a bug and keeps its traceback."""
+    """Base of every error that a user can cause and mend. Anything else is a bug and keeps its traceback.
+
+    Attributes:
+        told_elsewhere: whether another process, of several that share a job, tells the user.
+    """
+
+    told_elsewhere = False
 
 
 class ConfigError(WorkbenchError):

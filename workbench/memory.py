@@ -1,9 +1,34 @@
-"""Peak memory of a piece of work: exact on a GPU, as near as the kernel tells on a CPU."""
+"""Memory: what is free, and the peak of a piece of work; exact on a GPU, as near as the kernel tells on a CPU."""
 
+import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, or that Linux could give to this process; elsewhere those of the whole machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return _kilobytes("/proc/meminfo", "MemAvailable") * 1024
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def give_large_blocks_back() -> None:
+    """Make the allocator of this process (glibc) return every block of 4 MiB or more to the system once it is freed.
+
+    By default it raises that limit to 32 MiB as soon as such a block is freed, and the heap between keeps growing
+    for hundreds of frames: a long clip then takes a third more memory. Elsewhere nothing happens.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
 
 
 def watch_peak_memory(device: torch.device) -> Callable[[], float]:
@@ -27,10 +52,10 @@ def _process_peak() -> Callable[[], float]:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return lambda: float("nan")
-    before = _status_bytes("VmRSS")
-    return lambda: _status_bytes("VmHWM") - before
+    before = _kilobytes("/proc/self/status", "VmRSS")
+    return lambda: (_kilobytes("/proc/self/status", "VmHWM") - before) * 1024
 
 
-def _status_bytes(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+def _kilobytes(file: str, field: str) -> int:
+    lines = Path(file).read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))

@@ -10,16 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workbench.compare.side_by_side import side_by_side
 from workbench.data.source import ClipPolicy, ClipSource, open_clip_steps
-from workbench.errors import MediaError
-from workbench.media import Video, VideoWriter, quoted, to_uint8, write_image
-from workbench.metrics import ClipMetrics
+from workbench.media import Video, to_uint8
+from workbench.metrics import ClipMetrics, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import Apply, decoder, encoder, run_tiles, stream_tiles
+from workbench.outputs import Outputs, OutputWriter
+from workbench.ranks import Lockstep
 from workbench.steps import Progress, Steps, drain
 from workbench.tiling import Tiling
+
+MEASURED_AT_ONCE = 8  # frames between two signs of progress
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,12 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What `reconstruct_file` did: sizes, per-frame metrics, seconds in the model, and warnings about the input."""
+    """What `reconstruct_file` did: sizes, per-frame metrics, seconds in the model, and warnings about the input.
+
+    Attributes:
+        timestamps_s: presentation time of each frame where the rate varies; otherwise None, and `fps` tells all.
+        encode_s, decode_s: seconds spent in the model; on rank 0 where several share the work.
+    """
 
     source: Path
     model: str
@@ -51,21 +58,21 @@ class FileReport:
     height: int
     width: int
     fps: float
+    timestamps_s: tuple[float, ...] | None
     latent_shape: tuple[int, int, int, int]
     metrics: dict[str, list[float]]
     encode_s: float
     decode_s: float
     warnings: tuple[str, ...]
 
+    @property
+    def worst_frame(self) -> int:
+        """The frame of the lowest PSNR, which every frame has."""
+        return summarise({"psnr": self.metrics["psnr"]})["psnr"].worst_frame
 
-@dataclass(frozen=True)
-class Outputs:
-    """Where `reconstruct_file` writes; paths left out are not written. The extension chooses the format:
-    .mp4 plays in browsers, .mkv is lossless, .png is for photos."""
-
-    reconstruction: Path | None = None
-    original: Path | None = None
-    side_by_side: Path | None = None
+    def time_of(self, frame: int) -> float:
+        """Presentation time of a frame, in seconds."""
+        return self.timestamps_s[frame] if self.timestamps_s else frame / self.fps
 
 
 @dataclass
@@ -105,7 +112,7 @@ def reconstruct(
 def reconstruct_steps(
     ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
 ) -> Steps[Reconstruction]:
-    """`reconstruct` as steps, one a tile."""
+    """`reconstruct` as steps: tiles, then frames measured."""
     clock, metrics = _Clock(), ClipMetrics(lpips)
     encode_plan, decode_plan = tile_plans(ae, video.num_frames, video.height, video.width, tiling)
     x = video.frames.transpose(0, 1)[None]
@@ -113,7 +120,10 @@ def reconstruct_steps(
     decode = clock.timed("decode", decoder(ae, video.num_frames == 1))
     y = yield from run_tiles(decode_plan, z, decode, "decode")
     output = Video.from_tensor(y, video.fps, timestamps_s=video.timestamps_s)
-    metrics.add(video.frames, output.frames)
+    for start in range(0, video.num_frames, MEASURED_AT_ONCE):
+        part = slice(start, start + MEASURED_AT_ONCE)
+        metrics.add(video.frames[part], output.frames[part])
+        yield Progress("measure", min(part.stop, video.num_frames), video.num_frames)
     return Reconstruction(video, output, z, metrics.values, **clock.seconds)
 
 
@@ -125,6 +135,7 @@ def reconstruct_file(
     policy: ClipPolicy | None = None,
     lpips: nn.Module | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    ranks: Lockstep | None = None,
 ) -> FileReport:
     """Reconstruct a file into a file in constant memory, for any length, measuring every frame on the way.
 
@@ -133,13 +144,15 @@ def reconstruct_file(
     Args:
         output: the file to write (.mp4, lossless .mkv, .png for photos), or `Outputs` for more than one.
         policy: which frames to take and at what size; by default all, as they are.
+        ranks: share the tiles over these (`workbench.ranks.lockstep`). Every rank calls it alike and reads the source;
+            rank 0 measures and writes, and all get its report. The frames are those of one rank, see `models.tiled`.
 
     Raises:
         MediaError: the input cannot be read or the output cannot be written.
         ConfigError: a tile size is not legal for the model.
     """
     outputs = output if isinstance(output, Outputs) else Outputs(Path(output))
-    return drain(reconstruct_file_steps(ae, source, outputs, tiling, policy, lpips), on_progress)
+    return drain(reconstruct_file_steps(ae, source, outputs, tiling, policy, lpips, ranks), on_progress)
 
 
 def reconstruct_file_steps(
@@ -149,58 +162,71 @@ def reconstruct_file_steps(
     tiling: Tiling | None = None,
     policy: ClipPolicy | None = None,
     lpips: nn.Module | None = None,
+    ranks: Lockstep | None = None,
 ) -> Steps[FileReport]:
-    """`reconstruct_file` as steps: frames counted, then tiles. Closing them removes partial files."""
-    clip = yield from open_clip_steps(source, policy or ClipPolicy(), ae.spatial_stride)
-    _check_outputs(clip, outputs)
+    """`reconstruct_file` as steps: frames counted, tiles, frames measured. Closing them removes partial files."""
+    is_main = ranks is None or ranks.world.is_main
+    clip = (yield from _open(ae, source, policy or ClipPolicy(), outputs)) if is_main else None
+    clip = ranks.from_main(clip) if ranks else clip
     clock, metrics = _Clock(), ClipMetrics(lpips)
     with ExitStack() as stack:
-        writers = _Writers(stack, outputs, clip)
-        for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock))):
+        writer = OutputWriter(stack, outputs if is_main else Outputs(), clip)
+        for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock, ranks))):
             if isinstance(piece, Progress):
                 yield piece
-                continue
-            original, output = piece
-            metrics.add(original.to(output.device), output)
-            writers.write(original, output.cpu())
-    return FileReport(
+            else:
+                yield from _measure_and_write(*piece, metrics, writer, clip.num_frames)
+    if is_main and outputs.worst_frame:
+        writer.write_worst_frame(outputs.worst_frame)
+    report = FileReport(
         source=Path(source),
         model=ae.name,
         num_frames=clip.num_frames,
         height=clip.height,
         width=clip.width,
         fps=clip.fps,
+        timestamps_s=clip.timestamps_s,
         latent_shape=ae.latent_shape(clip.num_frames, clip.height, clip.width),
         metrics=metrics.values,
         **clock.seconds,
-        warnings=clip.warnings + writers.warnings,
+        warnings=clip.warnings + writer.warnings,
     )
+    return ranks.from_main(report) if ranks else report
 
 
-def _check_outputs(clip: ClipSource, outputs: Outputs) -> None:
-    """Refuse, before any work, outputs that would replace the source or each other, or cannot hold the clip."""
-    paths = [path for path in (outputs.reconstruction, outputs.original, outputs.side_by_side) if path is not None]
-    resolved = [path.resolve() for path in (clip.info.path, *paths)]
-    for path in paths:
-        if resolved.count(path.resolve()) > 1:
-            raise MediaError(f"{quoted(path)}: is also the source or another output; name another file")
-        if clip.info.is_image and path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise MediaError(f"{quoted(path)}: the source is a photo; write .png or .jpg")
-        if not clip.info.is_image and path.suffix.lower() not in (".mp4", ".mov", ".mkv"):
-            raise MediaError(f"{quoted(path)}: the source is a video; write .mp4, or .mkv for a lossless file")
+def _open(ae: Autoencoder, source: str | Path, policy: ClipPolicy, outputs: Outputs) -> Steps[ClipSource]:
+    """The clip, its frames counted; outputs that cannot hold it are refused."""
+    clip = yield from open_clip_steps(source, policy, ae.spatial_stride)
+    outputs.check(clip)
+    return clip
+
+
+def _measure_and_write(
+    original: Tensor, output: Tensor, metrics: ClipMetrics, writer: OutputWriter, num_frames: int
+) -> Iterator[Progress]:
+    """Measure and write frames, uint8 (n, 3, H, W), a few at a time; `num_frames` is that of the whole clip."""
+    for pair in zip(original.split(MEASURED_AT_ONCE), output.split(MEASURED_AT_ONCE), strict=True):
+        metrics.add(pair[0].to(output.device), pair[1])
+        psnr = metrics.values["psnr"]
+        writer.write(pair[0], pair[1].cpu(), psnr[-len(pair[0]) :])
+        yield Progress("measure", len(psnr), num_frames)
 
 
 def _stream(
-    ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: _Clock
+    ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: _Clock, ranks: Lockstep | None
 ) -> Iterator[Progress | tuple[Tensor, Tensor]]:
-    """Pairs of original and reconstructed frames, uint8 (n, 3, H, W), with progress in between."""
+    """Pairs of original and reconstructed frames, uint8 (n, 3, H, W), with progress in between.
+
+    Pairs come on rank 0 only, which alone remembers the originals.
+    """
     encode_plan, decode_plan = tile_plans(ae, clip.num_frames, clip.height, clip.width, tiling)
     waiting: deque[Tensor] = deque()
     encode = clock.timed("encode", encoder(ae))
     decode = clock.timed("decode", decoder(ae, clip.num_frames == 1))
-    with closing(_remembered(clip, waiting)) as frames:
-        latents = stream_tiles(encode_plan, frames, encode, "encode", ae.device)
-        for item in stream_tiles(decode_plan, latents, decode, "decode", ae.device):
+    is_main = ranks is None or ranks.world.is_main
+    with closing(_chunks(clip, waiting if is_main else None)) as frames:
+        latents = stream_tiles(encode_plan, frames, encode, "encode", ae.device, ranks)
+        for item in stream_tiles(decode_plan, latents, decode, "decode", ae.device, ranks, to_all=False):
             if isinstance(item, Progress):
                 yield item
             else:
@@ -208,11 +234,12 @@ def _stream(
                 yield _take(waiting, output.shape[0]), output
 
 
-def _remembered(clip: ClipSource, waiting: deque[Tensor]) -> Iterator[Tensor]:
-    """The clip's chunks as (1, 3, n, H, W); each is also kept until its reconstruction is there."""
+def _chunks(clip: ClipSource, waiting: deque[Tensor] | None) -> Iterator[Tensor]:
+    """The clip's chunks as (1, 3, n, H, W); each is also kept in `waiting`, if given, for its reconstruction."""
     with closing(clip.chunks()) as chunks:
         for chunk in chunks:
-            waiting.append(chunk)
+            if waiting is not None:
+                waiting.append(chunk)
             yield chunk.transpose(0, 1)[None]
 
 
@@ -226,48 +253,3 @@ def _take(waiting: deque[Tensor], count: int) -> Tensor:
             waiting.appendleft(chunk[count:])
         count -= taken[-1].shape[0]
     return torch.cat(taken)
-
-
-class _Writers:
-    """The files asked for, written piece by piece; `stack` completes or removes them.
-
-    Attributes:
-        warnings: what the files are not, one line each.
-    """
-
-    def __init__(self, stack: ExitStack, outputs: Outputs, clip: ClipSource) -> None:
-        self._clip = clip
-        self._stack = stack
-        self._files = [
-            (self._open(path), content)
-            for path, content in (
-                (outputs.original, lambda original, output: original),
-                (outputs.reconstruction, lambda original, output: output),
-                (outputs.side_by_side, _beside),
-            )
-            if path is not None
-        ]
-        self._written = 0
-        self.warnings: tuple[str, ...] = ()
-
-    def write(self, original: Tensor, output: Tensor) -> None:
-        """Append frames, uint8 (n, 3, H, W), of the original and of its reconstruction."""
-        times = self._clip.timestamps_s and self._clip.timestamps_s[self._written : self._written + len(original)]
-        self._written += len(original)
-        for file, content in self._files:
-            frames = content(original, output)
-            if isinstance(file, VideoWriter):
-                file.write(frames, times)
-                self.warnings += tuple(warning for warning in file.warnings if warning not in self.warnings)
-            else:
-                write_image(frames[0], file)
-
-    def _open(self, path: Path) -> VideoWriter | Path:
-        if self._clip.info.is_image:
-            return path
-        lossless = path.suffix.lower() == ".mkv"
-        return self._stack.enter_context(VideoWriter(path, self._clip.fps, lossless))
-
-
-def _beside(original: Tensor, output: Tensor) -> Tensor:
-    return side_by_side({"original": original, "reconstruction": output})

@@ -3,6 +3,7 @@
 A caller shows progress from what they yield, and stops a job within one piece by closing the generator.
 """
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` pieces of one stage: frames of "count", tiles of "encode" and "decode"; total 0 is unknown."""
+    """`done` of `total` pieces of one stage: frames of "count" and "measure" (and write), tiles of "encode" and
+    "decode"; total 0 is unknown."""
 
     stage: str
     done: int
@@ -33,3 +35,17 @@ def drain(steps: Steps[T], on_progress: Callable[[Progress], None] | None = None
                 return stop.value
             if on_progress:
                 on_progress(progress)
+
+
+def timed(steps: Steps[T]) -> Steps[tuple[T, float]]:
+    """The same steps, returning also the seconds spent in them: not those that the caller takes between two of them."""
+    seconds = 0.0
+    with closing(steps):
+        while True:
+            begin = time.perf_counter()
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                return stop.value, seconds + time.perf_counter() - begin
+            seconds += time.perf_counter() - begin
+            yield progress

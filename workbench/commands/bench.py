@@ -3,12 +3,16 @@
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from workbench.bench import BenchSettings, bench
+from tqdm import tqdm
+
+from workbench.bench import BenchSettings, bench_steps, check_memory
 from workbench.cli import Command
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings, model_record
 from workbench.compare.tables import text_table, write_json
 from workbench.config import setting, to_dict
-from workbench.models import needs_weights
+from workbench.models import needs_weights, pick_device, pick_dtype
+from workbench.steps import Progress, drain
+from workbench.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,29 @@ class BenchConfig(BenchSettings):
 
 def run_bench(config: BenchConfig) -> None:
     """Measure encode and decode and print, and if asked write, a table."""
-    model = config.model
+    model, device = config.model, pick_device(config.device)
+    check_memory(config, device, pick_dtype(config.dtype, device))
     if model.from_pretrained is None and needs_weights(model.name):
         print("random weights: speed does not depend on them")
         model = replace(model, from_pretrained="random")
-    ae = model.load(config.device, config.dtype)
-    rows = [asdict(row) for row in bench(ae, config)]
-    print(f"{ae.name} on {ae.device}, {ae.dtype}, {config.batch} x {config.frames} x {config.height} x {config.width}")
+    ae = model.load(device, config.dtype)
+    used = model_record(ae, Tiling(use_spatial_tiling=False, use_temporal_tiling=False))
+    shape = f"{config.batch} x {config.frames} x {config.height} x {config.width}"
+    print(f"{ae.name} on {used['device']}, {used['dtype']}, {used['threads']} CPU threads: {shape}", flush=True)
+    with tqdm(desc="measuring", unit="run", dynamic_ncols=True) as bar:
+        result = drain(bench_steps(ae, config), lambda progress: _show(bar, progress))
+    rows = [asdict(row) for row in result.rows]
+    print(f"a large matmul reaches {result.matmul_tflop_per_s:.4g} TFLOP/s here: peak_share is of that")
     print(text_table(rows))
     if config.out:
-        write_json(Path(config.out), {"settings": to_dict(config), "rows": rows})
+        record = {"settings": to_dict(config), "used": used, "matmul_tflop_per_s": result.matmul_tflop_per_s}
+        write_json(Path(config.out), record | {"rows": rows})
         print(f"written to {config.out}")
+
+
+def _show(bar: tqdm, progress: Progress) -> None:
+    bar.total = progress.total
+    bar.update()
 
 
 COMMAND = Command("Measure how fast a model encodes and decodes.", BenchConfig(), run_bench, aliases=MODEL_ALIASES)

@@ -8,6 +8,7 @@ import torch
 from workbench.cli import Command
 from workbench.compare.tables import text_table
 from workbench.models import MODELS, find_spec
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,13 @@ class NoSettings:
 
 
 def run_models(config: NoSettings) -> None:
-    """List the models: compression, channels, parameters, legal frame counts."""
+    """List the models: compression, channels, parameters, legal frame counts; and the classes of diffusers."""
     print(text_table([_describe(name) for name in MODELS]))
+    for name, spec in MODELS.items():
+        print(f"\n{name}: {spec.summary} ({spec.source})\n    weights: {spec.weights or 'none needed'}")
+    classes = [{"class of diffusers": name, "of": row.summary} for name, row in DIFFUSERS_CLASSES.items()]
+    print(f"\n{text_table(classes)}\n")
+    print(f"Those of diffusers: --model {PREFIX}FOLDER_OR_REPO, or {PREFIX}CLASS with random weights.")
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -34,8 +40,6 @@ def _describe(name: str) -> dict[str, Any]:
         "values in : out": f"{values / model.latent_channels:g} : 1",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "legal frames": first,
-        "weights": spec.weights or "none needed",
-        "what": f"{spec.summary} ({spec.source})",
     }
 
 

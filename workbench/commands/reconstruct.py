@@ -3,17 +3,17 @@
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
 from workbench.cli import Command
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.commands.folders import claimed_folder
+from workbench.commands.progress import StageBar
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings, model_record
 from workbench.compare.tables import frame_rows, text_table, write_csv, write_json
 from workbench.config import check_choice, override, setting, to_dict
 from workbench.data.index import read_index
@@ -21,11 +21,14 @@ from workbench.data.source import ClipPolicy
 from workbench.errors import MediaError
 from workbench.media import list_media, probe, quoted
 from workbench.media.files import write_errors
+from workbench.memory import give_large_blocks_back
 from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
-from workbench.reconstruct import FileReport, Outputs, reconstruct_file_steps
-from workbench.steps import Progress, drain
+from workbench.outputs import Outputs
+from workbench.ranks import Lockstep, lockstep, under_torchrun
+from workbench.reconstruct import FileReport, reconstruct_file_steps
+from workbench.steps import drain
 from workbench.tiling import Tiling
 
 INDEX_EXTENSIONS = (".csv", ".parquet")
@@ -79,29 +82,52 @@ def with_preset(flags: Mapping[str, Any]) -> ReconstructConfig:
 
 
 def run_reconstruct(config: ReconstructConfig, *inputs: str) -> None:
-    """Reconstruct clips and write originals, reconstructions, side-by-side videos and metrics."""
+    """Reconstruct clips and write originals, reconstructions, side-by-side videos and metrics.
+
+    Under torchrun the ranks share the tiles of every clip; rank 0 writes and speaks.
+    """
+    give_large_blocks_back()
+    if not under_torchrun():
+        _reconstruct_all(config, inputs, None)
+        return
+    with lockstep(config.device) as ranks:
+        _reconstruct_all(config, inputs, ranks)
+
+
+def _reconstruct_all(config: ReconstructConfig, inputs: Sequence[str], ranks: Lockstep | None) -> None:
     files = find_inputs(inputs)
     with write_errors(Path(config.save_dir)):
         Path(config.save_dir).mkdir(parents=True, exist_ok=True)
-    ae = config.model.load(config.device, config.dtype)
+    ae = config.model.load(ranks.world.device if ranks else config.device, config.dtype)
     tile_plans(ae, ae.legal_frames(2), 1, 1, config.model)  # refuses illegal tile sizes
-    lpips = load_lpips_if_available(ae.device)
-    if lpips is None:
-        print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}", file=sys.stderr)
+    is_main = ranks is None or ranks.world.is_main
+    lpips = load_lpips_if_available(ae.device) if is_main else None
     rows, failures = [], 0
     for number, path in enumerate(files, 1):
         try:
-            rows.append(_reconstruct_one(config, ae, lpips, path, f"{number}/{len(files)} {path.name}"))
+            with ranks.shared_errors() if ranks else nullcontext():
+                if is_main:
+                    rows.append(_reconstruct_one(config, ae, lpips, ranks, path, f"{number}/{len(files)} {path.name}"))
+                else:
+                    drain(reconstruct_file_steps(ae, path, Outputs(), config.model, config, ranks=ranks))
         except MediaError as error:
             if len(files) == 1:
                 raise
             failures += 1
-            print(f"skipped: {error}", file=sys.stderr)
+            if is_main:
+                print(f"skipped: {error}", file=sys.stderr)
     if rows:
-        write_csv(Path(config.save_dir) / "summary.csv", rows)
-        print(f"\n{text_table(rows)}\n\nresults in {config.save_dir}")
+        _summarise(rows, Path(config.save_dir), lpips is not None)
     if failures:
         raise MediaError(f"{failures} of {len(files)} inputs were skipped, see above")
+
+
+def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, with_lpips: bool) -> None:
+    write_csv(save_dir / "summary.csv", rows)
+    print(f"\n{text_table(rows)}\n")
+    if not with_lpips:
+        print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}")
+    print(f"results in {save_dir}")
 
 
 def find_inputs(inputs: Sequence[str]) -> list[Path]:
@@ -131,17 +157,17 @@ def _expand(path: Path) -> Iterator[Path]:
 
 
 def _reconstruct_one(
-    config: ReconstructConfig, ae: Autoencoder, lpips: nn.Module | None, path: Path, label: str
+    config: ReconstructConfig, ae: Autoencoder, lpips: nn.Module | None, ranks: Lockstep | None, path: Path, label: str
 ) -> dict[str, Any]:
     """Reconstruct one clip into its own folder; returns its row of the summary."""
     extension = ".png" if probe(path).is_image else ".mkv" if config.lossless else ".mp4"
     names = ["reconstruction", "original"] + ["side_by_side"] * config.side_by_side
-    with _claimed_folder(Path(config.save_dir), path) as folder:
-        outputs = Outputs(**{name: folder / (name + extension) for name in names})
-        steps = reconstruct_file_steps(ae, path, outputs, config.model, config, lpips)
-        with _Bar(desc=label, unit="tile", dynamic_ncols=True) as bar:
-            report = drain(steps, bar.show)
-        _write_metrics(folder, report, config)
+    with claimed_folder(Path(config.save_dir), path) as folder:
+        files = {name: folder / (name + extension) for name in names}
+        outputs = Outputs(**files, worst_frame=folder / "worst_frame.png")
+        with StageBar(label) as bar:
+            report = drain(reconstruct_file_steps(ae, path, outputs, config.model, config, lpips, ranks), bar.show)
+        _write_metrics(folder, report, config, ae, ranks)
     for warning in report.warnings:
         print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
     print(_compression(ae, report, config.model), file=sys.stderr)
@@ -158,60 +184,18 @@ def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}"
 
 
-class _Bar(tqdm):
-    """A progress bar over the tiles of both stages, with the time left."""
-
-    def show(self, progress: Progress) -> None:
-        """One more piece is done; decoding takes as many tiles as encoding."""
-        if progress.stage == "count":
-            self.set_postfix_str(f"counting frames: {progress.done}")
-            return
-        self.total = 2 * progress.total
-        self.set_postfix_str("", refresh=False)
-        self.update()
-
-
-@contextmanager
-def _claimed_folder(save_dir: Path, path: Path) -> Iterator[Path]:
-    """The clip's own folder under `save_dir`: that of an earlier run on the same file, or a new one.
-
-    A folder belongs to the file that its `.source` names, so neither clips of one name nor runs at the same time meet.
-    A new folder is removed again if nothing comes of it.
-    """
-    source = str(path.resolve())
-    for number in count(1):
-        folder = save_dir / (path.stem if number == 1 else f"{path.stem}-{number}")
-        mark = folder / ".source"
-        with write_errors(folder):
-            folder.mkdir(exist_ok=True)
-            is_new = _created(mark, source)
-        if is_new or mark.read_text(encoding="utf-8", errors="surrogateescape") == source:
-            break
-    try:
-        yield folder
-    except BaseException:
-        if is_new:
-            mark.unlink()
-            with suppress(OSError):  # not empty: something of the user's is in there
-                folder.rmdir()
-        raise
-
-
-def _created(mark: Path, content: str) -> bool:
-    """Write a file that did not exist; False where it does."""
-    try:
-        with mark.open("x", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _write_metrics(folder: Path, report: FileReport, config: ReconstructConfig) -> None:
-    record = asdict(report) | {"source": str(report.source.resolve()), "settings": to_dict(config)}
+def _write_metrics(
+    folder: Path, report: FileReport, config: ReconstructConfig, ae: Autoencoder, ranks: Lockstep | None
+) -> None:
+    size = report.num_frames, report.height, report.width
+    used = model_record(ae, config.model) | {
+        "tiles": len(tile_plans(ae, *size, config.model)[0]),
+        "ranks": ranks.world.size if ranks else 1,
+    }
+    record = asdict(report) | {"source": str(report.source.resolve()), "settings": to_dict(config), "used": used}
     record["summary"] = {name: asdict(summary) for name, summary in summarise(report.metrics).items()}
     write_json(folder / "metrics.json", record)
-    write_csv(folder / "metrics.csv", frame_rows(report.metrics))
+    write_csv(folder / "metrics.csv", frame_rows(report.metrics, report.timestamps_s))
 
 
 def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:
@@ -221,6 +205,9 @@ def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:
         "frames": report.num_frames,
         "size": f"{report.width}x{report.height}",
         **means,
+        "worst_frame": report.worst_frame,
+        "worst_at_s": report.time_of(report.worst_frame),
+        "worst_psnr": report.metrics["psnr"][report.worst_frame],
         "encode_s": report.encode_s,
         "decode_s": report.decode_s,
         "folder": str(folder),

@@ -15,6 +15,8 @@ SCALING = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 _HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+# Formats with alpha to which GIFs (the first two) and CMYK JPEGs are always decoded, though they are mostly opaque.
+_MAYBE_OPAQUE = ("pal8", "bgra", "gbrap", "yuva444p")
 # EXIF orientation -> (transpose, then mirror rows, mirror columns)
 _ORIENTATIONS = {
     1: (False, False, False),
@@ -100,10 +102,7 @@ def _plane(plane: VideoPlane, bytes_per_pixel: int = 1) -> np.ndarray:
 
 def _has_transparency(frame: VideoFrame) -> bool:
     pixels = frame.format
-    if pixels.name == "pal8":
-        return bool((np.frombuffer(frame.planes[1], np.uint8).reshape(-1, 4)[:, 3] < 255).any())
-    if not any(component.is_alpha for component in pixels.components):
-        return False
-    if pixels.name != "bgra":
-        return True
-    return bool((_plane(frame.planes[0], 4)[:, 3::4] < 255).any())  # GIF is always decoded to BGRA, mostly opaque
+    if pixels.name not in _MAYBE_OPAQUE:
+        return any(component.is_alpha for component in pixels.components)
+    rgba = VideoReformatter().reformat(frame, format="rgba")
+    return bool((_plane(rgba.planes[0], 4)[:, 3::4] < 255).any())

@@ -37,12 +37,19 @@ def tile_plans(
     )
 
 
+def tile_sizes(ae: Autoencoder, tiling: Tiling) -> tuple[int | None, int | None]:
+    """Pixels of a side and frames of a tile, with the model's own sizes where none are asked for; None: not cut."""
+    pixels = (tiling.spatial_tile_size or ae.default_tile_pixels) if tiling.use_spatial_tiling else None
+    frames = (tiling.temporal_tile_size or ae.default_tile_frames) if tiling.use_temporal_tiling else None
+    return pixels, frames
+
+
 def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, height: int, width: int) -> tuple[int, int]:
     """Side and overlap of a tile in latents."""
     stride = ae.spatial_stride
-    if tiling is None or not tiling.use_spatial_tiling:
+    pixels = tile_sizes(ae, tiling)[0] if tiling else None
+    if pixels is None:
         return -(-max(height, width) // stride), 0
-    pixels = tiling.spatial_tile_size or ae.default_tile_pixels
     if pixels % stride:
         legal = " or ".join(str(n * stride) for n in (pixels // stride, pixels // stride + 1) if n)
         raise ConfigError(f"--model.spatial_tile_size: {pixels} is no multiple of {stride} ({ae.name}); use {legal}")
@@ -52,9 +59,9 @@ def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, height: int, width: in
 def _temporal_tile(ae: Autoencoder, tiling: Tiling | None, latents: int) -> tuple[int, int]:
     """Length and overlap of a tile in latents. A causal tile overlaps at least by the latent that is its context."""
     context = int(ae.causal)
-    if tiling is None or not tiling.use_temporal_tiling:
+    frames = tile_sizes(ae, tiling)[1] if tiling else None
+    if frames is None:
         return latents, context
-    frames = tiling.temporal_tile_size or ae.default_tile_frames
     tile = ae.latent_frames(frames)
     if ae.frames_of(tile) != frames or tile <= context:
         legal = " or ".join(str(ae.frames_of(n)) for n in (tile - 1, tile, tile + 1) if n > context)

@@ -1,0 +1,70 @@
+"""What several ranks do together in the tests: started by torchrun, see test_reconstruct_ranks.py."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from clips import moving_video
+from small_models import small_model
+
+import workbench as wb
+from workbench.__main__ import COMMANDS
+from workbench.cli import main
+
+TILES = wb.Tiling(spatial_tile_size=64, temporal_tile_size=8)
+SIZE = 21, 64, 130
+
+
+def share_tensors(folder: Path) -> None:
+    """Encode and decode one clip together and fail together; what every rank saw as `rank-N.json`."""
+    ae, x = small_model("video_dc_ae"), moving_video(*SIZE).to_tensor()
+    with wb.lockstep("cpu") as ranks:
+        seen = {"rank": ranks.world.rank, "errors": []}
+        z = wb.encode_tiled(ae, x, TILES, ranks=ranks)
+        y = wb.decode_tiled(ae, z, TILES, *SIZE[:1], SIZE[1:], ranks=ranks)
+        for failing in (0, 1):
+            try:
+                with ranks.shared_errors():
+                    if ranks.world.rank == failing:
+                        raise wb.MediaError(f"rank {failing} cannot read")
+                    wb.encode_tiled(ae, x, TILES, ranks=ranks)
+            except wb.MediaError as error:
+                seen["errors"].append(str(error))
+        seen["still in step"] = ranks.from_main(ranks.world.rank)
+    alone = wb.encode_tiled(ae, x, TILES)
+    seen["latents equal"] = bool((z == alone).all())
+    seen["frames equal"] = bool((y == wb.decode_tiled(ae, alone, TILES, *SIZE[:1], SIZE[1:])).all())
+    (folder / f"rank-{seen['rank']}.json").write_text(json.dumps(seen))
+
+
+def fail_midway(how: str, arguments: list[str]) -> None:
+    """The command line, where one rank fails in the middle of the clip, in one of several ways."""
+    rank = int(os.environ["RANK"])
+    reconstruct = sys.modules[wb.reconstruct.__module__]  # its name in the package is that of the function
+    chunks, write = reconstruct._chunks, reconstruct._measure_and_write
+
+    def failing_chunks(*given):
+        for number, chunk in enumerate(chunks(*given)):
+            if number == 3 and rank == 1 and how == "read":
+                raise wb.MediaError("the file is gone")
+            if number == 3 and rank == 1 and how == "defect":
+                raise ZeroDivisionError("a defect")
+            if number == 3 and rank == 1 and how == "kill":
+                os.kill(os.getpid(), 9)
+            yield chunk
+
+    def failing_write(*given):
+        if how == "write":
+            raise wb.MediaError("the disk is full")
+        yield from write(*given)
+
+    reconstruct._chunks, reconstruct._measure_and_write = failing_chunks, failing_write
+    main("workbench", COMMANDS, ["reconstruct", *arguments])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "tensors":
+        share_tensors(Path(sys.argv[2]))
+    else:
+        fail_midway(sys.argv[1], sys.argv[2:])

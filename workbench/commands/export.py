@@ -1,0 +1,40 @@
+"""`python -m workbench export`: the weights of a training checkpoint as one file to pass on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.cli import Command
+from workbench.commands.settings import DTYPE_HELP
+from workbench.config import check_choice, setting
+from workbench.errors import ConfigError, WeightsError
+from workbench.models import DTYPES, build_autoencoder
+from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Settings of `python -m workbench export`."""
+
+    out: str = setting("", "the .safetensors file to write")
+    dtype: str = setting("float16", DTYPE_HELP.partition(";")[0])
+
+    def __post_init__(self) -> None:
+        check_choice("--dtype", self.dtype, DTYPES)
+
+
+def run_export(config: ExportConfig, *checkpoints: str) -> None:
+    """Write the averaged weights of a checkpoint, or of a run's newest, with the model's name and architecture."""
+    if len(checkpoints) != 1 or not config.out.endswith(".safetensors"):
+        raise ConfigError("give one checkpoint and a name: python -m workbench export outputs/tiny --out a.safetensors")
+    file = read_weights(locate_weights(checkpoints[0]))
+    if file.model is None:
+        raise WeightsError(f"{file.path}: does not say which model it holds; give a checkpoint of train.py")
+    load_state(build_autoencoder(file.model, file.architecture), file)  # nothing that does not load is passed on
+    out = Path(config.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.to(DTYPES[config.dtype]) for name, tensor in file.state.items()}
+    save_weights(out, state, file.model, file.architecture)
+    print(f"{out}: {file.model}, {out.stat().st_size / 1e6:.2f} MB, from {file.path}")
+
+
+COMMAND = Command("Write a checkpoint's weights as one small file.", ExportConfig(), run_export, words="CHECKPOINT")

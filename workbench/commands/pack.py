@@ -1,0 +1,76 @@
+"""`python -m workbench pack`: clips and photos cut into small lossless crops that are quick to train on."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from workbench.cli import Command
+from workbench.config import check_range, setting
+from workbench.data.packing import CropShape, pack_file
+from workbench.data.resolution import parse_resolution
+from workbench.errors import ConfigError, MediaError, WorkbenchError
+from workbench.media import list_media
+
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """Settings of `python -m workbench pack`."""
+
+    out: str = setting("pack", "folder for the crops; index it afterwards")
+    frames: int = setting(16, "frames of every crop")
+    side: int = setting(128, "height and width of every crop in pixels")
+    resolution: str = setting("256", "frame size to cut from: 256 (short side), 256px (area) or 720p")
+    crops: int = setting(3, "crops of every run of that many frames of a clip, and moves over every photo")
+    seed: int = setting(0, "seed of places and moves")
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "side", "crops"):
+            check_range(f"--{name}", getattr(self, name), 1)
+        check_range("--seed", self.seed, 0)
+        parse_resolution(self.resolution)
+
+
+def run_pack(config: PackConfig, *sources: str) -> None:
+    """Cut every source, the same way for the same seed; files that cannot be read are named and left out."""
+    paths = [path for source in sources for path in (list_media(source) if Path(source).is_dir() else [Path(source)])]
+    if not paths:
+        raise ConfigError("give clips, photos or folders: python -m workbench pack FOLDER --out pack")
+    _check_names(paths)
+    out = Path(config.out)
+    if out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"--out {config.out}: is not empty; name a new folder, so that packs do not mix")
+    out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        jobs = pool.map(lambda job: _pack_one(config, *job), enumerate(paths))
+        counts = list(tqdm(jobs, total=len(paths), unit="file", file=sys.stderr))
+    print(f"{config.out}: {sum(counts)} crops of {sum(map(bool, counts))} files, {counts.count(0)} files left out")
+
+
+def _pack_one(config: PackConfig, number: int, path: Path) -> int:
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+    shape = CropShape(config.frames, config.side, config.resolution)
+    try:
+        count = pack_file(path, Path(config.out), shape, config.crops, generator)
+    except WorkbenchError as error:
+        tqdm.write(f"left out: {error}", file=sys.stderr)
+        return 0
+    if not count:
+        tqdm.write(f"left out: {path.name} has fewer than {config.frames} frames", file=sys.stderr)
+    return count
+
+
+def _check_names(paths: list[Path]) -> None:
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in stems:
+            raise MediaError(f"{path} and {stems[path.stem]} would give crops of one name; pack them apart")
+        stems[path.stem] = path
+
+
+COMMAND = Command("Cut clips and photos into small lossless crops for training.", PackConfig(), run_pack, "PATH")
