@@ -6,6 +6,7 @@ from workbench.models import build_autoencoder
 from workbench.models.base import Autoencoder
 
 ARCHITECTURES = {
+    "tiny": {"width": 16, "coefficients": 160},
     "dct": {},
     "video_dc_ae": {
         "widths": (16, 32, 64, 64, 128, 128),

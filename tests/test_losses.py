@@ -13,8 +13,8 @@ from workbench.training.losses import (
     l1_loss,
     l2_loss,
     perceptual_loss,
-    psnr_loss,
     psnr_of,
+    rmse_loss,
     vanilla_discriminator_loss,
 )
 
@@ -26,13 +26,18 @@ def test_l1_does_not_depend_on_the_size():
     assert l1_loss(small, -small) == l1_loss(large, -large) == 0.5
 
 
-def test_squared_error_and_its_logarithm_by_hand():
+def test_squared_error_and_its_root_by_hand():
     x = torch.zeros(2, 3, 1, 4, 4)
     y = x.clone()
     y[0], y[1] = 0.2, 0.02
     assert l2_loss(x, y).item() == pytest.approx((0.04 + 0.0004) / 2)
-    assert psnr_loss(x, y).item() == pytest.approx(-(20.0 + 40.0) / 2, abs=1e-4)  # each clip by itself
-    assert psnr_loss(x, x).isfinite()
+    assert rmse_loss(x, y).item() == pytest.approx((0.2 + 0.02) / 2)  # each clip by itself
+
+
+def test_the_root_has_a_gradient_where_nothing_is_wrong():
+    y = torch.zeros(1, 3, 1, 4, 4, requires_grad=True)
+    rmse_loss(torch.zeros_like(y), y).backward()
+    assert y.grad.isfinite().all()
 
 
 def test_hinge_loss_by_hand():

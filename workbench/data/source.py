@@ -17,6 +17,8 @@ from workbench.steps import Progress, Steps, drain
 
 CHUNK_FRAMES = 8
 COUNTED_AT_ONCE = 100
+MAX_FRAMES = 10_000_000
+"""Most frames that may be asked for: two days at 60 a second. More is a slip of the hand."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ClipPolicy:
     def __post_init__(self) -> None:
         for name in ("max_frames", "num_frames"):
             if getattr(self, name) is not None:
-                check_range(f"--{name}", getattr(self, name), 1)
+                check_range(f"--{name}", getattr(self, name), 1, MAX_FRAMES)
         if self.fps_max is not None:
             check_range("--fps_max", self.fps_max, 0.001)
         if self.resolution is not None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from workbench.config import check_choice, override, to_dict
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
+from workbench.models.block_dc_ae import BlockDCAE, BlockDCAEConfig
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.linear import LinearDCT, LinearDCTConfig
@@ -21,16 +23,34 @@ from workbench.models.weights import load_state, locate_weights, read_weights
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One entry of MODELS: how to build it, what it is, and where its weights come from (None: it has none)."""
+    """One entry of MODELS.
+
+    Attributes:
+        build: makes the model from its architecture.
+        summary, source: what it is, and where its method was published.
+        weights: where its weights come from: a file that is shipped, org/repo/file on the Hub, or None if it has none.
+    """
 
     build: Callable[[Any], Autoencoder]
     architecture: Any
     summary: str
     source: str
-    weights: str | None
+    weights: Path | str | None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs without weights being named."""
+        return not isinstance(self.weights, str)
 
 
 MODELS: dict[str, ModelSpec] = {
+    "tiny": ModelSpec(
+        BlockDCAE,
+        BlockDCAEConfig(),
+        "miniature of the Video DC-AE over a block DCT, trained on free clips and shipped",
+        "arXiv 2503.09642",
+        Path(__file__).parents[1] / "weights" / "tiny.safetensors",
+    ),
     "dct": ModelSpec(
         LinearDCT,
         LinearDCTConfig(),
@@ -53,6 +73,7 @@ MODELS: dict[str, ModelSpec] = {
         "hpcai-tech/Open-Sora-v2/hunyuan_vae.safetensors",
     ),
 }
+DEFAULT_MODEL = next(iter(MODELS))
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -64,10 +85,10 @@ def find_spec(name: str) -> ModelSpec:
 
 
 def needs_weights(name: str) -> bool:
-    """Whether `load_autoencoder` asks for weights to be named: the linear baseline and diffusers' folders do not."""
+    """Whether `load_autoencoder` asks for weights to be named: not for shipped models and diffusers' folders."""
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX) in DIFFUSERS_CLASSES
-    return find_spec(name).weights is not None
+    return not find_spec(name).is_ready
 
 
 def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
@@ -83,7 +104,7 @@ def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) 
 
 
 def load_autoencoder(
-    name: str = "dct",
+    name: str = DEFAULT_MODEL,
     weights: str | os.PathLike | None = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
@@ -95,7 +116,7 @@ def load_autoencoder(
         name: a name in `wb.MODELS`: {names}; or diffusers:SOURCE, where SOURCE is a folder or org/repo with published
             weights, or a class of diffusers (AutoencoderKLWan, ...) together with weights="random".
         weights: a local .safetensors or .pt file, a training-checkpoint folder, org/repo/file on the Hugging Face Hub,
-            or "random" for untrained weights (seeded with 0).
+            or "random" for untrained weights (seeded with 0). By default the ones that are shipped.
         device: "cuda", "cpu", ...; by default the GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU.
         architecture: fields of the model's configuration to replace, for weights that do not carry their own.
@@ -146,10 +167,12 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
     if name.startswith(PREFIX):
         return _from_diffusers(name, weights, architecture)
     spec = find_spec(name)
-    if not needs_weights(name):
+    if spec.weights is None:
         if weights is not None:
             raise WeightsError(f"{name} has no weights; leave them out")
         return build_autoencoder(name, architecture)
+    if weights is None and spec.is_ready:
+        weights = spec.weights
     if weights == "random":
         with _fixed_seed():
             return build_autoencoder(name, architecture)
@@ -166,6 +189,7 @@ def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str,
     with torch.device("meta"):  # skips the random initialisation of half a billion weights
         model = build_autoencoder(name, {**(file.architecture or {}), **(architecture or {})})
     load_state(model, file, assign=True)
+    model.weights_path = file.path
     return model
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class Autoencoder(nn.Module, ABC):
 
     Attributes:
         name: the name in `MODELS` that it was built from.
+        weights_path: the file, or folder of diffusers, that its weights were read from; None for random ones, or none.
         latent_channels: channels of the latents.
         temporal_stride, spatial_stride: how many frames, and pixels of a side, one latent stands for.
         causal: whether the first frame has a latent of its own (legal clips have 1 + k * temporal_stride frames);
@@ -49,6 +51,7 @@ class Autoencoder(nn.Module, ABC):
     """
 
     name: str = ""
+    weights_path: Path | None = None
     latent_channels: int
     temporal_stride: int
     spatial_stride: int

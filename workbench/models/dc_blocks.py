@@ -38,12 +38,17 @@ def reachable_taps(weight: Tensor, frames: int) -> Tensor:
     return weight[:, :, centre : centre + 1] if frames == 1 else weight
 
 
+def _draw(weight: Tensor) -> Tensor:
+    """Fill with the initial values of the training recipe; on the meta device torch would import its compiler to."""
+    return weight if weight.is_meta else nn.init.normal_(weight, std=INIT_STD)
+
+
 class Conv3d(nn.Conv3d):
     """A convolution of odd kernel size padded with zeros, with the initial weights of the training recipe."""
 
     def reset_parameters(self) -> None:
         # The recipe's truncated normal is cut at 100 standard deviations, which is no cut at all.
-        nn.init.normal_(self.weight, std=INIT_STD)
+        _draw(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -62,7 +67,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.normal_(torch.empty(channels), std=INIT_STD))
+        self.weight = nn.Parameter(_draw(torch.empty(channels)))
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:

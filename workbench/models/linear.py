@@ -7,19 +7,31 @@ coding. A single frame is an image: its 32 x 32 blocks keep 128 coefficients of 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from workbench.models.base import Autoencoder
 
+
 # The 128 coefficients of largest mean energy, measured at short side 256 on the project's training data only (350
 # blocks of 4 frames from 121 clips for video; 121 frames and 122 photographs for images). Sorted by energy they fill a
 # corner at the origin of each plane, so it is enough to say how many horizontal frequencies every row (vertical
 # frequency 0, 1, ...) keeps. Keys: (colour frequency, temporal frequency).
+class Frequency(NamedTuple):
+    """A coefficient of the block transform: its frequencies, from 0, over colour, time, height and width."""
+
+    colour: int
+    time: int
+    vertical: int
+    horizontal: int
+
+
 _Zone = dict[tuple[int, int], tuple[int, ...]]
-_VIDEO_ZONE: _Zone = {
+VIDEO_ZONE: _Zone = {
     (0, 0): (12, 13, 11, 9, 8, 7, 6, 6, 5, 2, 1),
     (0, 1): (4, 3, 3, 1),
     (0, 2): (3, 2, 1),
@@ -28,7 +40,7 @@ _VIDEO_ZONE: _Zone = {
     (1, 1): (2, 1),
     (2, 0): (3, 2, 2, 1),
 }
-_IMAGE_ZONE: _Zone = {
+IMAGE_ZONE: _Zone = {
     (0, 0): (14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1),
     (1, 0): (5, 4, 3, 3, 1, 1),
     (2, 0): (3, 2, 1),
@@ -55,29 +67,41 @@ class LinearDCT(Autoencoder):
     def __init__(self, config: LinearDCTConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("video_basis", zone_basis(_VIDEO_ZONE, 4, 32), persistent=False)
-        self.register_buffer("image_basis", zone_basis(_IMAGE_ZONE, 1, 32), persistent=False)
+        self.register_buffer("video_basis", frequency_basis(frequencies(VIDEO_ZONE), 4, 32), persistent=False)
+        self.register_buffer("image_basis", frequency_basis(frequencies(IMAGE_ZONE), 1, 32), persistent=False)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
-        basis = self._basis(x.shape[2])
-        return (_to_blocks(x, basis.shape[2:]) @ basis.flatten(1).T).movedim(-1, 1), None
+        return to_coefficients(x, self._basis(x.shape[2])), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
-        basis = self._basis(num_frames)
-        return _from_blocks(z.movedim(1, -1) @ basis.flatten(1), basis.shape[2:])
+        return from_coefficients(z, self._basis(num_frames))
 
     def _basis(self, num_frames: int) -> Tensor:
         return self.image_basis if num_frames == 1 else self.video_basis
 
 
-def zone_basis(zone: _Zone, frames: int, side: int) -> Tensor:
-    """Orthonormal basis (coefficients, 3, frames, side, side) of the DCT coefficients in `zone`, in its order."""
-    colour, time, space = dct_matrix(3), dct_matrix(frames), dct_matrix(side)
-    planes = []
-    for (c, t), row_lengths in zone.items():
-        for v, length in enumerate(row_lengths):
-            planes.append(torch.einsum("c,t,y,ux->uctyx", colour[c], time[t], space[v], space[:length]))
-    return torch.cat(planes).to(torch.get_default_dtype())
+def to_coefficients(x: Tensor, basis: Tensor) -> Tensor:
+    """Frames (B, 3, T, H, W) to (B, C, t, h, w): products of every block with each vector of a (C, 3, ...) basis."""
+    return (_to_blocks(x, basis.shape[2:]) @ basis.flatten(1).T).movedim(-1, 1)
+
+
+def from_coefficients(z: Tensor, basis: Tensor) -> Tensor:
+    """Coefficients (B, C, t, h, w) to frames (B, 3, T, H, W): sums of the basis' vectors."""
+    return _from_blocks(z.movedim(1, -1) @ basis.flatten(1), basis.shape[2:])
+
+
+def frequencies(zone: _Zone) -> list[Frequency]:
+    """The coefficients in `zone`, in its order."""
+    return [
+        Frequency(*plane, v, u) for plane, rows in zone.items() for v, length in enumerate(rows) for u in range(length)
+    ]
+
+
+def frequency_basis(chosen: Sequence[Frequency], frames: int, side: int) -> Tensor:
+    """Orthonormal basis (coefficients, 3, frames, side, side) of these DCT coefficients."""
+    matrices = dct_matrix(3), dct_matrix(frames), dct_matrix(side), dct_matrix(side)
+    rows = [matrix[list(numbers)] for matrix, numbers in zip(matrices, zip(*chosen, strict=True), strict=True)]
+    return torch.einsum("kc,kt,ky,kx->kctyx", *rows).to(torch.get_default_dtype())
 
 
 def dct_matrix(n: int) -> Tensor:

@@ -103,16 +103,34 @@ def _file_in_folder(folder: Path) -> Path:
     raise WeightsError(f"{folder}: not a checkpoint, it holds neither {' nor '.join(CHECKPOINT_FILES)}")
 
 
+def check_hub(repo: str, filename: str) -> None:
+    """Ask the Hub once for a file that is not in the local cache; a download would try, noisily, for half a minute.
+
+    Raises:
+        WeightsError: the Hub cannot be reached, or has no such file.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    try:
+        if not isinstance(try_to_load_from_cache(repo, filename), str):
+            get_hf_file_metadata(hf_hub_url(repo, filename))
+    except Exception as error:  # also those of the HTTP client that it happens to use
+        raise _not_on_hub(repo, filename, error) from None
+
+
 def _download(repo: str, filename: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    check_hub(repo, filename)
     try:
         return Path(hf_hub_download(repo, filename))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise WeightsError(
-            f"{repo}/{filename}: not a local file, nor to be had from the Hub ({first_line(error)})"
-        ) from None
+        raise _not_on_hub(repo, filename, error) from None
+
+
+def _not_on_hub(repo: str, filename: str, error: Exception) -> WeightsError:
+    return WeightsError(f"{repo}/{filename}: not a local file, nor to be had from the Hub ({first_line(error)})")
 
 
 def _read_safetensors(path: Path) -> WeightFile:

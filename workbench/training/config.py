@@ -10,7 +10,7 @@ from workbench.errors import ConfigError
 STAGES = ("ae", "disc")
 PARALLEL = ("ddp", "fsdp")
 PRECISIONS = ("float32", "bfloat16")
-RECONSTRUCTION_LOSSES = ("l1", "l2", "neg_psnr")
+RECONSTRUCTION_LOSSES = ("l1", "l2", "rmse")
 DISCRIMINATOR_LOSSES = ("hinge", "vanilla")
 DISCRIMINATOR_NORMS = ("batch", "group")
 
@@ -50,7 +50,7 @@ class VAELossConfig:
     """The reconstruction loss, and the weights of those next to it."""
 
     reconstruction: str = setting(
-        "l1", "l1 (the recipe), l2 (squared error), or neg_psnr (minus every clip's PSNR in dB)"
+        "l1", "l1 (the recipe), l2 (squared error), or rmse (the root of every clip's squared error)"
     )
     perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its ImageNet backbone must be there")
     kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")

@@ -1,0 +1,83 @@
+"""The miniature autoencoder: a learned addition to the linear baseline, over a longer block transform."""
+
+import pytest
+import torch
+from skimage import data
+from small_models import small_model
+
+import workbench as wb
+from workbench.models.block_dc_ae import BlockDCAE, BlockDCAEConfig
+from workbench.models.block_transform import BlockTransform
+
+
+@pytest.fixture(scope="module")
+def panned_photo() -> torch.Tensor:
+    """A real clip (1, 3, 8, 224, 256) in [-1, 1]: a window that moves one pixel a frame over a photograph."""
+    photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float() / 127.5 - 1
+    return torch.stack([photo[:, 40:264, start : start + 256] for start in range(100, 108)], dim=1)[None]
+
+
+@pytest.mark.parametrize("frames", [8, 1])
+def test_untrained_it_is_the_linear_baseline(panned_photo, frames):
+    x = panned_photo[:, :, :frames]
+    baseline = wb.build_autoencoder("dct")(x).reconstruction
+    torch.testing.assert_close(BlockDCAE(BlockDCAEConfig())(x).reconstruction, baseline, rtol=0, atol=1e-4)
+
+
+def test_both_networks_learn_from_the_first_steps_on(panned_photo):
+    torch.manual_seed(0)
+    ae = BlockDCAE(BlockDCAEConfig(width=32, coefficients=256))
+    optimizer = torch.optim.Adam(ae.parameters(), lr=1e-3)
+    errors = []
+    for _ in range(12):
+        error = (ae(panned_photo).reconstruction - panned_photo).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(error.item())
+    assert errors[-1] < errors[0]
+    assert all(parameter.grad.abs().max() > 0 for parameter in ae.parameters())
+
+
+@pytest.mark.parametrize("frames", [4, 1])
+def test_the_transform_is_orthonormal_and_scaled_to_about_unit_variance(panned_photo, frames):
+    transform = BlockTransform(frames, 512)
+    vectors = transform.basis.flatten(1)
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(512), rtol=0, atol=1e-5)
+    coefficients = transform.analyse(panned_photo[:, :, :frames])
+    deviations = coefficients.transpose(0, 1).flatten(1).square().mean(1).sqrt()
+    assert 0.3 < deviations.median() < 3
+    again = transform.analyse(transform.synthesise(coefficients))
+    torch.testing.assert_close(again, coefficients, rtol=0, atol=1e-3)
+
+
+def test_an_image_and_a_still_clip_share_the_channels_of_their_common_frequencies(panned_photo):
+    still = panned_photo[:, :, :1].expand(-1, -1, 4, -1, -1)
+    of_clip, of_image = BlockTransform(4, 128).analyse(still), BlockTransform(1, 128).analyse(still[:, :, :1])
+    of_motion = of_clip.abs().amax((0, 2, 3, 4)) < 1e-4
+    equal = (of_clip - of_image).abs().amax((0, 2, 3, 4)) < 1e-3
+    assert 20 < of_motion.sum() < 40
+    assert (~of_motion & ~equal).sum() == 2  # red against blue in two frequencies that images do without
+
+
+def test_the_transform_has_its_numbers_also_where_weights_wait_on_the_meta_device():
+    with torch.device("meta"):
+        ae = wb.build_autoencoder("tiny")
+    assert {buffer.device.type for buffer in ae.buffers()} == {"cpu"}
+    assert not any(name.startswith(("video", "image")) for name in ae.state_dict())
+
+
+def test_checkpointing_changes_no_gradient(panned_photo):
+    gradients = []
+    for enabled in (False, True):
+        ae = small_model("tiny").train().requires_grad_(True)
+        ae.set_gradient_checkpointing(enabled)
+        ae(panned_photo).reconstruction.square().mean().backward()
+        gradients.append([parameter.grad for parameter in ae.parameters()])
+    assert all(map(torch.equal, *gradients))
+
+
+@pytest.mark.parametrize("changes", [{"coefficients": 127}, {"width": 0}, {"decoder_depth": -1}])
+def test_impossible_architectures_are_refused(changes):
+    with pytest.raises(wb.ConfigError, match=next(iter(changes))):
+        BlockDCAEConfig(**changes)

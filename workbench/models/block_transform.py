@@ -1,0 +1,79 @@
+"""The block DCT of the linear baseline, continued to more coefficients and scaled to about unit variance."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from workbench.models.linear import (
+    IMAGE_ZONE,
+    VIDEO_ZONE,
+    Frequency,
+    frequencies,
+    frequency_basis,
+    from_coefficients,
+    to_coefficients,
+)
+
+_SIDE = 32
+_COLOUR_DEVIATION = (4.5, 1.65, 0.98)
+
+
+class BlockTransform(nn.Module):
+    """Blocks of `frames` x 32 x 32 pixels as DCT coefficients over their usual standard deviation.
+
+    The first 128 are those of the baseline, then come the others by falling deviation. In the transform of images a
+    coefficient has the channel that the same frequency has for clips; those that clips do not have fill the rest.
+
+    Attributes:
+        deviation: about the standard deviation (1, C, 1, 1, 1) of each coefficient over natural video in [-1, 1].
+    """
+
+    def __init__(self, frames: int, coefficients: int) -> None:
+        super().__init__()
+        with torch.device("cpu"):  # also where the weights around it are still on the meta device
+            chosen = _continued(frequencies(VIDEO_ZONE), 4, coefficients)
+            if frames == 1:
+                chosen = _matched(_continued(frequencies(IMAGE_ZONE), 1, coefficients), chosen)
+            deviation = torch.tensor([usual_deviation(frequency, frames) for frequency in chosen]).view(1, -1, 1, 1, 1)
+            self.register_buffer("deviation", deviation, persistent=False)
+            self.register_buffer("basis", frequency_basis(chosen, frames, _SIDE), persistent=False)
+
+    def analyse(self, x: Tensor) -> Tensor:
+        """Frames (B, 3, T, H, W) to coefficients (B, C, t, h, w)."""
+        return to_coefficients(x, self.basis) / self.deviation
+
+    def synthesise(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, C, t, h, w) to frames (B, 3, T, H, W)."""
+        return from_coefficients(coefficients * self.deviation, self.basis)
+
+
+def usual_deviation(frequency: Frequency, frames: int) -> float:
+    """About the standard deviation of a coefficient over blocks of natural video in [-1, 1].
+
+    A power law of the frequency (Field, "Relations between the statistics of natural images and the response
+    properties of cortical cells", 1987), fitted to the project's training data.
+    """
+    colour, time, vertical, horizontal = frequency
+    squared = vertical**2 + horizontal**2 + 32 * time**2
+    return math.sqrt(frames) * _COLOUR_DEVIATION[colour] * (0.1 + squared) ** -0.63
+
+
+def _continued(kept: list[Frequency], frames: int, count: int) -> list[Frequency]:
+    """`kept`, and of all other frequencies those of largest deviation, `count` together."""
+    taken = set(kept)
+    every = (Frequency(c, t, v, u) for c in range(3) for t in range(frames) for v in range(_SIDE) for u in range(_SIDE))
+    others = sorted((f for f in every if f not in taken), key=lambda frequency: -usual_deviation(frequency, frames))
+    return kept + others[: count - len(kept)]
+
+
+def _matched(chosen: list[Frequency], like: list[Frequency]) -> list[Frequency]:
+    """`chosen` in the order of `like`; what the baseline keeps stays first."""
+    kept = len(frequencies(VIDEO_ZONE))
+    return _in_order_of(chosen[:kept], like[:kept]) + _in_order_of(chosen[kept:], like[kept:])
+
+
+def _in_order_of(chosen: list[Frequency], like: list[Frequency]) -> list[Frequency]:
+    """`chosen` with every frequency that `like` has at the same place there; the others fill the gaps in order."""
+    left_over = iter([frequency for frequency in chosen if frequency not in set(like)])
+    return [frequency if frequency in set(chosen) else next(left_over) for frequency in like]
