@@ -68,6 +68,7 @@ def test_maps_share_one_scale_and_are_averaged_down():
     assert figure.data[1].z.shape == (120, 240)
     assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
     assert figure.data[1].z.mean() == 3.0
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (1.0, 3.0)
 
 
 def test_a_wipe_shows_the_original_left_of_the_border_and_the_output_right_of_it():

@@ -27,8 +27,11 @@ def map_figure(maps: Mapping[str, Tensor], unit: str = "") -> go.Figure:
     figure.update_xaxes(constrain="domain", showticklabels=False)
     figure.update_yaxes(showticklabels=False)
     height, width = next(iter(maps.values())).shape
+    low, high = min(trace.z.min() for trace in figure.data), max(trace.z.max() for trace in figure.data)
+    scale = {"colorscale": "Inferno", "colorbar_title": unit}
     figure.update_layout(
-        coloraxis={"colorscale": "Inferno", "colorbar_title": unit},
+        # With a range, because Plotly finds none of its own for very small values.
+        coloraxis=scale | {"cmin": low, "cmax": high if high > low else low + 1},
         template="plotly_white",
         height=min(520, 100 + round(900 / len(maps) * height / width)),
         margin={"l": 10, "r": 10, "t": 40, "b": 10},

@@ -1,0 +1,134 @@
+"""The course runs from top to bottom, is clean in git, and keeps its style."""
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+SMALL = {
+    "01_reconstruct": {"RESOLUTION": "64", "NUM_FRAMES": 4},
+    "02_inside_the_dc_ae": {
+        "FULL_SHAPE": (1, 3, 8, 64, 64),
+        "FRAMES": 4,
+        "SIDE": 64,
+        "TOKENS": (64, 128),
+    },
+    "03_data": {"BUCKETS": {"64px_ar1:1": {8: (0.5, 1), 4: (1.0, 2)}}},
+    "04_train_stage_1": {"HAND_STEPS": 2, "STEPS": 2, "MORE_STEPS": 3, "PUBLISHED": "debug"},
+    "05_train_stage_2": {
+        "HAND_STEPS": 2,
+        "STEPS": 2,
+        "CHANNELS": 16,
+        "BUCKETS": {"64px_ar1:1": {4: (1.0, 1)}},
+    },
+    "06_tiling": {
+        "RESOLUTION": "96",
+        "NUM_FRAMES": 4,
+        "TILE": 64,
+        "FULL": "tiny",
+        "CHOICES": ((8, 64), (8, 128)),
+        "OVERLAPS": (0.0, 0.5),
+    },
+    "07_compare": {"MODELS": "tiny,dct", "RESOLUTION": "64", "NUM_FRAMES": 2},
+    "08_latents_for_diffusion": {"RESOLUTION": "128", "NUM_FRAMES": 4},
+}
+"""Parameters with which a notebook takes seconds."""
+
+_HELPERS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+_MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_runs_from_top_to_bottom(name, tmp_path):
+    notebook = execute(name, {**SMALL[name], "OUT": str(tmp_path)})
+    assert all(cell.execution_count for cell in code_cells(notebook))
+    assert not re.search(r"\bnan\b", "".join(printed(notebook)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_runs_as_it_is_within_minutes(name, tmp_path):
+    execute(name, {"OUT": str(tmp_path)})
+
+
+def test_a_command_that_fails_fails_its_cell(tmp_path):
+    with pytest.raises(Exception, match="returned non-zero exit status 2"):
+        execute("07_compare", {**SMALL["07_compare"], "OUT": str(tmp_path), "DATA": "nowhere.csv"})
+
+
+def test_figures_are_kept_for_pages_without_jupyterlab(tmp_path):
+    notebook = execute("07_compare", {**SMALL["07_compare"], "OUT": str(tmp_path)}, cells=7)
+    figures = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
+    shown = [data for data in figures if "application/vnd.plotly.v1+json" in data]
+    assert shown
+    assert all("text/html" in data and "cdn.plot.ly" not in data["text/html"] for data in shown)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_is_clean_in_git(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    for cell in code_cells(notebook):
+        assert not cell.outputs
+        assert cell.execution_count is None
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_prose_comes_before_every_cell_and_cells_are_short(name):
+    notebook = read(name)
+    for before, cell in zip([None, *notebook.cells], notebook.cells, strict=False):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown", cell.source
+    assert statistics.median(len(cell.source.splitlines()) for cell in code_cells(notebook)) <= 12
+    assert len(parameter_cells(notebook)) == 1
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_cells_define_no_helpers(name):
+    for cell in code_cells(read(name)):
+        code = "" if cell.source.startswith("%%") else _MAGIC.sub("", cell.source)
+        assert not any(isinstance(node, _HELPERS) for node in ast.walk(ast.parse(code))), cell.source
+
+
+def read(name: str) -> NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def printed(notebook: NotebookNode) -> list[str]:
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    return [output.text for output in outputs if output.output_type == "stream"]
+
+
+def parameter_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+
+
+def execute(name: str, parameters: dict[str, object], cells: int | None = None) -> NotebookNode:
+    """Run a notebook in its own folder, as JupyterLab does, with these parameters after its own; the first code
+    `cells` only, if given."""
+    notebook = read(name)
+    known = ast.parse(parameter_cells(notebook)[0].source)
+    names = {node.id for node in ast.walk(known) if isinstance(node, ast.Name)}
+    place = notebook.cells.index(parameter_cells(notebook)[0]) + 1
+    own = {key: value for key, value in parameters.items() if key in names}
+    assert set(parameters) - set(own) <= {"OUT"}, "a parameter that the notebook does not have"
+    notebook.cells.insert(place, new_code_cell("\n".join(f"{key} = {value!r}" for key, value in own.items())))
+    if cells is not None:
+        last = code_cells(notebook)[cells - 1]
+        notebook.cells = notebook.cells[: notebook.cells.index(last) + 1]
+    client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}})
+    return client.execute()
