@@ -1,0 +1,72 @@
+"""The shipped model: loads with nothing installed but the package, is small, and beats the baseline of its rate."""
+
+import socket
+
+import pytest
+import torch
+
+import workbench as wb
+from workbench.models import DEFAULT_MODEL, MODELS, architecture_of
+from workbench.models.block_dc_ae import BlockDCAE
+from workbench.models.latent_moments import find_statistics
+from workbench.models.weights import read_weights
+from workbench.training.presets import EXAMPLES, preset_config
+
+WEIGHTS = MODELS["tiny"].weights
+
+
+@pytest.fixture(scope="module")
+def tiny() -> BlockDCAE:
+    return wb.load_autoencoder("tiny", device="cpu")
+
+
+def mean_psnr(ae: wb.Autoencoder, video: wb.Video) -> float:
+    values = wb.reconstruct(ae, video).metrics["psnr"]
+    return sum(values) / len(values)
+
+
+def test_it_is_the_default_and_needs_no_network(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    ae = wb.load_autoencoder()
+    assert ae.name == DEFAULT_MODEL == "tiny"
+    assert isinstance(ae, BlockDCAE)
+
+
+def test_its_weights_fit_16_megabytes_and_say_what_they_are(tiny):
+    file = read_weights(WEIGHTS)
+    assert WEIGHTS.stat().st_size < 16e6
+    assert {tensor.dtype for tensor in file.state.values()} == {torch.float16}
+    assert (file.model, file.architecture) == ("tiny", architecture_of(tiny))
+
+
+def test_it_has_the_compression_of_the_video_dc_ae(tiny):
+    assert tiny.latent_shape(64, 256, 256) == wb.build_autoencoder("dct").latent_shape(64, 256, 256) == (128, 16, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["bunny", "signing", "bottles"])
+def test_it_beats_the_linear_baseline(tiny, name):
+    video = wb.read_video(EXAMPLES.parent / f"{name}.mp4", max_frames=8)
+    assert mean_psnr(tiny, video) > mean_psnr(wb.load_autoencoder("dct", device="cpu"), video)
+
+
+def test_it_does_not_lose_on_a_photo(tiny):
+    photo = wb.read_video(EXAMPLES.parent / "bunny.mp4", max_frames=1)
+    assert mean_psnr(tiny, photo) > mean_psnr(wb.load_autoencoder("dct", device="cpu"), photo)
+
+
+def test_its_latent_statistics_are_beside_its_weights(tiny):
+    statistics = find_statistics(WEIGHTS)
+    assert len(statistics.mean) == len(statistics.std) == 128
+    assert statistics.model == "tiny"
+    z = tiny.encode(wb.read_video(EXAMPLES.parent / "bunny.mp4", max_frames=16).to_tensor())
+    normalised = (z.transpose(0, 1).flatten(1).std(1) / torch.tensor(statistics.std)).median()
+    assert 0.3 < normalised < 3
+
+
+def test_its_preset_trains_the_same_architecture():
+    config = preset_config({"preset": "tiny"})
+    assert config.model.name == "tiny"
+    assert not config.model.architecture
