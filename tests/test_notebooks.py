@@ -8,8 +8,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_notebook
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -51,6 +52,9 @@ def test_runs_from_top_to_bottom(name, tmp_path):
     notebook = execute(name, {**SMALL[name], "OUT": str(tmp_path)})
     assert all(cell.execution_count for cell in code_cells(notebook))
     assert not re.search(r"\bnan\b", "".join(printed(notebook)))
+    for data in figures(notebook):  # shown in an exported page too, without a request
+        assert "Plotly.newPlot" in data["text/html"]
+        assert "cdn.plot.ly" not in data["text/html"]
 
 
 @pytest.mark.slow
@@ -59,17 +63,11 @@ def test_runs_as_it_is_within_minutes(name, tmp_path):
     execute(name, {"OUT": str(tmp_path)})
 
 
-def test_a_command_that_fails_fails_its_cell(tmp_path):
-    with pytest.raises(Exception, match="returned non-zero exit status 2"):
-        execute("07_compare", {**SMALL["07_compare"], "OUT": str(tmp_path), "DATA": "nowhere.csv"})
-
-
-def test_figures_are_kept_for_pages_without_jupyterlab(tmp_path):
-    notebook = execute("07_compare", {**SMALL["07_compare"], "OUT": str(tmp_path)}, cells=7)
-    figures = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
-    shown = [data for data in figures if "application/vnd.plotly.v1+json" in data]
-    assert shown
-    assert all("text/html" in data and "cdn.plot.ly" not in data["text/html"] for data in shown)
+def test_a_command_that_fails_fails_its_cell():
+    command = "%%bash\npython -m workbench evaluate --dataset.data_path nowhere.csv"
+    notebook = new_notebook(cells=[new_code_cell("%load_ext course"), new_code_cell(command)])
+    with pytest.raises(CellExecutionError, match="returned non-zero exit status 2"):
+        run(notebook)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -117,18 +115,23 @@ def parameter_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
 
 
-def execute(name: str, parameters: dict[str, object], cells: int | None = None) -> NotebookNode:
-    """Run a notebook in its own folder, as JupyterLab does, with these parameters after its own; the first code
-    `cells` only, if given."""
+def figures(notebook: NotebookNode) -> list[dict[str, object]]:
+    """The outputs that are Plotly figures, in all forms that are kept of them."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs if "data" in output]
+    return [output.data for output in outputs if "application/vnd.plotly.v1+json" in output.data]
+
+
+def execute(name: str, parameters: dict[str, object]) -> NotebookNode:
+    """Run a notebook with these parameters, those that it has, after its own."""
     notebook = read(name)
-    known = ast.parse(parameter_cells(notebook)[0].source)
-    names = {node.id for node in ast.walk(known) if isinstance(node, ast.Name)}
-    place = notebook.cells.index(parameter_cells(notebook)[0]) + 1
-    own = {key: value for key, value in parameters.items() if key in names}
-    assert set(parameters) - set(own) <= {"OUT"}, "a parameter that the notebook does not have"
-    notebook.cells.insert(place, new_code_cell("\n".join(f"{key} = {value!r}" for key, value in own.items())))
-    if cells is not None:
-        last = code_cells(notebook)[cells - 1]
-        notebook.cells = notebook.cells[: notebook.cells.index(last) + 1]
-    client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}})
-    return client.execute()
+    cell = parameter_cells(notebook)[0]
+    names = {node.id for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)}
+    assert set(parameters) - names <= {"OUT"}, "a parameter that the notebook does not have"
+    lines = [f"{key} = {value!r}" for key, value in parameters.items() if key in names]
+    notebook.cells.insert(notebook.cells.index(cell) + 1, new_code_cell("\n".join(lines)))
+    return run(notebook)
+
+
+def run(notebook: NotebookNode) -> NotebookNode:
+    """Run it in its own folder, as JupyterLab does."""
+    return NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}}).execute()

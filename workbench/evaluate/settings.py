@@ -10,7 +10,7 @@ from workbench.config import setting
 from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate.clip import Instruments
-from workbench.models import load_autoencoder, needs_weights
+from workbench.models import DEFAULT_MODEL, load_autoencoder, needs_weights
 from workbench.models.base import Autoencoder
 from workbench.tiling import Tiling
 
@@ -46,7 +46,7 @@ class EvaluateSettings(ClipPolicy):
     """Models, the frames that each of them gets, and where results go."""
 
     models: str = setting(
-        "dct",
+        f"{DEFAULT_MODEL},dct",
         "comma-separated models, each NAME or NAME@WEIGHTS, where WEIGHTS is a file, a checkpoint folder, org/repo/file"
         ' on the Hub or random, as in "dct,video_dc_ae@runs/a/step-000100,diffusers:AutoencoderKLWan@random"',
     )
