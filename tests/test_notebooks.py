@@ -52,6 +52,7 @@ def test_runs_from_top_to_bottom(name, tmp_path):
     notebook = execute(name, {**SMALL[name], "OUT": str(tmp_path)})
     assert all(cell.execution_count for cell in code_cells(notebook))
     assert not re.search(r"\bnan\b", "".join(printed(notebook)))
+    assert figures(notebook)
     for data in figures(notebook):  # shown in an exported page too, without a request
         assert "Plotly.newPlot" in data["text/html"]
         assert "cdn.plot.ly" not in data["text/html"]
