@@ -104,11 +104,12 @@ def _columns_near(photo: torch.Tensor, side: int, seed: int) -> range:
 
 
 def test_a_file_that_holds_no_crop_is_left_out_and_named(sources, tmp_path, capsys):
-    pack(sources / "grid.mkv", sources / "broken.mp4", "--out", tmp_path, "--resolution", 48, "--side", 64)
+    with pytest.raises(SystemExit, match="2"):
+        pack(sources / "grid.mkv", sources / "broken.mp4", "--out", tmp_path, "--resolution", 48, "--side", 64)
     said = capsys.readouterr()
     assert "grid.mkv': 64x48 at resolution 48 holds no crop of 64 pixels" in said.err
     assert "broken.mp4" in said.err
-    assert "0 crops of 0 files, 2 files left out" in said.out
+    assert "no crop came of 2 files" in said.err
 
 
 @pytest.mark.parametrize("flags", [("--frames", 0), ("--resolution", "48pixels"), ("--sid", 16)])

@@ -24,8 +24,8 @@ from workbench.training.checkpoint import CheckpointError, checkpoints
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import process_group
 from workbench.training.presets import EXAMPLES
-from workbench.training.resume import changed_settings
-from workbench.training.tracking import Tracker, collapse_alarm
+from workbench.training.resume import changed_settings, start_from
+from workbench.training.tracking import JsonLines, Tracker, collapse_alarm
 from workbench.training.trainer import NonFiniteError, train
 
 
@@ -172,6 +172,16 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(run, tmp_path, damage):
     assert "\n" not in str(error.value)
 
 
+def test_a_restart_by_torchrun_goes_on_with_its_own_run_and_never_with_a_refused_one(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "run")
+    config = small_config("ae", save_dir=str(tmp_path / "run"))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert start_from(config) == tmp_path / "run" / "step-000004"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another launch")
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        start_from(config)
+
+
 def test_a_folder_where_another_run_is_training_is_refused_and_left_alone(run, tmp_path):
     unfinished = run / ".step-000009.tmp"
     unfinished.mkdir()
@@ -314,6 +324,21 @@ def test_metrics_after_the_resumed_step_are_dropped(run, tmp_path):
     assert train(config) == 0
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 2, 4, 4]
+
+
+def test_a_damaged_line_of_the_log_costs_only_itself(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    log = tmp_path / "run" / "metrics.jsonl"
+    whole = log.read_text()
+    log.write_text(whole + '{"oops"}\n{"step": 4')
+    JsonLines(tmp_path / "run", 4).close()
+    assert log.read_text() == whole
+
+
+def test_fewer_steps_than_the_checkpoint_has_are_refused(run, tmp_path):
+    config = small_config("ae", save_dir=str(tmp_path / "new"), max_steps=3, resume=str(run / "step-000004"))
+    with pytest.raises(ConfigError, match="--max_steps 3: the checkpoint is of step 4 already"):
+        train(config)
 
 
 def test_a_discriminator_that_has_collapsed_raises_an_alarm():

@@ -179,7 +179,7 @@ def _suggestion(typed: str, known: Mapping[str, Setting], aliases: Mapping[str, 
 
 
 def _example(setting: Setting) -> str:
-    return "True" if setting.type is bool else "VALUE" if setting.default is None else str(setting.default)
+    return "True" if setting.type is bool else "VALUE" if setting.default in (None, "") else str(setting.default)
 
 
 def _type_name(kind: Any) -> str:

@@ -7,6 +7,7 @@ from workbench.cli import Command
 from workbench.commands.settings import DTYPE_HELP
 from workbench.config import check_choice, setting
 from workbench.errors import ConfigError, WeightsError
+from workbench.media.files import write_errors
 from workbench.models import DTYPES, build_autoencoder
 from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
 
@@ -31,9 +32,10 @@ def run_export(config: ExportConfig, *checkpoints: str) -> None:
         raise WeightsError(f"{file.path}: does not say which model it holds; give a checkpoint of train.py")
     load_state(build_autoencoder(file.model, file.architecture), file)  # nothing that does not load is passed on
     out = Path(config.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.to(DTYPES[config.dtype]) for name, tensor in file.state.items()}
-    save_weights(out, state, file.model, file.architecture)
+    with write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(out, state, file.model, file.architecture)
     print(f"{out}: {file.model}, {out.stat().st_size / 1e6:.2f} MB, from {file.path}")
 
 

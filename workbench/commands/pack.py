@@ -14,6 +14,7 @@ from workbench.data.packing import CropShape, pack_file
 from workbench.data.resolution import parse_resolution
 from workbench.errors import ConfigError, MediaError, WorkbenchError
 from workbench.media import list_media
+from workbench.media.files import write_errors
 
 _THREADS = 2
 
@@ -45,10 +46,13 @@ def run_pack(config: PackConfig, *sources: str) -> None:
     out = Path(config.out)
     if out.is_dir() and any(out.iterdir()):
         raise ConfigError(f"--out {config.out}: is not empty; name a new folder, so that packs do not mix")
-    out.mkdir(parents=True, exist_ok=True)
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_THREADS) as pool:
         jobs = pool.map(lambda job: _pack_one(config, *job), enumerate(paths))
         counts = list(tqdm(jobs, total=len(paths), unit="file", file=sys.stderr))
+    if not any(counts):
+        raise MediaError(f"{config.out}: no crop came of {len(paths)} files; the reasons are above")
     print(f"{config.out}: {sum(counts)} crops of {sum(map(bool, counts))} files, {counts.count(0)} files left out")
 
 

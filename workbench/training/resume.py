@@ -1,6 +1,7 @@
 """Going on with a run: from which checkpoint, and what is different this time."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from workbench.training.checkpoint import CheckpointError, checkpoints, find_che
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, restarted_by_torchrun
 
+_LAUNCH_FILE = ".launch"
 # What names a run, or says how it begins; everything else is a setting of the training itself.
 _NOT_SETTINGS = {"preset", "save_dir", "resume", "print_config", "dry_run", "model.from_pretrained"}
 _FIXED = {"discriminator.norm", "discriminator.channels"}  # the autoencoder's architecture is checked by its weights
@@ -25,7 +27,7 @@ def start_from(config: TrainConfig) -> Path | None:
     """
     run = Path(config.save_dir)
     known = checkpoints(run)
-    resume = "latest" if known and restarted_by_torchrun() else config.resume
+    resume = "latest" if known and restarted_by_torchrun() and _opened_by_this_launch(run) else config.resume
     if resume is None and known:
         raise CheckpointError(f"--save_dir {run}: holds a run already; add --resume latest or name another")
     if resume is None:
@@ -35,6 +37,23 @@ def start_from(config: TrainConfig) -> Path | None:
         newest = known[max(known)].name
         raise CheckpointError(f"--resume {resume}: {run} has later ones ({newest}); name another --save_dir")
     return start
+
+
+def mark_opened(run: Path) -> None:
+    """Note in the run folder that this launch trains there, so that a restart by torchrun goes on with it."""
+    (run / _LAUNCH_FILE).write_text(_launch())
+
+
+def _opened_by_this_launch(run: Path) -> bool:
+    """Whether it was: torchrun also restarts a launch that was refused, and must not make it take over the run."""
+    mark = run / _LAUNCH_FILE
+    return mark.is_file() and mark.read_text() == _launch()
+
+
+def _launch() -> str:
+    """What stays the same over torchrun's restarts and differs between launches; its process, on a single machine."""
+    agent = os.getppid() if os.environ.get("GROUP_WORLD_SIZE", "1") == "1" else ""
+    return f"{os.environ.get('TORCHELASTIC_RUN_ID', '')} {agent}"
 
 
 def changed_settings(checkpoint: Path, config: TrainConfig) -> list[str]:

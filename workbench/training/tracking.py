@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from workbench.config import to_dict
 from workbench.errors import ConfigError
-from workbench.media.files import write_errors
+from workbench.media.files import write_errors, written_whole
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World
 from workbench.training.runs import METRICS_FILE
@@ -43,8 +43,9 @@ class JsonLines:
         """Entries after `step`, from before the run was resumed there, are dropped."""
         path = run / METRICS_FILE
         lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept))
+        kept = [line for line in lines if _step_of(line) <= step]
+        with written_whole(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept))
         self._file = path.open("a")
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -54,6 +55,14 @@ class JsonLines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _step_of(line: str) -> float:
+    """The step of an entry; infinite for a damaged one, which is dropped."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 class TensorBoard:

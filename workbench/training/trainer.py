@@ -18,7 +18,7 @@ from workbench.training.build import build_networks
 from workbench.training.checkpoint import checkpoints, remove_unfinished, run_lock, write_checkpoint
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, agreed, leaving_together, process_group
-from workbench.training.resume import changed_settings, not_exact, start_from
+from workbench.training.resume import changed_settings, mark_opened, not_exact, start_from
 from workbench.training.state import load_state, save_state
 from workbench.training.step import all_finite, train_step
 from workbench.training.stopping import StopRequest, exit_status
@@ -145,11 +145,14 @@ class Trainer:
         self.step, self.skipped = plain.get("step", 0), plain.get("skipped", 0)
         self.bad_clips = self._bad_clips_before = plain.get("bad_clips", 0)
         self.latents = plain.get("latents", {})
+        if self.step > self.total:
+            raise ConfigError(f"--max_steps {self.total}: the checkpoint is of step {self.step} already")
         with agreed(self.world):
             if self.world.is_main:
                 with write_errors(self.run):
                     remove_unfinished(self.run)
                     (self.run / "config.json").write_text(to_json(self.config) + "\n")
+                    mark_opened(self.run)
             self.tracker = Tracker(self.run, self.config, self.world, self.step, self.total)
 
     def _go_on(self, start: Path, plain: dict[str, Any], changed: list[str]) -> None:
