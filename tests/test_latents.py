@@ -315,6 +315,17 @@ def test_moved_weights_can_be_named_and_others_are_refused(inside, encoded, tmp_
     assert not (tmp_path / "no").exists()
 
 
+def test_decoding_never_takes_the_place_of_a_source(inside, encoded, capsys):
+    before = {path: path.read_bytes() for path in Path("clips").iterdir() if path.is_file()}
+    assert "holds the source" in refused(capsys, "decode", encoded, "--save_dir", "clips")
+    assert {path: path.read_bytes() for path in Path("clips").iterdir() if path.is_file()} == before
+
+
+def test_shipped_statistics_are_not_replaced(inside, capsys):
+    said = refused(capsys, "stats", "--dataset.data_path", "clips/two.mkv", "--model", "tiny")
+    assert "tiny is shipped with statistics of its own" in said
+
+
 def test_clips_of_one_name_become_two_files(inside, tmp_path):
     for place in ("a", "b"):
         (tmp_path / place).mkdir()

@@ -10,6 +10,7 @@ from workbench.config import setting
 from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.latents import StatisticsReport, gather_statistics
+from workbench.models import MODELS
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics, statistics_path
 from workbench.ranks import lockstep
@@ -43,6 +44,8 @@ def run_stats(config: StatsConfig) -> None:
 def _output(config: StatsConfig, ae: Autoencoder) -> Path:
     if config.out is not None:
         return Path(config.out).expanduser()
+    if ae.weights_path in {spec.weights for spec in MODELS.values()}:
+        raise ConfigError(f"--out is needed: {ae.name} is shipped with statistics of its own, which stay")
     if ae.weights_path is None:
         raise ConfigError(f"--out is needed: {ae.name} has no weights file to put the statistics beside")
     return statistics_path(ae.weights_path)

@@ -54,7 +54,8 @@ def normalisation_of(statistics: LatentStatistics, ae: Autoencoder, weights_sha2
         channels = f"{len(statistics.mean)} channels, {ae.name} has {ae.latent_channels}"
         raise WeightsError(f"--normalise: these are statistics of {channels}")
     if statistics.weights_sha256 not in ("", weights_sha256):
-        raise WeightsError(f"--normalise: these are statistics of {statistics.model} with other weights")
+        other = "with other weights" if statistics.model == ae.name else f"not of {ae.name}"
+        raise WeightsError(f"--normalise: these are statistics of {statistics.model}, {other}")
     return Normalisation(statistics.mean, statistics.std)
 
 

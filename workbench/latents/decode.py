@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workbench.errors import DataError, WeightsError
+from workbench.errors import DataError, MediaError, WeightsError
 from workbench.latents.clips import Normalisation, OnClip, decode_clip
 from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import LatentClip, Shard
@@ -79,9 +79,10 @@ def decode_dataset(
 
     Raises:
         DataError: there are no latents, or they are damaged.
-        MediaError: a file cannot be written.
+        MediaError: a file cannot be written, or would take the place of a clip that was encoded.
     """
     clips = stored_clips(folder)
+    _check_sources_stay([clip.path for _, _, clip in clips], save_dir)
     with write_errors(save_dir):
         save_dir.mkdir(parents=True, exist_ok=True)
     stems = Counter(Path(clip.path).stem for _, _, clip in clips)
@@ -94,6 +95,12 @@ def decode_dataset(
         if on_clip:
             on_clip(None, done, len(mine))
     return len(clips)
+
+
+def _check_sources_stay(sources: list[str], save_dir: Path) -> None:
+    for source in map(Path, sources):
+        if source.parent.resolve() == save_dir.resolve():
+            raise MediaError(f"{quoted(save_dir)}: holds the source {quoted(source.name)}; name another --save_dir")
 
 
 def decoded_frames(
