@@ -6,7 +6,7 @@ from workbench.models import build_autoencoder
 from workbench.models.base import Autoencoder
 
 ARCHITECTURES = {
-    "tiny": {"width": 16, "coefficients": 160},
+    "tiny": {"encoder_width": 8, "encoder_depth": 1, "decoder_width": 16, "decoder_depth": 1},
     "dct": {},
     "video_dc_ae": {
         "widths": (16, 32, 64, 64, 128, 128),

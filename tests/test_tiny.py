@@ -7,7 +7,7 @@ import torch
 
 import workbench as wb
 from workbench.models import DEFAULT_MODEL, MODELS, architecture_of
-from workbench.models.block_dc_ae import BlockDCAE
+from workbench.models.dct_residual_ae import DCTResidualAE
 from workbench.models.latent_moments import find_statistics
 from workbench.models.weights import read_weights
 from workbench.training.presets import EXAMPLES, preset_config
@@ -16,7 +16,7 @@ WEIGHTS = MODELS["tiny"].weights
 
 
 @pytest.fixture(scope="module")
-def tiny() -> BlockDCAE:
+def tiny() -> DCTResidualAE:
     return wb.load_autoencoder("tiny", device="cpu")
 
 
@@ -32,7 +32,7 @@ def test_it_is_the_default_and_needs_no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     ae = wb.load_autoencoder()
     assert ae.name == DEFAULT_MODEL == "tiny"
-    assert isinstance(ae, BlockDCAE)
+    assert isinstance(ae, DCTResidualAE)
 
 
 def test_its_weights_fit_16_megabytes_and_say_what_they_are(tiny):

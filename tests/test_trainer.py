@@ -50,12 +50,12 @@ def batches_seen(monkeypatch) -> list[tuple[str, ...]]:
     return seen
 
 
-@pytest.mark.parametrize("stage", ["ae", "disc"])
-def test_resume_is_bit_equal(tmp_path, stage, batches_seen):
+@pytest.mark.parametrize(("stage", "optimizer"), [("ae", "muon"), ("disc", "adamw")])
+def test_resume_is_bit_equal(tmp_path, stage, optimizer, batches_seen):
     """2 + 2 steps against 4: weights, averages, both optimisers, discriminator, random state and batches."""
     settings = {"eval_every": 100, "ckpt_every": 2, "grad_accumulation": 2, "warmup_steps": 5, "image_probability": 0.5}
     config = small_config(stage, **settings, bucket_config={"32px_ar1:1": {4: (0.5, 1), 8: (1.0, 2)}})
-    config = override(config, {"dataset.random_crop": True})
+    config = override(config, {"dataset.random_crop": True, "optimizer": optimizer})
     assert train(dataclasses.replace(config, save_dir=str(tmp_path / "unbroken"), max_steps=4)) == 0
     unbroken = batches_seen[:]
     batches_seen.clear()

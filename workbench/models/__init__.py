@@ -13,7 +13,7 @@ import torch
 from workbench.config import check_choice, override, to_dict
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
-from workbench.models.block_dc_ae import BlockDCAE, BlockDCAEConfig
+from workbench.models.dct_residual_ae import DCTResidualAE, DCTResidualAEConfig
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.linear import LinearDCT, LinearDCTConfig
@@ -45,9 +45,9 @@ class ModelSpec:
 
 MODELS: dict[str, ModelSpec] = {
     "tiny": ModelSpec(
-        BlockDCAE,
-        BlockDCAEConfig(),
-        "miniature of the Video DC-AE over a block DCT, trained on free clips and shipped",
+        DCTResidualAE,
+        DCTResidualAEConfig(),
+        "miniature of the Video DC-AE: a learned residual beside the block DCT, trained on free clips and shipped",
         "arXiv 2503.09642",
         Path(__file__).parents[1] / "weights" / "tiny.safetensors",
     ),

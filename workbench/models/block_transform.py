@@ -1,4 +1,4 @@
-"""The block DCT of the linear baseline, continued to more coefficients and scaled to about unit variance."""
+"""The block DCT of the linear baseline, scaled to about unit variance."""
 
 import math
 
@@ -20,21 +20,21 @@ _COLOUR_DEVIATION = (4.5, 1.65, 0.98)
 
 
 class BlockTransform(nn.Module):
-    """Blocks of `frames` x 32 x 32 pixels as DCT coefficients over their usual standard deviation.
+    """Blocks of `frames` x 32 x 32 pixels as the baseline's 128 DCT coefficients over their usual standard deviation.
 
-    The first 128 are those of the baseline, then come the others by falling deviation. In the transform of images a
-    coefficient has the channel that the same frequency has for clips; those that clips do not have fill the rest.
+    In the transform of images a coefficient has the channel that the same frequency has for clips; those that clips do
+    not have fill the rest.
 
     Attributes:
         deviation: about the standard deviation (1, C, 1, 1, 1) of each coefficient over natural video in [-1, 1].
     """
 
-    def __init__(self, frames: int, coefficients: int) -> None:
+    def __init__(self, frames: int) -> None:
         super().__init__()
         with torch.device("cpu"):  # also where the weights around it are still on the meta device
-            chosen = _continued(frequencies(VIDEO_ZONE), 4, coefficients)
+            chosen = frequencies(VIDEO_ZONE)
             if frames == 1:
-                chosen = _matched(_continued(frequencies(IMAGE_ZONE), 1, coefficients), chosen)
+                chosen = _in_order_of(frequencies(IMAGE_ZONE), chosen)
             deviation = torch.tensor([usual_deviation(frequency, frames) for frequency in chosen]).view(1, -1, 1, 1, 1)
             self.register_buffer("deviation", deviation, persistent=False)
             self.register_buffer("basis", frequency_basis(chosen, frames, _SIDE), persistent=False)
@@ -57,20 +57,6 @@ def usual_deviation(frequency: Frequency, frames: int) -> float:
     colour, time, vertical, horizontal = frequency
     squared = vertical**2 + horizontal**2 + 32 * time**2
     return math.sqrt(frames) * _COLOUR_DEVIATION[colour] * (0.1 + squared) ** -0.63
-
-
-def _continued(kept: list[Frequency], frames: int, count: int) -> list[Frequency]:
-    """`kept`, and of all other frequencies those of largest deviation, `count` together."""
-    taken = set(kept)
-    every = (Frequency(c, t, v, u) for c in range(3) for t in range(frames) for v in range(_SIDE) for u in range(_SIDE))
-    others = sorted((f for f in every if f not in taken), key=lambda frequency: -usual_deviation(frequency, frames))
-    return kept + others[: count - len(kept)]
-
-
-def _matched(chosen: list[Frequency], like: list[Frequency]) -> list[Frequency]:
-    """`chosen` in the order of `like`; what the baseline keeps stays first."""
-    kept = len(frequencies(VIDEO_ZONE))
-    return _in_order_of(chosen[:kept], like[:kept]) + _in_order_of(chosen[kept:], like[kept:])
 
 
 def _in_order_of(chosen: list[Frequency], like: list[Frequency]) -> list[Frequency]:

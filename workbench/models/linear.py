@@ -67,8 +67,9 @@ class LinearDCT(Autoencoder):
     def __init__(self, config: LinearDCTConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("video_basis", frequency_basis(frequencies(VIDEO_ZONE), 4, 32), persistent=False)
-        self.register_buffer("image_basis", frequency_basis(frequencies(IMAGE_ZONE), 1, 32), persistent=False)
+        with torch.device("cpu"):  # on the meta device, indexing first imports torch's compiler for two seconds
+            self.register_buffer("video_basis", frequency_basis(frequencies(VIDEO_ZONE), 4, 32), persistent=False)
+            self.register_buffer("image_basis", frequency_basis(frequencies(IMAGE_ZONE), 1, 32), persistent=False)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         return to_coefficients(x, self._basis(x.shape[2])), None
@@ -82,12 +83,12 @@ class LinearDCT(Autoencoder):
 
 def to_coefficients(x: Tensor, basis: Tensor) -> Tensor:
     """Frames (B, 3, T, H, W) to (B, C, t, h, w): products of every block with each vector of a (C, 3, ...) basis."""
-    return (_to_blocks(x, basis.shape[2:]) @ basis.flatten(1).T).movedim(-1, 1)
+    return (to_blocks(x, basis.shape[2:]) @ basis.flatten(1).T).movedim(-1, 1)
 
 
 def from_coefficients(z: Tensor, basis: Tensor) -> Tensor:
     """Coefficients (B, C, t, h, w) to frames (B, 3, T, H, W): sums of the basis' vectors."""
-    return _from_blocks(z.movedim(1, -1) @ basis.flatten(1), basis.shape[2:])
+    return from_blocks(z.movedim(1, -1) @ basis.flatten(1), basis.shape[2:])
 
 
 def frequencies(zone: _Zone) -> list[Frequency]:
@@ -112,13 +113,13 @@ def dct_matrix(n: int) -> Tensor:
     return matrix
 
 
-def _to_blocks(x: Tensor, block: torch.Size) -> Tensor:
-    """(B, 3, T, H, W) to (B, t, h, w, 3 * block), each block's samples in the order of the basis."""
+def to_blocks(x: Tensor, block: Sequence[int]) -> Tensor:
+    """(B, 3, T, H, W) to (B, t, h, w, 3 * block), each block (frames, rows, columns) of samples in that order."""
     x = x.unflatten(4, (-1, block[2])).unflatten(3, (-1, block[1])).unflatten(2, (-1, block[0]))
     return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
 
 
-def _from_blocks(blocks: Tensor, block: torch.Size) -> Tensor:
-    """The inverse of `_to_blocks`."""
+def from_blocks(blocks: Tensor, block: Sequence[int]) -> Tensor:
+    """The inverse of `to_blocks`: (B, t, h, w, 3 * block) to (B, 3, T, H, W)."""
     x = blocks.unflatten(4, (3, *block)).permute(0, 4, 1, 5, 2, 6, 3, 7)
     return x.flatten(6).flatten(4, 5).flatten(2, 3)

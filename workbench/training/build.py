@@ -1,5 +1,7 @@
 """The networks of a run: built, given their weights, placed on the device, and spread over the ranks."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim import AdamW
@@ -13,6 +15,7 @@ from workbench.models.weights import load_state, locate_weights, read_weights
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, agreed, replicate, shard, synchronise_batch_norm
 from workbench.training.ema import EMA
+from workbench.training.muon import Muon, muon_groups
 from workbench.training.state import initialise
 from workbench.training.step import Networks, RealAndFake
 
@@ -29,7 +32,8 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
         torch.manual_seed(config.seed)
         autoencoder = _autoencoder(config).to(world.device)
     generator = shard(autoencoder, world) if config.parallel == "fsdp" else replicate(autoencoder, world)
-    nets = Networks(autoencoder, generator, adamw(autoencoder, config.lr, config), EMA(autoencoder, config.ema_decay))
+    optimizer = autoencoder_optimizer(autoencoder, config)
+    nets = Networks(autoencoder, generator, optimizer, EMA(autoencoder, config.ema_decay))
     nets.lpips = lpips
     if config.stage == "disc":
         _add_discriminator(nets, config, world)
@@ -37,11 +41,21 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
     return nets
 
 
-def adamw(network: nn.Module, lr: float, config: TrainConfig) -> AdamW:
-    """The optimiser of either network, with its state made."""
-    return initialise(
-        AdamW(network.parameters(), lr=lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay)
-    )
+def autoencoder_optimizer(autoencoder: nn.Module, config: TrainConfig) -> AdamW:
+    """The optimiser that the configuration names, with its state made."""
+    settings = {"lr": config.lr} | _adamw_settings(config)
+    if config.optimizer == "muon":
+        return initialise(Muon(muon_groups(autoencoder), **settings))
+    return initialise(AdamW(autoencoder.parameters(), **settings))
+
+
+def discriminator_optimizer(discriminator: nn.Module, config: TrainConfig) -> AdamW:
+    """AdamW, with its state made."""
+    return initialise(AdamW(discriminator.parameters(), lr=config.discriminator.lr, **_adamw_settings(config)))
+
+
+def _adamw_settings(config: TrainConfig) -> dict[str, Any]:
+    return {"betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
 
 
 def fresh_autoencoder(config: TrainConfig) -> Autoencoder:
@@ -90,4 +104,4 @@ def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> Non
         synchronise_batch_norm(discriminator)
     nets.discriminator = discriminator.to(world.device)
     nets.judge = replicate(RealAndFake(nets.discriminator), world)
-    nets.discriminator_optimizer = adamw(nets.discriminator, config.discriminator.lr, config)
+    nets.discriminator_optimizer = discriminator_optimizer(nets.discriminator, config)

@@ -9,6 +9,7 @@ from workbench.errors import ConfigError
 
 STAGES = ("ae", "disc")
 PARALLEL = ("ddp", "fsdp")
+OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("float32", "bfloat16")
 RECONSTRUCTION_LOSSES = ("l1", "l2", "rmse")
 DISCRIMINATOR_LOSSES = ("hinge", "vanilla")
@@ -123,7 +124,10 @@ class TrainConfig:
     vae_loss_config: VAELossConfig = VAELossConfig()
     gen_loss_config: GeneratorLossConfig = GeneratorLossConfig()
     disc_loss_config: DiscriminatorLossConfig = DiscriminatorLossConfig()
-    lr: float = setting(5e-5, "learning rate of the autoencoder (AdamW)")
+    optimizer: str = setting(
+        "adamw", "of the autoencoder: adamw (the recipe), or muon (orthogonal updates: fewer steps; not with fsdp)"
+    )
+    lr: float = setting(5e-5, "learning rate of the autoencoder")
     betas: tuple[float, float] = setting((0.9, 0.98), "AdamW's decay rates, of both optimisers")
     eps: float = setting(1e-8, "AdamW's epsilon, of both optimisers")
     weight_decay: float = setting(0.0, "AdamW's weight decay, of both optimisers")
@@ -150,6 +154,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_choice("--stage", self.stage, STAGES)
         check_choice("--parallel", self.parallel, PARALLEL)
+        check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        if self.optimizer == "muon" and self.parallel == "fsdp":
+            raise ConfigError("--optimizer muon: needs whole weight matrices; use --parallel ddp, or adamw")
         if self.precision is not None:
             check_choice("--precision", self.precision, PRECISIONS)
         check_range("--image_probability", self.image_probability, 0.0, 1.0)

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 from workbench.data.resolution import parse_resolution
 from workbench.metrics.lpips import load_lpips
 from workbench.models.discriminator import PatchDiscriminator3D
-from workbench.training.build import adamw, fresh_autoencoder
+from workbench.training.build import autoencoder_optimizer, discriminator_optimizer, fresh_autoencoder
 from workbench.training.config import TrainConfig
 from workbench.training.ema import EMA
 from workbench.training.step import Networks, RealAndFake, step_gradients
@@ -29,7 +29,7 @@ class Estimate:
         parameters: of the autoencoder; and of the discriminator in stage disc, else 0.
         shape: (B, 3, T, H, W) of the batch.
         tflop: operations of forward and backward passes in 1e12, 2 for a multiply-add.
-        state_gb: weights, gradients, AdamW's state and averages, float32.
+        state_gb: weights, gradients, the optimisers' state and averages, float32.
         peak_gb: the largest sum of all tensors at any moment; without the allocator's losses and workspaces.
     """
 
@@ -125,10 +125,10 @@ def _conv_backward_operations(gradient: Tensor, x: Tensor, weight: Tensor, *sett
 
 def _networks(config: TrainConfig) -> Networks:
     autoencoder = fresh_autoencoder(config)
-    optimizer = adamw(autoencoder, config.lr, config)
+    optimizer = autoencoder_optimizer(autoencoder, config)
     nets = Networks(autoencoder, autoencoder, optimizer, EMA(autoencoder, config.ema_decay))
     if config.stage == "disc":
         nets.discriminator = PatchDiscriminator3D(config.discriminator.norm, config.discriminator.channels)
         nets.judge = RealAndFake(nets.discriminator)
-        nets.discriminator_optimizer = adamw(nets.discriminator, config.discriminator.lr, config)
+        nets.discriminator_optimizer = discriminator_optimizer(nets.discriminator, config)
     return nets

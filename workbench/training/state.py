@@ -36,14 +36,17 @@ _PLAIN = ("step", "stage", "world_size")
 
 
 def initialise(optimizer: AdamW) -> AdamW:
-    """Give AdamW the state that it would make at its first step, so that a checkpoint always has all of it."""
+    """Give the optimiser the state that it has after its first step, so that a checkpoint always has all of it."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(0.0),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+            if group.get("orthogonal"):
+                optimizer.state[parameter] = {"momentum": torch.zeros_like(parameter)}
+            else:
+                optimizer.state[parameter] = {
+                    "step": torch.tensor(0.0),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
     return optimizer
 
 

@@ -1,4 +1,4 @@
-"""The miniature autoencoder: a learned addition to the linear baseline, over a longer block transform."""
+"""The miniature autoencoder: a learned addition to the linear baseline, over patches of pixels."""
 
 import pytest
 import torch
@@ -6,8 +6,9 @@ from skimage import data
 from small_models import small_model
 
 import workbench as wb
-from workbench.models.block_dc_ae import BlockDCAE, BlockDCAEConfig
 from workbench.models.block_transform import BlockTransform
+from workbench.models.dct_residual_ae import DCTResidualAE, DCTResidualAEConfig
+from workbench.models.patch_blocks import space_to_channels
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +22,12 @@ def panned_photo() -> torch.Tensor:
 def test_untrained_it_is_the_linear_baseline(panned_photo, frames):
     x = panned_photo[:, :, :frames]
     baseline = wb.build_autoencoder("dct")(x).reconstruction
-    torch.testing.assert_close(BlockDCAE(BlockDCAEConfig())(x).reconstruction, baseline, rtol=0, atol=1e-4)
+    torch.testing.assert_close(DCTResidualAE(DCTResidualAEConfig())(x).reconstruction, baseline, rtol=0, atol=1e-4)
 
 
 def test_both_networks_learn_from_the_first_steps_on(panned_photo):
     torch.manual_seed(0)
-    ae = BlockDCAE(BlockDCAEConfig(width=32, coefficients=256))
+    ae = DCTResidualAE(DCTResidualAEConfig(encoder_width=16, decoder_width=32, decoder_depth=2))
     optimizer = torch.optim.Adam(ae.parameters(), lr=1e-3)
     errors = []
     for _ in range(12):
@@ -41,9 +42,9 @@ def test_both_networks_learn_from_the_first_steps_on(panned_photo):
 
 @pytest.mark.parametrize("frames", [4, 1])
 def test_the_transform_is_orthonormal_and_scaled_to_about_unit_variance(panned_photo, frames):
-    transform = BlockTransform(frames, 512)
+    transform = BlockTransform(frames)
     vectors = transform.basis.flatten(1)
-    torch.testing.assert_close(vectors @ vectors.T, torch.eye(512), rtol=0, atol=1e-5)
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(128), rtol=0, atol=1e-5)
     coefficients = transform.analyse(panned_photo[:, :, :frames])
     deviations = coefficients.transpose(0, 1).flatten(1).square().mean(1).sqrt()
     assert 0.3 < deviations.median() < 3
@@ -53,11 +54,28 @@ def test_the_transform_is_orthonormal_and_scaled_to_about_unit_variance(panned_p
 
 def test_an_image_and_a_still_clip_share_the_channels_of_their_common_frequencies(panned_photo):
     still = panned_photo[:, :, :1].expand(-1, -1, 4, -1, -1)
-    of_clip, of_image = BlockTransform(4, 128).analyse(still), BlockTransform(1, 128).analyse(still[:, :, :1])
+    of_clip, of_image = BlockTransform(4).analyse(still), BlockTransform(1).analyse(still[:, :, :1])
     of_motion = of_clip.abs().amax((0, 2, 3, 4)) < 1e-4
     equal = (of_clip - of_image).abs().amax((0, 2, 3, 4)) < 1e-3
     assert 20 < of_motion.sum() < 40
     assert (~of_motion & ~equal).sum() == 2  # red against blue in two frequencies that images do without
+
+
+def test_to_the_networks_an_image_is_a_still_clip(panned_photo):
+    ae = small_model("tiny")
+    image, still = panned_photo[:, :, :1], panned_photo[:, :, :1].expand(-1, -1, 4, -1, -1)
+    seen = []
+    ae.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    ae.encode(image)
+    ae.encode(still)
+    assert torch.equal(*seen)
+
+
+def test_moving_space_to_channels_keeps_the_order_of_rows_and_columns():
+    x = torch.arange(2 * 4 * 6).view(1, 2, 4, 6, 1)
+    moved = space_to_channels(x, 2)
+    assert moved.shape == (1, 2, 2, 3, 4)
+    assert moved[0, 0, 1, 2].tolist() == x[0, 0, 2:4, 4:6, 0].flatten().tolist()
 
 
 def test_the_transform_has_its_numbers_also_where_weights_wait_on_the_meta_device():
@@ -77,7 +95,7 @@ def test_checkpointing_changes_no_gradient(panned_photo):
     assert all(map(torch.equal, *gradients))
 
 
-@pytest.mark.parametrize("changes", [{"coefficients": 127}, {"width": 0}, {"decoder_depth": -1}])
+@pytest.mark.parametrize("changes", [{"encoder_width": 0}, {"decoder_width": 0}, {"decoder_depth": -1}])
 def test_impossible_architectures_are_refused(changes):
     with pytest.raises(wb.ConfigError, match=next(iter(changes))):
-        BlockDCAEConfig(**changes)
+        DCTResidualAEConfig(**changes)

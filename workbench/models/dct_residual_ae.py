@@ -1,0 +1,110 @@
+"""The shipped miniature: the Video DC-AE's rate and its idea, a learned residual beside a fixed shortcut.
+
+The shortcut around encoder and decoder is here the block DCT of the linear baseline, the best of its kind without
+weights (the DC-AE, arXiv 2410.10733, moves pixels to channels instead). Encoder and decoder are residual blocks over
+patches of 4 x 4 x 4 pixels, about the detail that the latents can carry, with zeros for their last weights: an
+untrained model is the baseline `dct`, and training adds to it. That is what a CPU can train in hours.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.config import check_range, setting
+from workbench.models.base import Autoencoder
+from workbench.models.block_transform import BlockTransform
+from workbench.models.checkpointing import set_checkpointing
+from workbench.models.linear import from_blocks, to_blocks
+from workbench.models.patch_blocks import Linear, PatchResBlock, space_to_channels
+
+_PATCH = (4, 4, 4)
+_VALUES = 3 * 4 * 4 * 4
+_PATCHES = 8
+"""Patches along a side of a block of 32 pixels."""
+
+_COEFFICIENT_STEP = 0.3
+_PIXEL_STEP = 0.1
+"""What an output of 1 of the encoder is in DCT coefficients, and of the decoder in [-1, 1]: about the deviations of
+what the baseline drops, so that one learning rate suits both."""
+
+
+@dataclass(frozen=True)
+class DCTResidualAEConfig:
+    """The architecture.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    encoder_width: int = setting(64, "channels of the encoder")
+    encoder_depth: int = setting(2, "residual blocks of the encoder")
+    decoder_width: int = setting(96, "channels of the decoder")
+    decoder_depth: int = setting(8, "residual blocks of the decoder")
+
+    def __post_init__(self) -> None:
+        check_range("encoder_width", self.encoder_width, 1)
+        check_range("encoder_depth", self.encoder_depth, 0)
+        check_range("decoder_width", self.decoder_width, 1)
+        check_range("decoder_depth", self.decoder_depth, 0)
+
+
+class DCTResidualAE(Autoencoder):
+    """Latents are the baseline's coefficients over their usual deviation, plus what the encoder adds to them."""
+
+    name = "tiny"
+    latent_channels = 128
+    temporal_stride = 4
+    spatial_stride = 32
+
+    def __init__(self, config: DCTResidualAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.video, self.image = BlockTransform(4), BlockTransform(1)
+        self.encoder = _network(config.encoder_width, config.encoder_depth)
+        self.to_latents = _zeros(_PATCHES * _PATCHES * config.encoder_width, self.latent_channels)
+        self.decoder = _network(config.decoder_width, config.decoder_depth)
+        self.to_pixels = _zeros(config.decoder_width, _VALUES)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return self.to_pixels.weight
+
+    def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
+        """Keep only the input of every residual block for the backward pass; the last layer is always off it."""
+        set_checkpointing(self, enabled)
+
+    def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
+        transform = self._transform(x.shape[2])
+        features = F.silu(space_to_channels(self.encoder(_patches(x)), _PATCHES))
+        learned = self.to_latents(features).movedim(-1, 1)
+        return transform.analyse(x) + _COEFFICIENT_STEP * learned / transform.deviation, None
+
+    def _decode(self, z: Tensor, num_frames: int) -> Tensor:
+        linear = self._transform(num_frames).synthesise(z)
+        learned = from_blocks(self.to_pixels(F.silu(self.decoder(_patches(linear)))), _PATCH)
+        return linear + _PIXEL_STEP * (learned.mean(2, keepdim=True) if num_frames == 1 else learned)
+
+    def _transform(self, num_frames: int) -> BlockTransform:
+        return self.image if num_frames == 1 else self.video
+
+
+def _patches(x: Tensor) -> Tensor:
+    """Frames (B, 3, T, H, W) to (B, t, H / 4, W / 4, values of a patch); to the networks an image is a still clip."""
+    return to_blocks(x.expand(-1, -1, _PATCH[0], -1, -1) if x.shape[2] == 1 else x, _PATCH)
+
+
+def _network(width: int, depth: int) -> nn.Sequential:
+    blocks = nn.Sequential(*[PatchResBlock(width) for _ in range(depth)])
+    return nn.Sequential(
+        OrderedDict(
+            project_in=Linear(_VALUES, width, gain=3.0),  # pixels in [-1, 1] deviate by about 0.4
+            blocks=blocks,
+            norm=nn.RMSNorm(width, eps=1e-5),
+        )
+    )
+
+
+def _zeros(inputs: int, outputs: int) -> Linear:
+    return Linear(inputs, outputs, gain=0.0)

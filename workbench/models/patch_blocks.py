@@ -1,0 +1,73 @@
+"""Residual blocks over patches of pixels, cheap on a CPU. All work on channels-last features (B, T, H, W, C)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.models.checkpointing import CheckpointedBlock
+
+
+def space_to_channels(x: Tensor, factor: int) -> Tensor:
+    """(B, T, H, W, C) to (B, T, H / factor, W / factor, factor * factor * C)."""
+    x = x.unflatten(3, (-1, factor)).unflatten(2, (-1, factor))
+    return x.transpose(3, 4).flatten(4)
+
+
+class Linear(nn.Linear):
+    """A linear layer whose outputs have `gain` times the deviation of its inputs at first, and no bias then."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = 1.0) -> None:
+        self.gain = gain
+        super().__init__(inputs, outputs)
+
+    def reset_parameters(self) -> None:
+        draw(self.weight, self.gain)
+        nn.init.zeros_(self.bias)
+
+
+class SpatialConv(nn.Conv2d):
+    """A 3x3 convolution of every frame by itself, padded with zeros."""
+
+    def __init__(self, channels: int, gain: float) -> None:
+        self.gain = gain
+        super().__init__(channels, channels, 3, padding=1)
+
+    def reset_parameters(self) -> None:
+        draw(self.weight, self.gain)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.flatten(0, 1).permute(0, 3, 1, 2)  # channels-last in memory, which the fast kernels want
+        weight = self.weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(frames, weight, self.bias, padding=1).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+
+
+class TemporalConv(nn.Module):
+    """A convolution over three steps in time, padded with zeros, as one matrix product."""
+
+    def __init__(self, channels: int, gain: float) -> None:
+        super().__init__()
+        self.linear = Linear(3 * channels, channels, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))
+        return self.linear(torch.cat([padded[:, :-2], x, padded[:, 2:]], dim=-1))
+
+
+class PatchResBlock(CheckpointedBlock):
+    """The DC-AE's residual block with its norm first and its second convolution over time only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(channels, eps=1e-5)
+        self.conv1 = SpatialConv(channels, gain=1.4)  # SiLU halves the deviation of a normal
+        self.conv2 = TemporalConv(channels, gain=0.1)
+
+    def _block(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(self.norm(x))))
+
+
+def draw(weight: Tensor, gain: float) -> None:
+    """Normal values of deviation gain / sqrt(inputs of an output); nothing on the meta device."""
+    if not weight.is_meta:  # torch would import its compiler to
+        nn.init.normal_(weight, std=gain * weight[0].numel() ** -0.5)
