@@ -1,7 +1,11 @@
 """The app: python app.py, then open the address that it prints."""
 
-from workbench.cli import Command, main
-from workbench.ui.settings import AppSettings
+import gc
+
+gc.disable()  # until the page is built: what is imported stays, and looking for garbage in it takes a seventh longer
+
+from workbench.cli import Command, main  # noqa: E402
+from workbench.ui.settings import AppSettings  # noqa: E402
 
 SUMMARY = "Open the app: drop a clip and see what an autoencoder loses."
 

@@ -31,7 +31,11 @@ def running_app(temporary: Path, *flags: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     assert not list(temporary.glob("workbench-*")), "temporary files outlive the app"
 
 

@@ -1,5 +1,6 @@
 """The app's callbacks as plain functions, and its command line."""
 
+import gc
 import json
 import re
 import runpy
@@ -19,9 +20,10 @@ from workbench.models.tiled import Progress, drain
 from workbench.ui import pieces
 from workbench.ui.choices import Choices, allowed_weights, find_weights
 from workbench.ui.clip_inputs import EXAMPLES
-from workbench.ui.estimate import describe, estimate
-from workbench.ui.jobs import JobFolders, ModelShelf, ProgressMeter, Uploads
+from workbench.ui.estimate import describe, estimate, time_words
+from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 from workbench.ui.launch import build_app
+from workbench.ui.progress import ProgressMeter
 from workbench.ui.reconstruct import ReconstructTab
 from workbench.ui.reconstruct_job import DOWNLOADS, reconstruct_job, safe_stem
 from workbench.ui.settings import AppSettings
@@ -83,7 +85,7 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
     page = job.downloads["report"].read_text()
     assert "bunny.mp4, 8 frames, 114 x 64" in page
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=.?http", page), "the report needs the network"
-    assert progress[-1] == Progress("measure", 8, 8)
+    assert progress[-2:] == [Progress("measure", 8, 8), Progress("write", 0, 1)]
 
 
 def test_the_estimate_names_the_tiles_that_the_job_then_runs(tmp_path: Path) -> None:
@@ -130,14 +132,20 @@ def test_errors_speak_of_the_page_and_not_of_the_server(tab: ReconstructTab, tmp
         choices(None).path  # noqa: B018
 
 
-def test_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 103.0])
+def test_time_left_follows_the_pace_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 101.0, 104.0, 106.0, 107.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    meter = ProgressMeter()
+    meter = ProgressMeter(stages=3)
+    meter.add(Progress("count", 12, 0))
     assert meter.seconds_left is None
     meter.add(Progress("encode", 3, 6))
-    assert (meter.done, meter.total) == (3, 12)
-    assert meter.seconds_left == pytest.approx(9.0)
+    assert meter.share == pytest.approx(1 / 6)
+    assert meter.seconds_left == pytest.approx(3 + 6 + 6)  # the rest, and two stages as long as this one
+    meter.add(Progress("decode", 2, 4))
+    assert meter.seconds_left == pytest.approx(3 + 2 + 5)
+    meter.add(Progress("measure", 4, 12))
+    assert meter.share == pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3)
+    assert meter.seconds_left == pytest.approx(3 + 2 + 2)
 
 
 # Callbacks
@@ -146,12 +154,26 @@ def test_time_left_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_yields_after_every_tile_and_ends_with_the_results(tab: ReconstructTab, tmp_path: Path) -> None:
     updates = list(run(tab, choices(resolution="128", spatial_tile_size=64)))
     tiles = [update[tab.panel.status] for update in updates if "<progress" in str(update.get(tab.panel.status))]
-    assert len(tiles) == 2 * 4 * 2 + 1
-    assert "Tile 16 of 16, frame 8 of 8 measured" in tiles[-1]
+    assert len(tiles) == 2 * 4 * 2 + 2
+    assert "Tile 1 of 8 (encode), about" in tiles[0]
+    assert "Frame 8 of 8 measured and written" in tiles[-2]
+    assert "Writing the results" in tiles[-1]
     assert updates[-1][tab.player]["num_frames"] == 8
     assert [curve["label"] for curve in updates[-1][tab.player]["curves"]][:2] == ["PSNR", "SSIM"]
     assert "PSNR" in updates[-1][tab.summary]
     assert len(folders_in(tmp_path / "jobs")) == 1
+
+
+def test_the_time_of_the_next_run_is_told_from_the_last_long_one_with_the_model(tab: ReconstructTab) -> None:
+    long = choices(max_frames=12, resolution="256")
+    for chosen in (choices(), long):  # what a short job takes says little of a long one
+        assert "Time: told from the first tile on" in tab.describe(*vars(long).values())
+        list(run(tab, chosen))
+    for frames in (12, 36):
+        seconds = tab._paces["dct", None, "cpu"] * frames * 256 * 455
+        told = tab.describe(*vars(replace(long, max_frames=frames)).values())
+        assert f"Time: about {time_words(seconds)} at the pace" in told
+    assert "Time: told from the first tile on" in tab.describe(*vars(replace(long, model="tiny")).values())
 
 
 def test_closing_a_run_leaves_no_file_and_the_next_job_works(tab: ReconstructTab, tmp_path: Path) -> None:
@@ -290,6 +312,8 @@ def test_the_command_line_is_strict(arguments, status, said, monkeypatch, capsys
         exit_status = 0
     except SystemExit as stop:
         exit_status = stop.code
+    finally:
+        gc.enable()  # the app itself does it when it serves its page
     captured = capsys.readouterr()
     assert exit_status == status
     assert said in captured.out + captured.err

@@ -116,7 +116,10 @@ def test_every_model_is_measured_as_evaluate_measures(root: Path, tmp_path: Path
     assert {progress.stage for progress in seen} >= {"dct: encode", f"{SMALL}: decode"}
     assert list(job.downloads) == list(DOWNLOADS)
     with job.downloads["csv"].open() as file:
-        assert [row["clip"] for row in csv.DictReader(file)] == ["bunny.mp4"] * 2
+        rows = list(csv.DictReader(file))
+    assert [row["clip"] for row in rows] == ["bunny.mp4"] * 2
+    assert {row["peak_memory_mb"] for row in rows} == {""}, "on a CPU it is that of the whole app"
+    assert seen[-1] == Progress("write", 8, 8)
     assert len(job.downloads["frames_csv"].read_text().splitlines()) == 1 + 2 * 8
     assert str(tmp_path) not in job.downloads["json"].read_text()
     grid = read_video(job.downloads["grid"])
@@ -131,6 +134,8 @@ def test_the_baseline_is_always_there_and_photos_give_a_picture(root: Path, tmp_
     assert last[tab.picture]["value"].endswith("photo_comparison.png")
     assert not last[tab.video]["visible"]
     assert ">dct</th>" in last[tab.table]
+    assert "Peak memory is left out" in last[tab.table]
+    assert "nan" not in last[tab.table]
     assert "small.safetensors</th>" in last[tab.table]
 
 

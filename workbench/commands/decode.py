@@ -52,6 +52,8 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
             count = decode_dataset(ae, folder, save_dir, tiling, ranks.world, config.lossless, bar.show)
     if ranks.world.is_main:
         print(f"{config.save_dir}: {count} clips")
+        if pending := folder.count_pending():
+            print(f"{pending} more in {folder.path} are not in a shard yet: run the same encode command to its end")
 
 
 def _model(asked: DecodeModel, folder: LatentFolder) -> ModelSettings:

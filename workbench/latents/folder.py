@@ -91,6 +91,10 @@ class LatentFolder:
                 finished |= read_shard(path).clips
         return finished, pending
 
+    def count_pending(self) -> int:
+        """Clips of a run that has not ended, which no shard holds yet."""
+        return len(list(self.path.glob("pending/[!.]*.safetensors")))
+
     def save(self, facts: Mapping[str, Any], key: str, clip: LatentClip, tensors: Mapping[str, Tensor]) -> Path:
         """Keep the latents of one clip until they are packed; returns their file in `pending`."""
         path = self.path / "pending" / f"{key}.safetensors"

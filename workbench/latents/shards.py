@@ -19,6 +19,7 @@ from workbench.media.files import quoted, write_errors, written_whole
 
 HEADER_KEY = "workbench.latents"
 _TIMES = ".timestamps_s"
+_REMEDY = "delete it and encode again: only its clips are missing then"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Shard:
                 names = [name for name in file.keys() if name.removesuffix(_TIMES) in keys]  # noqa: SIM118 (no dict)
                 return {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
-            raise DataError(f"{quoted(self.path)}: latents cannot be read ({first_line(error)})") from None
+            raise DataError(f"{quoted(self.path)}: latents cannot be read ({first_line(error)}); {_REMEDY}") from None
 
 
 def clip_tensors(key: str, latents: Tensor, timestamps_s: Sequence[float] | None) -> dict[str, Tensor]:
@@ -106,7 +107,7 @@ def read_shard(path: Path) -> Shard:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
         return Shard(path, header["facts"], {key: _clip(record) for key, record in header["clips"].items()})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{quoted(path)}: not a file of latents ({first_line(error)})") from None
+        raise DataError(f"{quoted(path)}: not a file of latents ({first_line(error)}); {_REMEDY}") from None
 
 
 def _clip(record: Mapping[str, Any]) -> LatentClip:

@@ -57,6 +57,7 @@ class DCTResidualAE(Autoencoder):
     latent_channels = 128
     temporal_stride = 4
     spatial_stride = 32
+    default_tile_pixels = 640  # small clips in one piece: its features need little memory
 
     def __init__(self, config: DCTResidualAEConfig) -> None:
         super().__init__()

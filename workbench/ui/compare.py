@@ -1,6 +1,7 @@
 """The Compare tab: several models on one clip, in one table, one video and the same plots."""
 
 import html
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from workbench.metrics import METRICS, lpips_available
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
-from workbench.ui.compare_job import DOWNLOADS, Comparison, compare_job
+from workbench.ui.compare_job import DOWNLOADS, Comparison, compare_job, stages_of
 from workbench.ui.found_models import BASELINE, find_models, pick
 from workbench.ui.images import IMAGE_BUTTONS
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 
 _DOWNLOAD_LABELS = ("Grid", "Results (CSV)", "Frames (CSV)", "Results (JSON)")
-_COSTS = ("Encode (s)", "Decode (s)", "Peak memory (MB)")
+_COSTS = {"encode_s": "Encode (s)", "decode_s": "Decode (s)", "peak_memory_mb": "Peak memory (MB)"}
 _SHOWN_METRICS = ("psnr", "ssim", "lpips", "temporal_error")
 _MOST_MODELS = 6
 
@@ -68,7 +69,7 @@ class CompareTab:
             return (yield from compare_job(choices, entries, self._models, folder, explain))
 
         with self._uploads.used(source):
-            yield from self.panel.run(start, self._shown, explain, request.session_hash, 2 * len(chosen))
+            yield from self.panel.run(start, self._shown, explain, request.session_hash, stages_of(len(chosen)))
 
     def refresh(self) -> Any:
         """The models that are there now."""
@@ -116,10 +117,11 @@ def _with_baseline(labels: Sequence[str]) -> list[str]:
 def comparison_table(comparison: Comparison) -> str:
     """HTML: one row a model, the best value of each metric in bold, and notes."""
     metrics = [name for name in _SHOWN_METRICS if any(name in row for row in comparison.rows)]
-    heads = ["Model", "Values in : out", *map(_metric_head, metrics), *_COSTS]
+    costs = [name for name in _COSTS if any(math.isfinite(row[name]) for row in comparison.rows)]
+    heads = ["Model", "Values in : out", *map(_metric_head, metrics), *(_COSTS[name] for name in costs)]
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)
     best = {name: _best(name, comparison.rows) for name in metrics}
-    rows = "".join(_row(row, metrics, best) for row in comparison.rows)
+    rows = "".join(_row(row, metrics, best, costs) for row in comparison.rows)
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(comparison))
     return (
         f'<div style="overflow-x: auto"><table class="metrics"><thead><tr>{head}</tr></thead>'
@@ -133,11 +135,11 @@ def _metric_head(name: str) -> str:
     return f"{metric.label}{unit} {'↑' if metric.higher_is_better else '↓'}"
 
 
-def _row(row: dict[str, Any], metrics: Sequence[str], best: dict[str, str]) -> str:
+def _row(row: dict[str, Any], metrics: Sequence[str], best: dict[str, str], costs: Sequence[str]) -> str:
     values = {name: _metric(row.get(name)) for name in metrics}
     cells = [f"{row['compression']:.3g} : 1"]
     cells += [f"<b>{value}</b>" if value == best[name] else value for name, value in values.items()]
-    cells += [f"{row['encode_s']:.3g}", f"{row['decode_s']:.3g}", f"{row['peak_memory_mb']:.0f}"]
+    cells += [f"{row[name]:.3g}" if row[name] < 100 else f"{row[name]:.0f}" for name in costs]
     label = html.escape(row["model"])
     return f'<tr><th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
@@ -155,8 +157,13 @@ def _metric(value: float | None) -> str:
 def _notes(comparison: Comparison) -> Iterator[str]:
     yield (
         "Metrics are means over the frames, taken before the video is compressed for the browser. Arrows point to the "
-        "better side. Time and memory include what else runs on this computer at the same moment."
+        "better side. Times include what else runs on this computer at the same moment."
     )
+    if not any(math.isfinite(row["peak_memory_mb"]) for row in comparison.rows):
+        yield (
+            "Peak memory is left out: on a CPU it cannot be told apart from that of the rest of the app. The Tiles tab "
+            "counts what a model needs inside a tile."
+        )
     if not lpips_available():
         yield "LPIPS is left out: the VGG-16 weights that it needs are not on this computer."
     yield from (f"Note: {warning}." for warning in comparison.warnings)

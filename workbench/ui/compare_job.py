@@ -1,11 +1,13 @@
 """Several models on one clip: measured as `python -m workbench evaluate` measures, and shown in one grid."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import torch
 from torch import Tensor, nn
 
 from workbench.compare.figures import metric_curves
@@ -24,6 +26,7 @@ from workbench.models import pick_device
 from workbench.steps import Progress, Steps
 from workbench.ui.choices import Choices
 from workbench.ui.jobs import ModelShelf
+from workbench.ui.progress import WRITE
 from workbench.ui.reconstruct_job import safe_stem
 
 DOWNLOADS = ("grid", "csv", "frames_csv", "json")
@@ -35,7 +38,7 @@ class Comparison:
     """What is shown of a finished comparison.
 
     Attributes:
-        rows: one for each model, as in the results.csv of `evaluate`.
+        rows: one for each model, as in the results.csv of `evaluate`, the peak memory NaN on a CPU.
         failures: by label, why a model has no row.
         downloads: a file for every name in DOWNLOADS; `grid` is a video, or a picture of a photo.
     """
@@ -48,6 +51,11 @@ class Comparison:
     downloads: dict[str, Path]
 
 
+def stages_of(models: int) -> int:
+    """Each model encodes and decodes; then the video is written."""
+    return 2 * models + 1
+
+
 def compare_job(
     choices: Choices,
     entries: Sequence[ModelEntry],
@@ -55,7 +63,7 @@ def compare_job(
     folder: Path,
     explain: Callable[[WorkbenchError], str],
 ) -> Steps[Comparison]:
-    """Compare models into `folder`, one after the other, yielding a Progress after every tile.
+    """Compare models into `folder`, one after the other, yielding a Progress after every tile, then a few frames.
 
     A model that fails on this clip is left out and named, with the reason as `explain` puts it.
 
@@ -78,7 +86,7 @@ def compare_job(
     if not results:
         raise WorkbenchError("; ".join(f"{label}: {reason}" for label, reason in failures.items()))
     files = _files(choices.path, folder, clip.info.is_image)
-    _write_grid(files["grid"], panels, clip)
+    yield from _write_grid(files["grid"], panels, clip)
     rows = _write_tables(files, choices, results, failures)
     curves = metric_curves({label: result.metrics for label, result in results.items()}, clip.timestamps_s)
     return Comparison(rows, failures, clip.warnings, curves, clip.info.is_image, files)
@@ -101,9 +109,16 @@ def _evaluate(
             progress = next(steps)
             yield Progress(f"{entry.label}: {progress.stage}", progress.done, progress.total)
     except StopIteration as stop:
-        return stop.value
+        result, output = stop.value
+        return _without_false_peak(result, ae.device), output
     finally:
         steps.close()
+
+
+def _without_false_peak(result: ClipResult, device: torch.device) -> ClipResult:
+    """On a CPU the peak is that of the whole process, in which models before this one have left memory to be used
+    again, and other visitors' jobs run: the figure would depend on the order of the models."""
+    return result if device.type == "cuda" else replace(result, peak_memory_mb=math.nan)
 
 
 def _files(source: Path, folder: Path, is_image: bool) -> dict[str, Path]:
@@ -112,7 +127,7 @@ def _files(source: Path, folder: Path, is_image: bool) -> dict[str, Path]:
     return {download: folder / f"{stem}_{name}" for download, name in zip(DOWNLOADS, names, strict=True)}
 
 
-def _write_grid(path: Path, panels: Mapping[str, Tensor], clip: ClipSource) -> None:
+def _write_grid(path: Path, panels: Mapping[str, Tensor], clip: ClipSource) -> Iterator[Progress]:
     if clip.info.is_image:
         write_image(grid(panels)[0], path)
         return
@@ -120,6 +135,7 @@ def _write_grid(path: Path, panels: Mapping[str, Tensor], clip: ClipSource) -> N
         for start, frames in _grids(panels, clip.num_frames):
             times = clip.timestamps_s and clip.timestamps_s[start : start + len(frames)]
             writer.write(frames, times)
+            yield Progress(WRITE, start + len(frames), clip.num_frames)
 
 
 def _grids(panels: Mapping[str, Tensor], num_frames: int) -> Iterator[tuple[int, Tensor]]:

@@ -78,8 +78,11 @@ def estimate(choices: Choices, info: MediaInfo) -> Estimate:
     )
 
 
-def describe(choices: Choices) -> str:
-    """HTML: the clip's first frame and its size, the latents in plain words, tiles and memory.
+def describe(choices: Choices, seconds_per_pixel: float | None = None) -> str:
+    """HTML: the clip's first frame and its size, the latents in plain words, tiles, memory and time.
+
+    Args:
+        seconds_per_pixel: what a pixel of a frame took in the last large job like this one; None before it.
 
     Raises:
         MediaError: the clip is missing or cannot be read.
@@ -88,13 +91,16 @@ def describe(choices: Choices) -> str:
     with open_stream(choices.path, max_frames=1) as stream:
         info, first = stream.info, next(stream)
     job = estimate(choices, info)
-    lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), *map(html.escape, info.warnings)]
+    lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), _time_line(job, seconds_per_pixel)]
+    lines += map(html.escape, info.warnings)
     rows = "".join(f"<li>{line}</li>" for line in lines)
     return f'<div class="estimate">{_thumbnail(first)}<ul>{rows}</ul></div>'
 
 
 def size_words(num_bytes: float) -> str:
-    """A number of bytes for reading: 8 KB, 0.7 MB, 37 MB, 2.1 GB."""
+    """A number of bytes for reading: 3 bytes, 8 KB, 0.7 MB, 37 MB, 2.1 GB."""
+    if num_bytes < 1e3:
+        return f"{num_bytes:.0f} bytes"
     if num_bytes < 100e3:
         return f"{math.ceil(num_bytes / 1e3)} KB"
     megabytes = num_bytes / 1e6
@@ -105,17 +111,25 @@ def compression_words(pixel_values: int, latent_values: int) -> str:
     """How much smaller the latents are, in plain words."""
     ratio = pixel_values / latent_values
     raw, kept = size_words(pixel_values), size_words(2 * latent_values)
+    padded = "; more than there were, because models take whole blocks only" if ratio < 1 else ""
     return (
         f"{latent_values:,} numbers stand for {pixel_values:,} colour values: <b>{ratio:.3g} to 1</b> "
-        f"({raw} of raw pixels become {kept} at 16 bits a number)"
+        f"({raw} of raw pixels become {kept} at 16 bits a number{padded})"
     )
+
+
+def time_words(seconds: float) -> str:
+    """A time for reading: 8 s, 2:05 min."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
 def _clip_line(info: MediaInfo, job: Estimate) -> str:
     name = html.escape(Path(info.path).name)
     if info.is_image:
         return f"<b>{name}</b>: a photo of {info.width}×{info.height}, taken as {job.width}×{job.height}"
-    frames = "of unknown length" if job.num_frames is None else f"{job.num_frames} frames"
+    counted = f"{job.num_frames} {'frame' if job.num_frames == 1 else 'frames'}"
+    frames = "of unknown length" if job.num_frames is None else counted
     if job.claimed_frames is not None and job.num_frames != job.claimed_frames:
         frames = f"the first {job.num_frames} of {job.claimed_frames} frames"
     resized = "" if (job.height, job.width) == (info.height, info.width) else f", from {info.width}×{info.height}"
@@ -136,6 +150,13 @@ def _tile_line(job: Estimate) -> str:
         return f"One piece, no tiles; {memory}"
     cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"
     return f"Tiles: {job.encode_tiles} to encode and {job.decode_tiles} to decode, {cost}; {memory}"
+
+
+def _time_line(job: Estimate, seconds_per_pixel: float | None) -> str:
+    if seconds_per_pixel is None or job.num_frames is None:
+        return "Time: told from the first tile on, and here once a clip of some length has gone through this model"
+    seconds = seconds_per_pixel * job.num_frames * job.height * job.width
+    return f"Time: about {time_words(seconds)} at the pace of the last long run with this model"
 
 
 def _size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:

@@ -10,22 +10,11 @@ import gradio as gr
 from workbench.errors import WorkbenchError
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.jobs import JobFolders, ProgressMeter, discard
+from workbench.ui.jobs import JobFolders, discard
+from workbench.ui.progress import ProgressMeter
 
 T = TypeVar("T")
 JOBS_AT_ONCE = 2
-
-
-class StagesMeter(ProgressMeter):
-    """Progress over any number of stages; those that have not begun count as many tiles as the others on average."""
-
-    def __init__(self, stages: int) -> None:
-        super().__init__()
-        self._expected = stages
-
-    @property
-    def total(self) -> int:
-        return sum(stage.total for stage in self._stages.values()) * self._expected // max(1, len(self._stages))
 
 
 class JobPanel:
@@ -53,7 +42,7 @@ class JobPanel:
         show: Callable[[T], dict[Any, Any]],
         explain: Callable[[WorkbenchError], str],
         visitor: str | None,
-        stages: int = 2,
+        stages: int,
     ) -> Iterator[dict[Any, Any]]:
         """The job as updates of the page, one after every tile. Closing it stops within one tile and leaves nothing.
 
@@ -61,12 +50,12 @@ class JobPanel:
             start: makes the steps of the job, which writes into the folder that it is given.
             show: the result as updates of the page.
             explain: an error in the words of the page.
-            stages: how many stages of tiles there are, for the time left.
+            stages: how many stages there are, for the time left: see `ProgressMeter`.
         """
         folder, finished = self._folders.new(), False
         try:
             yield {self.status: pieces.PREPARING}
-            result = yield from self._progress(start(folder), StagesMeter(stages))
+            result = yield from self._progress(start(folder), ProgressMeter(stages))
             updates = self._ready() | {self.results: gr.update(visible=True)} | show(result)
             self._folders.keep(visitor, folder)
             finished = True
@@ -129,7 +118,7 @@ class JobPanel:
         }
 
     def _progress(self, steps: Steps[T], meter: ProgressMeter) -> Iterator[dict[Any, Any]]:
-        """Tiles done as updates of the page; returns what `steps` returns, and closes it when closed."""
+        """Progress as updates of the page; returns what `steps` returns, and closes it when closed."""
         try:
             while True:
                 meter.add(next(steps))

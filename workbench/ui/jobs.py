@@ -1,9 +1,8 @@
-"""Jobs of the app: a folder of their own for each, progress with the time left, and what is loaded."""
+"""Jobs of the app: a folder of their own for each, the clips that visitors brought, and what is loaded."""
 
 import secrets
 import shutil
 import threading
-import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ import gradio as gr
 
 from workbench.models import load_autoencoder
 from workbench.models.base import Autoencoder
-from workbench.steps import Progress
 
 
 class JobFolders:
@@ -68,12 +66,11 @@ class Uploads:
         self._lock = threading.Lock()
 
     def watch(self, page: gr.Blocks) -> None:
-        """Follow what visitors drop into the page and when they leave."""
+        """Follow what visitors drop into the page, laid out by now and still open, and when they leave."""
         hidden = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-        with page:
-            for block in [block for block in page.blocks.values() if isinstance(block, gr.File)]:
-                block.change(self._changed, block, None, **hidden)
-            page.unload(self._left)
+        for block in [block for block in page.blocks.values() if isinstance(block, gr.File)]:
+            block.change(self._changed, block, None, **hidden)
+        page.unload(self._left)
 
     @contextmanager
     def used(self, clip: str | None) -> Iterator[None]:
@@ -105,41 +102,6 @@ class Uploads:
 def discard(folder: Path) -> None:
     """Remove a folder; files that are gone already are none of our business."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-class ProgressMeter:
-    """Progress over the tiles of both stages, encoding and decoding, and the time left at the pace so far."""
-
-    def __init__(self) -> None:
-        self.frames_counted = 0
-        self.measured: Progress | None = None
-        self._begin = time.monotonic()
-        self._stages: dict[str, Progress] = {}
-
-    def add(self, progress: Progress) -> None:
-        if progress.stage == "count":
-            self.frames_counted = progress.done
-        elif progress.stage == "measure":
-            self.measured = progress
-        else:
-            self._stages[progress.stage] = progress
-
-    @property
-    def done(self) -> int:
-        """Tiles done."""
-        return sum(stage.done for stage in self._stages.values())
-
-    @property
-    def total(self) -> int:
-        """Tiles of both stages; a stage that has not begun counts as many as the other."""
-        return sum(stage.total for stage in self._stages.values()) * 2 // max(1, len(self._stages))
-
-    @property
-    def seconds_left(self) -> float | None:
-        """None before the first tile."""
-        if not self.done:
-            return None
-        return (time.monotonic() - self._begin) * (self.total - self.done) / self.done
 
 
 class ModelShelf:

@@ -1,5 +1,6 @@
 """Builds the page from its tabs and serves it."""
 
+import gc
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
                 AboutTab(root, about)
         for left in (tab.panel.left, compare.panel.left, tiles.panel.left, latents.panel.left, training.left):
             page.unload(left)
-    uploads.watch(page)
+        uploads.watch(page)
     return page.queue(max_size=_WAITING_JOBS, default_concurrency_limit=2 * JOBS_AT_ONCE)
 
 
@@ -71,6 +72,8 @@ def launch(settings: AppSettings) -> None:
     with TemporaryDirectory(prefix="workbench-") as temporary:
         os.environ["GRADIO_TEMP_DIR"] = temporary
         page = build_app(settings, Path(temporary))
+        gc.freeze()
+        gc.enable()  # app.py turned it off
         try:
             page.launch(
                 server_name=settings.host,
@@ -80,6 +83,7 @@ def launch(settings: AppSettings) -> None:
                 allowed_paths=[str(EXAMPLES)],
                 css_paths=_CSS,
                 footer_links=["api", "gradio", "settings"],
+                run_history=False,  # it would keep inputs and results in the browser, or at the Hub
             )
         except OSError as error:
             raise ConfigError(f"--host {settings.host} --port {settings.port}: cannot listen there ({error})") from None

@@ -6,8 +6,9 @@ import math
 import plotly.graph_objects as go
 
 from workbench.metrics import METRICS, lpips_available
-from workbench.ui.estimate import compression_words
-from workbench.ui.jobs import ProgressMeter
+from workbench.steps import Progress
+from workbench.ui.estimate import compression_words, time_words
+from workbench.ui.progress import MEASURE, WRITE, ProgressMeter
 from workbench.ui.reconstruct_job import JobResult
 
 WAITING = '<div class="status" role="status">Waiting for its turn: other jobs are running.</div>'
@@ -31,14 +32,12 @@ def error(message: str) -> str:
 
 
 def progress(meter: ProgressMeter) -> str:
-    """A progress bar, the tiles done and the time left; before the first tile, how many frames were counted."""
-    if not meter.total:
-        return f'<div class="status" role="status">Counting frames: {meter.frames_counted}</div>'
-    left = "" if meter.seconds_left is None else f", {_minutes(meter.seconds_left)} left"
-    if meter.done >= meter.total and meter.measured:
-        left = f", frame {meter.measured.done} of {meter.measured.total} measured and written"
-    bar = f'<progress max="{meter.total}" value="{meter.done}" aria-label="Tiles done"></progress>'
-    return f'<div class="status" role="status">{bar}Tile {meter.done} of {meter.total}{left}</div>'
+    """A progress bar, what is being done and the time left; before the first tile, how many frames were counted."""
+    if meter.seconds_left is None:
+        return f'<div class="status" role="status">Counting frames: {meter.latest.done}</div>'
+    left = f"about {time_words(meter.seconds_left)} left" if meter.seconds_left > 0.5 else "nearly done"
+    bar = f'<progress max="100" value="{100 * meter.share:.0f}" aria-label="Share of the job done"></progress>'
+    return f'<div class="status" role="status">{bar}{_doing(meter.latest)}, {left}</div>'
 
 
 def result(job: JobResult) -> str:
@@ -82,6 +81,9 @@ def _metric_table(job: JobResult) -> str:
     return f'<table class="metrics"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+def _doing(latest: Progress) -> str:
+    if latest.stage == MEASURE:
+        return f"Frame {latest.done} of {latest.total} measured and written"
+    if latest.stage == WRITE:
+        return f"Frame {latest.done} of {latest.total} of the video written" if latest.done else "Writing the results"
+    return f"Tile {latest.done} of {latest.total} ({html.escape(latest.stage)})"

@@ -8,7 +8,7 @@ import gradio as gr
 
 from workbench.errors import WorkbenchError
 from workbench.models import MODELS, find_spec
-from workbench.steps import Steps
+from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
 from workbench.ui.clip_inputs import EXAMPLES, ClipInputs
@@ -16,10 +16,11 @@ from workbench.ui.estimate import describe
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 from workbench.ui.player import player_value, wipe_player
-from workbench.ui.reconstruct_job import DOWNLOADS, JobResult, reconstruct_job
+from workbench.ui.reconstruct_job import DOWNLOADS, STAGES, JobResult, reconstruct_job
 
 _DOWNLOAD_LABELS = ("Reconstruction", "Side by side", "Metrics (CSV)", "Metrics (JSON)", "Report (HTML)")
 _DEFAULT_MAX_FRAMES = 96
+_PACE_PIXELS = 1_000_000  # of all frames: what a smaller job took says more of what every job takes
 _IDLE = "The original and its reconstruction appear here."
 
 
@@ -35,6 +36,7 @@ class ReconstructTab:
         self, folders: JobFolders, uploads: Uploads, models: ModelShelf, root: Path, device: str | None
     ) -> None:
         self._uploads, self._models, self._root = uploads, models, root
+        self._paces: dict[tuple[str, str | None, str], float] = {}  # seconds a pixel of the last job
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self._lay_out_inputs(folders, device)
@@ -52,7 +54,7 @@ class ReconstructTab:
         if not source:
             return ""
         try:
-            return describe(choices)
+            return describe(choices, self._paces.get(_pace_key(choices)))
         except WorkbenchError as error:
             return pieces.error(choices.explain(error))
 
@@ -75,7 +77,7 @@ class ReconstructTab:
             source, model, weights, device, max_frames, resolution, tiled, tile_side, tile_frames, overlap
         )
         steps = self.panel.run(
-            lambda folder: self._steps(choices, folder), self._shown, choices.explain, request.session_hash
+            lambda folder: self._steps(choices, folder), self._shown, choices.explain, request.session_hash, STAGES
         )
         with self._uploads.used(source):
             yield from steps
@@ -88,7 +90,11 @@ class ReconstructTab:
 
     def _steps(self, choices: Choices, folder: Path) -> Steps[JobResult]:
         ae = self._models.load(choices.model, choices.weights_in(self._root), choices.device)
-        return (yield from reconstruct_job(choices, ae, folder))
+        job, seconds = yield from timed(reconstruct_job(choices, ae, folder))
+        pixels = job.report.num_frames * job.report.height * job.report.width
+        if pixels >= _PACE_PIXELS:
+            self._paces[_pace_key(choices)] = seconds / pixels
+        return job
 
     def _shown(self, job: JobResult) -> dict[Any, Any]:
         files = {button: job.downloads[name] for button, name in zip(self.downloads, DOWNLOADS, strict=True)}
@@ -146,3 +152,7 @@ class ReconstructTab:
         gr.on(changes, self.describe, inputs, self.estimate, trigger_mode="always_last", **hidden)
         outputs = [self.player, self.summary, *self.downloads]
         self.panel.wire(self.run, inputs, self.results, outputs, api_name="reconstruct")
+
+
+def _pace_key(choices: Choices) -> tuple[str, str | None, str]:
+    return choices.model, choices.weights, choices.device

@@ -16,14 +16,18 @@ from workbench.metrics import Summary, load_lpips_if_available, summarise
 from workbench.models.base import Autoencoder
 from workbench.outputs import DIFFERENCE_GAIN, Outputs
 from workbench.reconstruct import FileReport, reconstruct_file_steps
-from workbench.steps import Steps
+from workbench.steps import Progress, Steps
 from workbench.tiling import Tiling
 from workbench.ui.choices import Choices
 from workbench.ui.exact import exact_path, keeps_exact_frames
 from workbench.ui.player import ClipPair
+from workbench.ui.progress import WRITE
 
 DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json", "report")
 """The files that a visitor can take along, by name."""
+
+STAGES = 3
+"""Encoding, decoding and measuring; the tables and the report at the end take little."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class JobResult:
 
 
 def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[JobResult]:
-    """Reconstruct into `folder`, yielding a Progress after every tile; closing it removes partial files.
+    """Reconstruct into `folder`, yielding a Progress after every tile and few frames; closing removes partial files.
 
     Raises:
         MediaError: the clip is missing or cannot be read, or the disk is full.
@@ -47,6 +51,7 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     outputs = _outputs(choices, info, ae.name, folder)
     lpips = load_lpips_if_available(ae.device)
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
+    yield Progress(WRITE, 0, 1)
     summary = summarise(report.metrics)
     return JobResult(report, summary, _pair(report, outputs, info), _write_downloads(choices, report, summary, outputs))
 

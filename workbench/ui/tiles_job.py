@@ -24,9 +24,6 @@ from workbench.ui.found_models import shape_of
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
 
-if TYPE_CHECKING:
-    from workbench.evaluate.tile_cost import TileCost
-
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
 
 

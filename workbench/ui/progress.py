@@ -1,0 +1,67 @@
+"""How far a job is, and the time left at the pace so far."""
+
+import time
+from dataclasses import dataclass
+
+from workbench.steps import Progress
+
+MEASURE, WRITE = "measure", "write"
+"""Stages of frames; the others are of tiles."""
+
+
+@dataclass
+class _Stage:
+    """`done` of `total` pieces in `seconds`."""
+
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+
+    @property
+    def expected_s(self) -> float:
+        """What all of it takes at its own pace."""
+        return self.seconds * self.total / self.done
+
+
+class ProgressMeter:
+    """Progress over all stages of a job. Those that have not begun are taken to last as long as the others on average.
+
+    Args:
+        stages: how many there are, without the counting of frames, which comes first and whose end is unknown.
+
+    Attributes:
+        latest: what was reported last.
+    """
+
+    def __init__(self, stages: int) -> None:
+        self.latest: Progress | None = None
+        self._expected = stages
+        self._stages: dict[str, _Stage] = {}
+        self._last = time.monotonic()
+
+    def add(self, progress: Progress) -> None:
+        """Take note of it; the time since the report before is what it took."""
+        now = time.monotonic()
+        self.latest, elapsed, self._last = progress, now - self._last, now
+        if progress.stage != "count":
+            stage = self._stages.setdefault(progress.stage, _Stage())
+            stage.done, stage.total, stage.seconds = progress.done, progress.total, stage.seconds + elapsed
+
+    @property
+    def share(self) -> float:
+        """How much is done, from 0 to 1: every stage counts alike."""
+        return min(1.0, sum(stage.done / stage.total for stage in self._begun) / self._expected)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None before the first tile."""
+        begun = self._begun
+        if not begun:
+            return None
+        expected = sum(stage.expected_s for stage in begun)
+        waiting = max(0, self._expected - len(begun)) * expected / len(begun)
+        return expected - sum(stage.seconds for stage in begun) + waiting
+
+    @property
+    def _begun(self) -> list[_Stage]:
+        return [stage for stage in self._stages.values() if stage.done]
