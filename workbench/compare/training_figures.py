@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "PSNR (dB)": ("val_psnr", "train_psnr"),
     "SSIM": ("val_ssim",),
     "LPIPS": ("val_lpips",),
-    "Autoencoder's loss": ("nll", "l1", "lpips", "kl", "gen"),
+    "Autoencoder's loss": ("nll", "l1", "l2", "rmse", "lpips", "kl", "gen"),
     "Discriminator": ("disc", "real_logits", "fake_logits", "real_accuracy", "fake_accuracy"),
     "Adaptive weight": ("adaptive_weight",),
     "Gradient norm": ("grad_norm", "disc_grad_norm"),
@@ -43,6 +43,7 @@ def training_curves(rows: Sequence[Mapping[str, float | None]]) -> go.Figure:
         axis = figure.get_subplot(row, 1).yaxis
         place = {"y": axis.domain[1], "x": 1.0, "xanchor": "right", "yanchor": "bottom", "orientation": "h"}
         figure.update_layout({_legend(row): place | {"bgcolor": "rgba(0,0,0,0)"}})
+    figure.update_annotations(x=0, xanchor="left")  # titles: a plot's legend stands at the right
     figure.update_xaxes(title_text="step", row=count)
     margin = {"l": 60, "r": 20, "t": 40, "b": 50}
     return figure.update_layout(template="plotly_white", height=90 + _PLOT_HEIGHT * count, margin=margin)

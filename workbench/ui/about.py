@@ -27,7 +27,8 @@ class AboutTab:
         self._root = root
         gr.Markdown("## Models")
         self.models = gr.HTML(self.model_table(), elem_id="about-models", elem_classes="summary-box")
-        gr.Markdown((EXAMPLES / "LICENCES.md").read_text(encoding="utf-8").replace("# ", "## ", 1))
+        licences = (EXAMPLES / "LICENCES.md").read_text(encoding="utf-8")
+        gr.Markdown(licences.replace("# ", "## ", 1), elem_classes="wide-table")
         gr.Markdown("## Versions")
         gr.HTML(version_table(), elem_id="about-versions", elem_classes="summary-box")
         tab.select(self.model_table, None, self.models, show_progress="hidden", api_visibility="private")

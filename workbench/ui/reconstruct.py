@@ -107,7 +107,7 @@ class ReconstructTab:
     def _lay_out_inputs(self, folders: JobFolders, device: str | None) -> None:
         self.clip = ClipInputs(device, _DEFAULT_MAX_FRAMES, resolution="")
         with gr.Accordion("Where the example clips come from", open=False):
-            gr.Markdown((EXAMPLES / "LICENCES.md").read_text("utf-8").split("\n", 1)[1])
+            gr.Markdown((EXAMPLES / "LICENCES.md").read_text("utf-8").split("\n", 1)[1], elem_classes="wide-table")
         model = next(iter(MODELS))
         spec = find_spec(model)
         self.model = gr.Dropdown(list(MODELS), value=model, label="Model", info=f"{spec.summary} ({spec.source})")

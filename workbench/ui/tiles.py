@@ -210,8 +210,8 @@ def jump_table(seams: Seams, report: SeamReport) -> str:
     """HTML: the jump across tile borders against elsewhere, along every axis that is cut."""
     mean, most = seams.map_HW.mean().item(), seams.map_HW.max().item()
     text = (
-        f"<p>{report.tiles} tiles against one piece, {report.num_frames} frames: they differ by {mean:.2g} grey levels "
-        f"of 255 on average, {most:.2g} at the worst place.</p>"
+        f"<p>{report.tiles} tiles against one piece, {report.num_frames} frames: they differ by {mean:.3g} grey levels "
+        f"of 255 on average, {most:.3g} at the worst place.</p>"
     )
     if most < _ROUNDING:
         return text + "<p>That is rounding: this model's tiles leave no seam.</p>"
