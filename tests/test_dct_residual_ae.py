@@ -8,7 +8,7 @@ from small_models import small_model
 import workbench as wb
 from workbench.models.block_transform import BlockTransform
 from workbench.models.dct_residual_ae import DCTResidualAE, DCTResidualAEConfig
-from workbench.models.patch_blocks import space_to_channels
+from workbench.models.patch_blocks import RMSNorm, space_to_channels
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,11 @@ def test_checkpointing_changes_no_gradient(panned_photo):
 def test_impossible_architectures_are_refused(changes):
     with pytest.raises(wb.ConfigError, match=next(iter(changes))):
         DCTResidualAEConfig(**changes)
+
+
+def test_the_norm_keeps_the_type_of_its_input_and_the_values_of_torchs():
+    norm, x = RMSNorm(16), torch.randn(2, 3, 4, 5, 16)
+    torch.nn.init.normal_(norm.weight)
+    expected = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight
+    torch.testing.assert_close(norm(x), expected)
+    assert norm(x.bfloat16()).dtype == torch.bfloat16

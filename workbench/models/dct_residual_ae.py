@@ -17,7 +17,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.block_transform import BlockTransform
 from workbench.models.checkpointing import set_checkpointing
 from workbench.models.linear import from_blocks, to_blocks
-from workbench.models.patch_blocks import Linear, PatchResBlock, space_to_channels
+from workbench.models.patch_blocks import Linear, PatchResBlock, RMSNorm, space_to_channels
 
 _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
@@ -102,7 +102,7 @@ def _network(width: int, depth: int) -> nn.Sequential:
         OrderedDict(
             project_in=Linear(_VALUES, width, gain=3.0),  # pixels in [-1, 1] deviate by about 0.4
             blocks=blocks,
-            norm=nn.RMSNorm(width, eps=1e-5),
+            norm=RMSNorm(width),
         )
     )
 
