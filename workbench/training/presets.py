@@ -63,7 +63,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "video_dc_ae_512px": LARGER,
     "video_dc_ae_512px_disc": LARGER | DISC,
     "tiny": TINY,
-    "tiny_disc": TINY | DISC | {"grad_checkpoint": False},
+    "tiny_disc": TINY | DISC | {"grad_checkpoint": False, "lr": 2e-4},
     "debug": DEBUG,
     "debug_disc": DEBUG | DISC | {"lr": 5e-4, "max_steps": 20},
 }
