@@ -64,3 +64,11 @@ def test_biases_norms_and_the_outermost_layers_take_adamws_steps():
 def test_it_is_refused_where_weights_are_sharded():
     with pytest.raises(wb.ConfigError, match=r"--optimizer muon.*ddp"):
         TrainConfig(optimizer="muon", parallel="fsdp")
+
+
+def test_grouped_convolutions_are_no_matrices():
+    model = small_model("video_dc_ae")
+    hidden = {id(weight) for weight in muon_groups(model)[0]["params"]}
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv3d)]
+    assert not [layer for layer in layers if layer.groups > 1 and id(layer.weight) in hidden]
+    assert [layer for layer in layers if layer.groups == 1 and id(layer.weight) in hidden]

@@ -257,6 +257,17 @@ def test_the_discriminator_cannot_change_within_a_run(tmp_path):
         changed_settings(checkpoint, small_config("disc", discriminator__channels=32))
 
 
+def test_the_optimiser_cannot_change_within_a_run(tmp_path):
+    checkpoint = tmp_path / "step-000002"
+    checkpoint.mkdir()
+    old = json.loads(to_json(small_config("ae")))
+    del old["optimizer"]  # as older versions wrote it, which had AdamW only
+    (checkpoint / "config.json").write_text(json.dumps(old))
+    assert changed_settings(checkpoint, small_config("ae")) == []
+    with pytest.raises(CheckpointError, match="optimizer adamw -> muon: an optimiser cannot change"):
+        changed_settings(checkpoint, small_config("ae", optimizer="muon"))
+
+
 class Payload:
     """What a pickle can do to who opens it."""
 

@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` pieces of one stage: frames of "count" and "measure" (and write), tiles of "encode" and
-    "decode"; total 0 is unknown."""
+    """`done` of `total` pieces of one stage: frames of "count", "measure" and "write", tiles of "encode" and "decode",
+    of several models with the model's name before it; total 0 is unknown."""
 
     stage: str
     done: int

@@ -47,8 +47,8 @@ MODELS: dict[str, ModelSpec] = {
     "tiny": ModelSpec(
         DCTResidualAE,
         DCTResidualAEConfig(),
-        "miniature of the Video DC-AE: a learned residual beside the block DCT, trained on free clips and shipped",
-        "arXiv 2503.09642",
+        "small model of the Video DC-AE's rate: a learned residual beside the block DCT, trained on free clips",
+        "this project; rate of arXiv 2503.09642",
         Path(__file__).parents[1] / "weights" / "tiny.safetensors",
     ),
     "dct": ModelSpec(

@@ -46,7 +46,8 @@ class Autoencoder(nn.Module, ABC):
         temporal_stride, spatial_stride: how many frames, and pixels of a side, one latent stands for.
         causal: whether the first frame has a latent of its own (legal clips have 1 + k * temporal_stride frames);
             otherwise a clip has k * temporal_stride frames and a single frame is an image.
-        default_tile_frames, default_tile_pixels: tile sizes of its published tiled inference.
+        default_tile_frames, default_tile_pixels: tile sizes of its published tiled inference, or, of the
+            shipped models, what suits their memory.
         last_layer: weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights.
     """
 

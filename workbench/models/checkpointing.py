@@ -22,7 +22,10 @@ def run_checkpointed(function: Callable[[Tensor], Tensor], x: Tensor, enabled: b
 
 
 class CheckpointedBlock(nn.Module):
-    """A block of a network whose `_block(x)` can be checkpointed. Do not nest: each level would compute again."""
+    """A block of a network whose `_block(x)` can be checkpointed. Do not nest: each level would compute again.
+
+    The optimiser Muon takes what such blocks hold for the hidden layers of a model.
+    """
 
     checkpointing: bool = False
 

@@ -1,9 +1,9 @@
-"""The shipped miniature: the Video DC-AE's rate and its idea, a learned residual beside a fixed shortcut.
+"""The shipped small model, of the Video DC-AE's rate: a learned residual beside a fixed shortcut.
 
-The shortcut around encoder and decoder is here the block DCT of the linear baseline, the best of its kind without
-weights (the DC-AE, arXiv 2410.10733, moves pixels to channels instead). Encoder and decoder are residual blocks over
-patches of 4 x 4 x 4 pixels, about the detail that the latents can carry, with zeros for their last weights: an
-untrained model is the baseline `dct`, and training adds to it. That is what a CPU can train in hours.
+That idea is the DC-AE's (arXiv 2410.10733), whose shortcuts move pixels to channels. Here one shortcut around all of
+encoder and decoder is the block DCT of the linear baseline, the best of its kind without weights. Encoder and decoder
+are residual blocks over patches of 4 x 4 x 4 pixels, about the detail that the latents can carry, with zeros for their
+last weights: an untrained model is the baseline `dct`, and training adds to it. That is what a CPU can train in hours.
 """
 
 from collections import OrderedDict

@@ -17,10 +17,6 @@ from torch import Tensor
 from workbench.models.base import Autoencoder
 
 
-# The 128 coefficients of largest mean energy, measured at short side 256 on the project's training data only (350
-# blocks of 4 frames from 121 clips for video; 121 frames and 122 photographs for images). Sorted by energy they fill a
-# corner at the origin of each plane, so it is enough to say how many horizontal frequencies every row (vertical
-# frequency 0, 1, ...) keeps. Keys: (colour frequency, temporal frequency).
 class Frequency(NamedTuple):
     """A coefficient of the block transform: its frequencies, from 0, over colour, time, height and width."""
 
@@ -30,6 +26,10 @@ class Frequency(NamedTuple):
     horizontal: int
 
 
+# The 128 coefficients of largest mean energy, measured at short side 256 on the project's training data only (350
+# blocks of 4 frames from 121 clips for video; 121 frames and 122 photographs for images). Sorted by energy they fill a
+# corner at the origin of each plane, so it is enough to say how many horizontal frequencies every row (vertical
+# frequency 0, 1, ...) keeps. Keys: (colour frequency, temporal frequency).
 _Zone = dict[tuple[int, int], tuple[int, ...]]
 VIDEO_ZONE: _Zone = {
     (0, 0): (12, 13, 11, 9, 8, 7, 6, 6, 5, 2, 1),

@@ -64,9 +64,15 @@ def estimate(config: TrainConfig) -> Estimate:
         step_gradients(nets, [torch.empty(shape)], step, config)
         networks = [nets.autoencoder, nets.discriminator] if nets.discriminator else [nets.autoencoder]
         counts = [sum(p.numel() for p in network.parameters()) for network in networks]
-    state = 4 * (5 * counts[0] + 4 * sum(counts[1:]))
+    state = 4 * (3 * counts[0] + 2 * sum(counts[1:])) + _optimizer_bytes(nets)  # weights, gradients, averages
     parameters = counts[0], sum(counts[1:])
     return Estimate(parameters, shape, counter.operations / 1e12, state / 1e9, counter.peak_bytes / 1e9)
+
+
+def _optimizer_bytes(nets: Networks) -> int:
+    optimizers = [nets.optimizer, nets.discriminator_optimizer] if nets.discriminator else [nets.optimizer]
+    states = (state for optimizer in optimizers for state in optimizer.state.values())
+    return sum(tensor.nbytes for state in states for tensor in state.values())
 
 
 def largest_batch(config: TrainConfig, spatial_multiple: int) -> tuple[int, int, int, int, int]:

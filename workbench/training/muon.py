@@ -9,6 +9,7 @@ from torch.optim import AdamW
 from workbench.models.checkpointing import CheckpointedBlock
 
 MOMENTUM = 0.95
+_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _NEWTON_SCHULZ_STEPS = 5
 
@@ -40,12 +41,24 @@ class Muon(AdamW):
 
 
 def muon_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """The matrices inside a model's residual blocks, its hidden layers, for Muon; all else for AdamW."""
+    """The weights of the layers inside a model's residual blocks for Muon; all else for AdamW.
+
+    Of a grouped convolution no matrix is the whole: its groups have nothing to do with each other.
+    """
     blocks = [module for module in model.modules() if isinstance(module, CheckpointedBlock)]
-    hidden = {weight for block in blocks for weight in block.parameters() if weight.ndim >= 2}
+    layers = [layer for block in blocks for layer in block.modules() if isinstance(layer, _LAYERS)]
+    hidden = {layer.weight for layer in layers if getattr(layer, "groups", 1) == 1}
     others = [weight for weight in model.parameters() if weight not in hidden]
     ordered = [weight for weight in model.parameters() if weight in hidden]
     return [{"params": ordered, "orthogonal": True}, {"params": others, "orthogonal": False}]
+
+
+def initial_state(group: dict[str, Any], weight: Tensor) -> dict[str, Tensor]:
+    """What the optimiser keeps of a weight of this group, of `Muon` or of AdamW alone, before its first step."""
+    if group.get("orthogonal"):
+        return {"momentum": torch.zeros_like(weight)}
+    zeros = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.tensor(0.0), **zeros}
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:

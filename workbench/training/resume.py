@@ -67,11 +67,13 @@ def changed_settings(checkpoint: Path, config: TrainConfig) -> list[str]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--resume {checkpoint}: its config.json cannot be read ({first_line(error)})") from None
     names = settings_of(config).keys() - _NOT_SETTINGS
-    old, new = _values(before, names), _values(to_dict(config), names)
+    old, new = {"optimizer": "adamw"} | _values(before, names), _values(to_dict(config), names)
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in sorted(old) if old[name] != new[name]}
     fixed = [changed[name] for name in _FIXED & changed.keys() if config.stage == old.get("stage") == "disc"]
     if fixed:
         raise CheckpointError(f"--resume {checkpoint}: {', '.join(fixed)}: an architecture cannot change within a run")
+    if "optimizer" in changed:
+        raise CheckpointError(f"--resume {checkpoint}: {changed['optimizer']}: an optimiser cannot change within a run")
     return list(changed.values())
 
 

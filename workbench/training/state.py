@@ -29,6 +29,7 @@ from workbench.training.checkpoint import CheckpointError, reason_of
 from workbench.training.checkpoint_reader import TensorReader
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, agreed, copy_full_, full
+from workbench.training.muon import initial_state
 from workbench.training.step import Networks
 
 TENSORS = "training"
@@ -39,14 +40,7 @@ def initialise(optimizer: AdamW) -> AdamW:
     """Give the optimiser the state that it has after its first step, so that a checkpoint always has all of it."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if group.get("orthogonal"):
-                optimizer.state[parameter] = {"momentum": torch.zeros_like(parameter)}
-            else:
-                optimizer.state[parameter] = {
-                    "step": torch.tensor(0.0),
-                    "exp_avg": torch.zeros_like(parameter),
-                    "exp_avg_sq": torch.zeros_like(parameter),
-                }
+            optimizer.state[parameter] = initial_state(group, parameter)
     return optimizer
 
 
