@@ -15,6 +15,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
+_NO_WAY_OUT = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+"""A proxy that answers nothing, as on many a company's computer: the app must not need it."""
 
 
 @contextmanager
@@ -24,7 +26,8 @@ def running_app(temporary: Path, *flags: str) -> Iterator[str]:
         probe_socket.bind(("127.0.0.1", 0))
         port = probe_socket.getsockname()[1]
     command = [sys.executable, "app.py", "--port", str(port), "--device", "cpu", *flags]
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"TMPDIR": str(temporary)})
+    environment = os.environ | {"TMPDIR": str(temporary), **_NO_WAY_OUT}
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(lambda: process.poll() is not None or _answers(address), 180)

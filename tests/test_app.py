@@ -12,11 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 from media_files import encode, moving_pattern
+from small_models import ARCHITECTURES, small_model
 
+from workbench.__main__ import COMMANDS
+from workbench.cli import main
 from workbench.errors import ConfigError, MediaError, WeightsError
-from workbench.media import probe, read_video, write_image
-from workbench.models import load_autoencoder
+from workbench.media import VideoWriter, probe, read_video, write_image
+from workbench.models import build_autoencoder, load_autoencoder
 from workbench.models.tiled import Progress, drain
+from workbench.models.weights import save_weights
 from workbench.ui import pieces
 from workbench.ui.choices import Choices, allowed_weights, find_weights
 from workbench.ui.clip_inputs import EXAMPLES
@@ -98,6 +102,59 @@ def test_the_estimate_names_the_tiles_that_the_job_then_runs(tmp_path: Path) -> 
     assert expected.encode_tiles > 1
     assert expected.latent_shape == job.report.latent_shape
     assert (expected.num_frames, expected.height, expected.width) == (24, 128, job.report.width)
+
+
+def test_the_tables_are_those_that_the_command_writes(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.2, 0.24, 0.5, 0.54]
+    with VideoWriter(tmp_path / "clip.mkv", 25.0, lossless=True) as writer:
+        writer.write(moving_pattern(6, 32, 32), times)
+    weights = tmp_path / "small.safetensors"
+    save_weights(weights, small_model("tiny").state_dict(), "tiny", ARCHITECTURES["tiny"])
+    chosen = ["--model", "tiny", "--model.from_pretrained", str(weights), "--device", "cpu"]
+    files = [str(tmp_path / "clip.mkv"), "--save_dir", str(tmp_path / "out")]
+    main("workbench", COMMANDS, ["reconstruct", *files, *chosen])
+    ae = load_autoencoder("tiny", weights, "cpu")
+    (tmp_path / "job").mkdir()
+    job = drain(reconstruct_job(choices(tmp_path / "clip.mkv", resolution=None), ae, tmp_path / "job"))
+    table = job.downloads["metrics_csv"].read_text()
+    assert "time_s" in table.splitlines()[0]
+    assert table == (tmp_path / "out" / "clip" / "metrics.csv").read_text()
+    record, expected = (
+        json.loads(path.read_text())
+        for path in (job.downloads["metrics_json"], tmp_path / "out" / "clip" / "metrics.json")
+    )
+    assert expected["used"]["weights"] == str(weights.resolve())
+    assert record["used"] == expected["used"] | {"weights": "small.safetensors"}
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_the_record_of_a_clip_in_one_piece_names_no_tile_size(tmp_path: Path) -> None:
+    job = drain(reconstruct_job(choices(tiled=False), load_autoencoder("dct"), tmp_path))
+    used = json.loads(job.downloads["metrics_json"].read_text())["used"]
+    assert (used["spatial_tile_size"], used["temporal_tile_size"], used["tiles"]) == (None, None, 1)
+
+
+def test_the_estimate_is_that_of_the_chosen_weights(tab: ReconstructTab, tmp_path: Path) -> None:
+    architecture = ARCHITECTURES["video_dc_ae"] | {"latent_channels": 32}
+    ae = build_autoencoder("video_dc_ae", architecture)
+    save_weights(tmp_path / "small.safetensors", ae.state_dict(), "video_dc_ae", architecture)
+    small = choices(model="video_dc_ae", weights="small.safetensors")
+    assert "32 channels on a grid of 2×2×4" in tab.describe(*vars(small).values())
+    for weights in (None, "random", "org/repo/file.safetensors", "not_there.safetensors"):
+        assert "128 channels" in tab.describe(*vars(replace(small, weights=weights)).values())
+    other = tab.describe(*vars(replace(small, model="hunyuan_vae")).values())
+    assert "small.safetensors: holds weights of video_dc_ae, not of hunyuan_vae" in other
+    (tmp_path / "empty").mkdir()
+    empty = tab.describe(*vars(replace(small, weights="empty")).values())
+    assert "empty: not a checkpoint" in empty
+    assert str(tmp_path) not in other + empty
+
+
+def test_the_estimate_counts_tensors_that_no_weight_file_holds() -> None:
+    chosen = choices(resolution="32", max_frames=4)
+    frames = 4 * 32 * 57 * 3
+    basis = 128 * (4 + 1) * 32 * 32 * 3 * 4  # of clips and of photos
+    assert basis < estimate(chosen, probe(chosen.path)).memory_bytes < basis + 20 * frames
 
 
 def test_a_photo_is_reconstructed_as_a_picture(tmp_path: Path) -> None:
@@ -266,7 +323,7 @@ def test_the_last_model_is_loaded_once_until_its_weights_change(tmp_path: Path) 
         shelf.load("video_dc_ae", str(tmp_path / "none.safetensors"), "cpu")
 
 
-@pytest.mark.parametrize("text", ["../outside.pt", "/etc/passwd", "a/../../outside.pt", "link.pt"])
+@pytest.mark.parametrize("text", ["../outside.pt", "/etc/passwd", "a/../../outside.pt", "link.pt", "x" * 3000, "a\0b"])
 def test_weights_outside_the_root_are_refused(tmp_path: Path, text: str) -> None:
     root = tmp_path / "root"
     root.mkdir()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 import torch
-from clips import write_clip
+from clips import moving_frames, write_clip
 from safetensors import safe_open
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
@@ -16,6 +16,7 @@ from small_models import ARCHITECTURES, small_model
 from workbench.data.source import open_clip
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.evaluate import ModelEntry, evaluate_clip
+from workbench.latents import decode_clip
 from workbench.latents.shards import read_shard
 from workbench.media import read_video, write_image
 from workbench.models import build_autoencoder, load_autoencoder
@@ -31,7 +32,7 @@ from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 from workbench.ui.latents import LatentsTab
 from workbench.ui.latents_job import decode_job, encode_job
 from workbench.ui.tiles import TilesTab
-from workbench.ui.tiles_job import plan_tiles, seam_job
+from workbench.ui.tiles_job import cost_of_tile, plan_tiles, seam_job
 from workbench.ui.training import TrainingTab, open_run
 
 BUNNY = str(EXAMPLES / "bunny.mp4")
@@ -199,6 +200,20 @@ def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:
         assert (frames["value"] - frames["minimum"]) % frames["step"] == 0
 
 
+def test_sliders_begin_alike_whenever_a_model_is_chosen_and_cut_small_clips(root: Path, tmp_path: Path) -> None:
+    tab = make(TilesTab, tmp_path, root)
+    for slider, update in zip((tab.side, tab.frames), tab.model_chosen(tab.model.value), strict=True):
+        assert {name: getattr(slider, name) for name in ("minimum", "maximum", "step", "value")} == {
+            name: update[name] for name in ("minimum", "maximum", "step", "value")
+        }
+    assert tab.model_chosen("tiny")[0]["value"] == 128
+
+
+def test_the_cost_of_a_tile_counts_tensors_that_no_weight_file_holds(root: Path) -> None:
+    basis = 128 * (4 + 1) * 32 * 32 * 3 * 4  # of clips and of photos
+    assert cost_of_tile(pick(["dct"], root)[0], "cpu", (4, 32, 32)).weight_bytes == basis
+
+
 def test_a_model_without_weights_says_so_when_it_should_run(root: Path, tmp_path: Path) -> None:
     tab = make(TilesTab, tmp_path, root)
     last = list(tab.run(BUNNY, 4, "64", "cpu", "video_dc_ae", 64, 8, 0.25, VISITOR))[-1]
@@ -225,6 +240,27 @@ def test_latents_go_into_a_file_and_come_back_as_the_same_clip(root: Path, tmp_p
     decoded = read_video(back.decoded)
     assert decoded.frames.shape == (8, 3, 64, 114)
     assert back.notes == ()
+
+
+def test_latents_that_are_not_finite_are_refused_and_no_file_is_written(root: Path, tmp_path: Path) -> None:
+    entry, ae = pick([SMALL], root)[0], small_model("video_dc_ae")
+    next(ae.parameters()).fill_(float("nan"))
+    (tmp_path / "job").mkdir()
+    with pytest.raises(WorkbenchError, match="latents that are not finite; the weights may be damaged"):
+        drain(encode_job(choices(), entry, ae, tmp_path / "job"))
+    assert not list((tmp_path / "job").iterdir())
+
+
+def test_a_photo_goes_into_latents_and_comes_back_as_a_picture(root: Path, tmp_path: Path) -> None:
+    entry, ae = pick(["dct"], root)[0], load_autoencoder("dct")
+    write_image(moving_frames(1, 40, 56)[0], tmp_path / "photo.png")
+    view = drain(encode_job(choices(str(tmp_path / "photo.png"), resolution=""), entry, ae, tmp_path))
+    seen: list[Progress] = []
+    (tmp_path / "back").mkdir()
+    back = drain(decode_job(choices(str(view.file), spatial_tile_size=32), entry, ae, tmp_path / "back"), seen.append)
+    expected = decode_clip(ae, view.latents, 1, (40, 56), Tiling(spatial_tile_size=32))
+    assert torch.equal(read_video(back.decoded).frames, next(expected))
+    assert [progress.stage for progress in seen] == ["decode"] * seen[-1].total
 
 
 def test_latents_of_another_model_are_refused_and_of_other_weights_noted(root: Path, tmp_path: Path) -> None:
@@ -318,7 +354,7 @@ def test_samples_are_shown_as_copies_and_nothing_else_of_the_run(
     assert not jobs_in(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["..", "/etc", "outputs/../../x", "outputs/link"])
+@pytest.mark.parametrize("name", ["..", "/etc", "outputs/../../x", "outputs/link", "x" * 300, "a\0b"])
 def test_runs_outside_the_root_are_refused(root: Path, run: Path, tmp_path: Path, name: str) -> None:
     (root / "outputs" / "link").symlink_to(tmp_path)
     with pytest.raises(ConfigError, match="outside the folder"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from workbench.compare.figures import difference_heatmap, metric_curves
+from workbench.compare.report_figures import COLOURS
 from workbench.compare.side_by_side import absolute_difference, side_by_side
 from workbench.compare.tables import csv_cell, frame_rows, text_table, write_csv, write_json
 from workbench.errors import MediaError, ShapeError
@@ -177,6 +178,11 @@ def test_curves_hold_the_values_and_labels_are_escaped():
         "Flicker (grey levels), lower is better",
     ]
     json.loads(figure.to_json())
+
+
+def test_curves_have_the_colours_of_the_other_charts():
+    figure = metric_curves({str(number): {"psnr": [30.0]} for number in range(len(COLOURS))})
+    assert tuple(trace.line.color for trace in figure.data) == COLOURS
 
 
 def test_a_heatmap_holds_mean_absolute_differences_at_their_place():

@@ -28,8 +28,9 @@ def test_of_plain_matrices_it_makes_the_steps_of_torchs_own():
     reference = TorchMuon(
         [weights[1]], lr=0.01, weight_decay=0.1, momentum=0.95, nesterov=True, adjust_lr_fn="match_rms_adamw"
     )
-    for gradient in gradients:
+    for step, gradient in enumerate(gradients, 1):
         for weight, optimizer in zip(weights, (own, reference), strict=True):
+            optimizer.param_groups[0]["lr"] = 0.01 * step  # as a warm-up sets it
             weight.grad = gradient.clone()
             optimizer.step()
     moved = (weights[1] - start).norm()

@@ -26,6 +26,7 @@ SMALL = {
     "04_train_stage_1": {"HAND_STEPS": 2, "STEPS": 2, "MORE_STEPS": 3, "PUBLISHED": "debug"},
     "05_train_stage_2": {
         "HAND_STEPS": 2,
+        "DUEL_STEPS": 2,
         "STEPS": 2,
         "CHANNELS": 16,
         "BUCKETS": {"64px_ar1:1": {4: (1.0, 1)}},

@@ -7,10 +7,11 @@ from tqdm import tqdm
 
 from workbench.bench import BenchSettings, bench_steps, check_memory
 from workbench.cli import Command
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings, model_record
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import text_table, write_json
 from workbench.config import setting, to_dict
 from workbench.models import needs_weights, pick_device, pick_dtype
+from workbench.models.identity import model_record
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling
 

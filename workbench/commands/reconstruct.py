@@ -13,7 +13,7 @@ from torch import nn
 from workbench.cli import Command
 from workbench.commands.folders import claimed_folder
 from workbench.commands.progress import StageBar
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings, model_record
+from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import frame_rows, text_table, write_csv, write_json
 from workbench.config import check_choice, override, setting, to_dict
 from workbench.data.index import read_index
@@ -24,6 +24,7 @@ from workbench.media.files import write_errors
 from workbench.memory import give_large_blocks_back
 from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
 from workbench.models.base import Autoencoder
+from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
 from workbench.outputs import Outputs
 from workbench.ranks import Lockstep, lockstep, under_torchrun

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from plotly.subplots import make_subplots
 from torch import Tensor
 
+from workbench.compare.report_figures import COLOURS
 from workbench.errors import ShapeError
 from workbench.metrics import METRICS
 
 _MAX_CELLS = 320  # of a heatmap's longer side, so that a page stays a few hundred kilobytes
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito's, told apart by all
 
 
 def metric_curves(
@@ -28,7 +28,7 @@ def metric_curves(
     titles = [_title(name) for name in present]
     figure = make_subplots(max(1, len(present)), 1, shared_xaxes=True, vertical_spacing=0.06, subplot_titles=titles)
     for index, (label, metrics) in enumerate(reconstructions.items()):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         for row, name in enumerate(present, start=1):
             if name in metrics:
                 curve = _curve(label, metrics[name], timestamps_s, colour, show_legend=name == next(iter(metrics)))

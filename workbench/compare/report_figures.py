@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from workbench.metrics import METRICS
 
+# Okabe and Ito's, told apart by all, with a yellow that shows on white, and grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7F7F7F")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "hexagon")
 """Models differ in colour and in shape, so that they are told apart without seeing colours."""

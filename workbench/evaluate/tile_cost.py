@@ -35,7 +35,7 @@ def tile_cost(ae: Autoencoder, frames: int, height: int, width: int) -> TileCost
     """
     with FakeTensorMode(), torch.no_grad():
         twin = build_autoencoder(ae.name, architecture_of(ae)).eval()
-        weights = sum(tensor.numel() * tensor.itemsize for tensor in twin.state_dict().values())
+        weights = sum(tensor.numel() * tensor.itemsize for tensor in (*twin.parameters(), *twin.buffers()))
         x, z = torch.empty(1, 3, frames, height, width), torch.empty(1, *ae.latent_shape(frames, height, width))
         counters = _count(lambda: twin.encode(x)), _count(lambda: twin.decode(z, frames, (height, width)))
     operations = sum(counter.operations for counter in counters)

@@ -15,7 +15,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import decoder, encoder, stream_tiles
-from workbench.steps import Progress
+from workbench.steps import Progress, Steps, drain
 from workbench.tiling import Tiling
 
 OnClip = Callable[[str | None, int, int], None]
@@ -73,11 +73,21 @@ def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:
         MediaError: the clip cannot be read.
         WorkbenchError: a latent is not finite.
     """
+    return drain(encode_clip_steps(ae, clip, tiling))
+
+
+def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling | None) -> Steps[Tensor]:
+    """`encode_clip` as steps: tiles."""
     plan, _ = tile_plans(ae, clip.num_frames, clip.height, clip.width, tiling)
+    pieces = []
     with closing(clip.chunks()) as chunks:
         frames = (chunk.transpose(0, 1)[None] for chunk in chunks)
-        pieces = stream_tiles(plan, frames, encoder(ae), "encode", ae.device)
-        latents = torch.cat([piece[0].cpu() for piece in pieces if not isinstance(piece, Progress)], dim=1)
+        for piece in stream_tiles(plan, frames, encoder(ae), "encode", ae.device):
+            if isinstance(piece, Progress):
+                yield piece
+            else:
+                pieces.append(piece[0].cpu())
+    latents = torch.cat(pieces, dim=1)
     if not torch.isfinite(latents).all():
         hint = "use --dtype float32" if ae.dtype == torch.float16 else "the weights may be damaged"
         raise WorkbenchError(f"{quoted(clip.info.path)}: {ae.name} gives latents that are not finite; {hint}")
@@ -93,9 +103,16 @@ def decode_clip(
         ConfigError: a tile size is not legal for the model.
         ShapeError: these are not latents of such a clip.
     """
+    steps = decode_clip_steps(ae, latents, num_frames, size, tiling)
+    return (piece for piece in steps if not isinstance(piece, Progress))
+
+
+def decode_clip_steps(
+    ae: Autoencoder, latents: Tensor, num_frames: int, size: tuple[int, int], tiling: Tiling | None
+) -> Iterator[Tensor | Progress]:
+    """`decode_clip` with a Progress after every tile. What it refuses, it refuses before the first step."""
     ae.decoded_shape(latents[None], num_frames, size)
     _, plan = tile_plans(ae, num_frames, *size, tiling)
     apply = decoder(ae, is_image=num_frames == 1)
-    for piece in stream_tiles(plan, iter([latents[None]]), apply, "decode", ae.device):
-        if not isinstance(piece, Progress):
-            yield to_uint8(piece[0]).transpose(0, 1).cpu()
+    pieces = stream_tiles(plan, iter([latents[None]]), apply, "decode", ae.device)
+    return (p if isinstance(p, Progress) else to_uint8(p[0]).transpose(0, 1).cpu() for p in pieces)

@@ -20,7 +20,7 @@ from torch import Tensor
 from workbench.compare.tables import write_csv, write_json
 from workbench.data.records import check_same, read_record
 from workbench.errors import ConfigError, DataError
-from workbench.latents.shards import LatentClip, Shard, read_shard, write_shard
+from workbench.latents.shards import REMEDY, LatentClip, Shard, read_shard, write_shard
 from workbench.media.files import quoted, write_errors
 
 _FACTS = "latents.json"
@@ -113,7 +113,10 @@ class LatentFolder:
 
     def shards(self) -> list[Shard]:
         """The headers of all shards, by name."""
-        return [read_shard(path) for path in sorted(self.path.glob("shard-*.safetensors"))]
+        try:
+            return [read_shard(path) for path in sorted(self.path.glob("shard-*.safetensors"))]
+        except DataError as error:
+            raise DataError(f"{error}; {REMEDY}") from None
 
     def write_index(self) -> int:
         """Write index.csv, in the order of the clips' paths; returns their number."""

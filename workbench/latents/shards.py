@@ -19,7 +19,7 @@ from workbench.media.files import quoted, write_errors, written_whole
 
 HEADER_KEY = "workbench.latents"
 _TIMES = ".timestamps_s"
-_REMEDY = "delete it and encode again: only its clips are missing then"
+REMEDY = "delete it and encode again: only its clips are missing then"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class Shard:
             DataError: the file is damaged.
         """
         tensors = self.tensors([key])
+        if key not in tensors:
+            raise DataError(f"{quoted(self.path)}: the latents of {key} are missing; {REMEDY}")
         times = tensors.get(key + _TIMES)
         return tensors[key], None if times is None else tuple(times.tolist())
 
@@ -73,7 +75,7 @@ class Shard:
                 names = [name for name in file.keys() if name.removesuffix(_TIMES) in keys]  # noqa: SIM118 (no dict)
                 return {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
-            raise DataError(f"{quoted(self.path)}: latents cannot be read ({first_line(error)}); {_REMEDY}") from None
+            raise DataError(f"{quoted(self.path)}: latents cannot be read ({first_line(error)}); {REMEDY}") from None
 
 
 def clip_tensors(key: str, latents: Tensor, timestamps_s: Sequence[float] | None) -> dict[str, Tensor]:
@@ -106,8 +108,14 @@ def read_shard(path: Path) -> Shard:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
         return Shard(path, header["facts"], {key: _clip(record) for key, record in header["clips"].items()})
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{quoted(path)}: not a file of latents ({first_line(error)}); {_REMEDY}") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{quoted(path)}: not a file of latents ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError) and error.args == (HEADER_KEY,):
+        return "it has no record of clips; a model's weights have none"
+    return first_line(error)
 
 
 def _clip(record: Mapping[str, Any]) -> LatentClip:

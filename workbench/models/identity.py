@@ -1,4 +1,4 @@
-"""Which model it is: its architecture and a digest of its weights, wherever they came from."""
+"""Which model it is: its architecture and a digest of its weights, wherever they came from; and what it ran with."""
 
 import hashlib
 import json
@@ -10,6 +10,8 @@ import torch
 
 from workbench.models import architecture_of
 from workbench.models.base import Autoencoder
+from workbench.models.plans import tile_sizes
+from workbench.tiling import Tiling
 
 
 def identity_of(ae: Autoencoder) -> dict[str, Any]:
@@ -35,3 +37,20 @@ def weights_digest(ae: Autoencoder) -> str:
         if math.prod(tensor.shape):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def model_record(ae: Autoencoder, tiling: Tiling | None) -> dict[str, Any]:
+    """What a model ran with, for a record of results: all that was left to defaults as it came out."""
+    pixels, frames = tile_sizes(ae, tiling) if tiling else (None, None)
+    return {
+        "model": ae.name,
+        "class": type(ae).__name__,
+        "architecture": architecture_of(ae),
+        "weights": None if ae.weights_path is None else str(ae.weights_path.resolve()),
+        "device": torch.cuda.get_device_name(ae.device) if ae.device.type == "cuda" else "cpu",
+        "dtype": str(ae.dtype).removeprefix("torch."),
+        "spatial_tile_size": pixels,
+        "temporal_tile_size": frames,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }

@@ -29,10 +29,17 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        rows = [json.loads(line) for line in whole.splitlines()]
-        return [{**row, "step": int(row["step"])} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path.parent.name}/{path.name}: not the log of a run ({first_line(error)})") from None
+    return [_entry(path, number, line) for number, line in enumerate(whole.splitlines(), 1)]
+
+
+def _entry(log: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        row = {name: None if value is None else float(value) for name, value in json.loads(line).items()}
+        return row | {"step": int(row["step"])}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{log.parent.name}/{log.name}: line {number} is not of a log ({first_line(error)})") from None
 
 
 def read_config(run: Path) -> dict[str, Any]:

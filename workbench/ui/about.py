@@ -28,7 +28,7 @@ class AboutTab:
         gr.Markdown("## Models")
         self.models = gr.HTML(self.model_table(), elem_id="about-models", elem_classes="summary-box")
         licences = (EXAMPLES / "LICENCES.md").read_text(encoding="utf-8")
-        gr.Markdown(licences.replace("# ", "## ", 1), elem_classes="wide-table")
+        gr.Markdown(licences.replace("# ", "## ", 1), elem_classes="licences")
         gr.Markdown("## Versions")
         gr.HTML(version_table(), elem_id="about-versions", elem_classes="summary-box")
         tab.select(self.model_table, None, self.models, show_progress="hidden", api_visibility="private")

@@ -100,13 +100,23 @@ def allowed_weights(text: str, root: Path) -> str:
     Raises:
         WeightsError: it leads out of `root`; nothing is said about what is there.
     """
-    path = (root / text).resolve()
-    if path.is_relative_to(root) and path.exists():
+    path = inside(root, text)
+    if path and path.exists():
         return str(path)
     is_hub_name = len(text.split("/")) >= 3 and ".." not in text and not Path(text).is_absolute()
-    if path.is_relative_to(root) and not (is_hub_name and Path(text).exists()):
+    if path and not (is_hub_name and Path(text).exists()):
         return text if is_hub_name else str(path)
     raise WeightsError(f"{text}: outside the folder that this app may open; put it there or start app.py with --root")
+
+
+def inside(root: Path, text: str) -> Path | None:
+    """The path that a visitor wrote, absolute; None where it leads out of `root`, or can be no path."""
+    try:
+        path = (root / text).resolve()
+        path.exists()  # refuses names that are too long
+    except (OSError, ValueError):
+        return None
+    return path if path.is_relative_to(root) else None
 
 
 def find_weights(root: Path) -> list[str]:

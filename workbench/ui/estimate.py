@@ -7,17 +7,18 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from workbench.data.resolution import apply_resize, plan_resize
+from workbench.evaluate import ModelEntry
 from workbench.media import MediaInfo, open_stream
-from workbench.models import build_autoencoder, pick_device, pick_dtype
+from workbench.models import pick_device, pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
+from workbench.ui.found_models import shape_of
 
 # Of one slab of output frames: the blend, the finished and the unfinished copy that leave it, and its rounding.
 _FLOAT_COPIES_OF_A_SLAB = 4
@@ -30,7 +31,7 @@ class Estimate:
 
     Attributes:
         latent_shape: (C, t, h, w).
-        memory_bytes: weights and one slab of frames; what a network needs inside a tile comes on top.
+        memory_bytes: parameters, buffers and one slab of frames; what a network needs inside a tile comes on top.
     """
 
     num_frames: int | None
@@ -52,16 +53,21 @@ class Estimate:
         return math.prod(self.latent_shape)
 
 
-def estimate(choices: Choices, info: MediaInfo) -> Estimate:
+def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> Estimate:
     """What the job will take.
 
+    Args:
+        weights: as `Choices.weights_in` gives them. A file or folder here tells the architecture; otherwise, nothing is
+            downloaded for it, it is the model's own.
+
     Raises:
+        WeightsError: the weights are of another model, or the folder holds none.
         ConfigError: a choice is not possible for this model or clip.
     """
     policy, claimed = choices.policy, info.estimated_frames
     counts = [count for count in (claimed, policy.max_frames) if count is not None]
-    with torch.device("meta"):  # shapes only
-        ae = build_autoencoder(choices.model)
+    local = weights if weights and Path(weights).is_absolute() and Path(weights).exists() else None
+    ae = shape_of(ModelEntry(choices.model, choices.model, local))
     height, width = _size(ae, info, policy.resolution)
     shape = min(counts, default=ae.default_tile_frames), height, width
     plans = tile_plans(ae, *shape, choices.tiling)
@@ -78,19 +84,21 @@ def estimate(choices: Choices, info: MediaInfo) -> Estimate:
     )
 
 
-def describe(choices: Choices, seconds_per_pixel: float | None = None) -> str:
+def describe(choices: Choices, seconds_per_pixel: float | None = None, weights: str | None = None) -> str:
     """HTML: the clip's first frame and its size, the latents in plain words, tiles, memory and time.
 
     Args:
         seconds_per_pixel: what a pixel of a frame took in the last large job like this one; None before it.
+        weights: as in `estimate`.
 
     Raises:
         MediaError: the clip is missing or cannot be read.
+        WeightsError: the weights are of another model, or the folder holds none.
         ConfigError: a choice is not possible for this model or clip.
     """
     with open_stream(choices.path, max_frames=1) as stream:
         info, first = stream.info, next(stream)
-    job = estimate(choices, info)
+    job = estimate(choices, info, weights)
     lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), _time_line(job, seconds_per_pixel)]
     lines += map(html.escape, info.warnings)
     rows = "".join(f"<li>{line}</li>" for line in lines)
@@ -168,7 +176,7 @@ def _size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int
 
 def _weight_bytes(ae: Autoencoder, device: str) -> int:
     bytes_each = pick_dtype(None, pick_device(device)).itemsize
-    return sum(tensor.numel() for tensor in ae.state_dict().values()) * bytes_each
+    return sum(tensor.numel() for tensor in (*ae.parameters(), *ae.buffers())) * bytes_each
 
 
 def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:

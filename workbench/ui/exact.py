@@ -27,8 +27,8 @@ def exact_path(folder: Path, is_image: bool) -> Path:
 
 
 def keeps_exact_frames(num_frames: int | None, height: int, width: int) -> bool:
-    """Whether a clip is short enough for its frames to be kept; one of unknown length is not."""
-    return num_frames is not None and 2 * num_frames * height * width * 3 <= _MAX_BYTES
+    """Whether a clip's frames can be kept: it is short enough, not of unknown length, and wider than FFV1's minimum."""
+    return num_frames is not None and width > 1 and 2 * num_frames * height * width * 3 <= _MAX_BYTES
 
 
 def read_pair(folder: Path, frame: int) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate import ModelEntry
 from workbench.models import MODELS, build_autoencoder, needs_weights
 from workbench.models.base import Autoencoder
@@ -52,11 +52,15 @@ def shape_of(entry: ModelEntry) -> Autoencoder:
     """The model of an entry of MODELS without memory, for shapes and costs.
 
     Raises:
-        WeightsError: its weights are gone.
+        WeightsError: its weights are gone, or of another model.
     """
-    architecture = _header(locate_weights(entry.weights)).get("architecture") if entry.weights else None
+    header = _header(locate_weights(entry.weights)) if entry.weights else {}
+    held = header.get("model", entry.name)
+    if held != entry.name:
+        name = Path(entry.weights).name
+        raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use --model {held}")
     with torch.device("meta"):
-        return build_autoencoder(entry.name, architecture)
+        return build_autoencoder(entry.name, header.get("architecture"))
 
 
 def _weight_entries(root: Path) -> Iterator[ModelEntry]:

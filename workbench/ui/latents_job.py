@@ -3,12 +3,11 @@
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from workbench.config import to_dict
@@ -16,15 +15,14 @@ from workbench.data.source import open_clip_steps
 from workbench.errors import DataError
 from workbench.evaluate import ModelEntry
 from workbench.latents import LatentClip, Normalisation
+from workbench.latents.clips import decode_clip_steps, encode_clip_steps
 from workbench.latents.encode import EncodeSettings, Encoding
 from workbench.latents.shards import Shard, clip_tensors, read_shard, write_shard
-from workbench.media import VideoWriter, to_uint8, write_image
+from workbench.media import VideoWriter, write_image
 from workbench.models import MODELS
 from workbench.models.base import Autoencoder
 from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
-from workbench.models.plans import tile_plans
-from workbench.models.tiled import decoder, encoder, stream_tiles
 from workbench.steps import Progress, Steps
 from workbench.tiling import Tiling
 from workbench.ui.choices import Choices
@@ -62,13 +60,10 @@ def encode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Pat
 
     Raises:
         MediaError: the clip is missing or cannot be read, or the disk is full.
+        WorkbenchError: a latent is not finite.
     """
     clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
-    plan, _ = tile_plans(ae, clip.num_frames, clip.height, clip.width, choices.tiling)
-    with closing(clip.chunks()) as chunks:
-        frames = (chunk.transpose(0, 1)[None] for chunk in chunks)
-        pieces = yield from _collected(stream_tiles(plan, frames, encoder(ae), "encode", ae.device))
-    latents = torch.cat(pieces, dim=2)[0]
+    latents = yield from encode_clip_steps(ae, clip, choices.tiling)
     size = clip.num_frames, clip.height, clip.width
     name, status = choices.path.name, choices.path.stat()
     record = LatentClip(
@@ -92,13 +87,9 @@ def decode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Pat
     key, clip = _first(shard)
     stored, times = shard.read(key)
     latents = _without_normalisation(shard, stored.float())
-    size = clip.height, clip.width
-    ae.decoded_shape(latents[None], clip.num_frames, size)
-    _, plan = tile_plans(ae, clip.num_frames, *size, choices.tiling)
+    steps = decode_clip_steps(ae, latents, clip.num_frames, (clip.height, clip.width), choices.tiling)
     file = Path(shutil.copy(choices.path, folder / f"{safe_stem(choices.path)}{LATENTS_EXTENSION}"))
-    decode = decoder(ae, is_image=clip.num_frames == 1)
     path = folder / f"{safe_stem(choices.path)}_decoded{'.png' if clip.is_image else '.mp4'}"
-    steps = stream_tiles(plan, iter([latents[None]]), decode, "decode", ae.device)
     yield from _written(steps, path, clip, times)
     notes = tuple(_notes(shard, ae))
     return LatentView(file, key, clip, _plain_name(entry), latents, _statistics(entry), path, notes)
@@ -114,34 +105,20 @@ def read_latents(file: Path, key: str) -> Tensor:
     return _without_normalisation(shard, shard.read(key)[0].float())
 
 
-def _collected(steps: Iterator[Tensor | Progress]) -> Steps[list[Tensor]]:
-    """Progress passed on; the tensors as a list on the CPU."""
-    pieces = []
-    for piece in steps:
-        if isinstance(piece, Progress):
-            yield piece
-        else:
-            pieces.append(piece.cpu())
-    return pieces
-
-
 def _written(
     steps: Iterator[Tensor | Progress], path: Path, clip: LatentClip, times: tuple[float, ...] | None
 ) -> Steps[None]:
-    """Progress passed on; the frames as a file."""
-    if clip.is_image:
-        (frame,) = yield from _collected(steps)
-        write_image(to_uint8(frame[0, :, 0]), path)
-        return
+    """Progress passed on; the frames, uint8 (n, 3, H, W), as a file."""
     written = 0
-    with VideoWriter(path, clip.fps) as writer:
-        for piece in steps:
-            if isinstance(piece, Progress):
-                yield piece
-                continue
-            frames = to_uint8(piece[0].transpose(0, 1)).cpu()
-            writer.write(frames, times and times[written : written + len(frames)])
-            written += len(frames)
+    with nullcontext() if clip.is_image else VideoWriter(path, clip.fps) as writer:
+        for frames in steps:
+            if isinstance(frames, Progress):
+                yield frames
+            elif clip.is_image:
+                write_image(frames[0], path)
+            else:
+                writer.write(frames, times and times[written : written + len(frames)])
+                written += len(frames)
 
 
 def _facts(choices: Choices, entry: ModelEntry, ae: Autoencoder) -> dict[str, Any]:

@@ -62,6 +62,13 @@ def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
     return page.queue(max_size=_WAITING_JOBS, default_concurrency_limit=2 * JOBS_AT_ONCE)
 
 
+def _reach_directly(host: str) -> None:
+    """Keep a proxy out of Gradio's requests to its own server, with which a launch begins."""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [os.environ.get(name), "127.0.0.1", "localhost", host]
+        os.environ[name] = ",".join(filter(None, hosts))
+
+
 def launch(settings: AppSettings) -> None:
     """Serve the app until it is stopped; uploads and results go with it.
 
@@ -71,6 +78,7 @@ def launch(settings: AppSettings) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the folder below is removed
     with TemporaryDirectory(prefix="workbench-") as temporary:
         os.environ["GRADIO_TEMP_DIR"] = temporary
+        _reach_directly(settings.host)
         page = build_app(settings, Path(temporary))
         gc.freeze()
         gc.enable()  # app.py turned it off

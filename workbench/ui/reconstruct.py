@@ -11,7 +11,7 @@ from workbench.models import MODELS, find_spec
 from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
-from workbench.ui.clip_inputs import EXAMPLES, ClipInputs
+from workbench.ui.clip_inputs import EXAMPLES, ClipInputs, explainer
 from workbench.ui.estimate import describe
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
@@ -54,9 +54,9 @@ class ReconstructTab:
         if not source:
             return ""
         try:
-            return describe(choices, self._paces.get(_pace_key(choices)))
+            return describe(choices, self._paces.get(_pace_key(choices)), choices.weights_in(self._root))
         except WorkbenchError as error:
-            return pieces.error(choices.explain(error))
+            return pieces.error(explainer(choices, self._root)(error))
 
     def run(
         self,
@@ -107,7 +107,7 @@ class ReconstructTab:
     def _lay_out_inputs(self, folders: JobFolders, device: str | None) -> None:
         self.clip = ClipInputs(device, _DEFAULT_MAX_FRAMES, resolution="")
         with gr.Accordion("Where the example clips come from", open=False):
-            gr.Markdown((EXAMPLES / "LICENCES.md").read_text("utf-8").split("\n", 1)[1], elem_classes="wide-table")
+            gr.Markdown((EXAMPLES / "LICENCES.md").read_text("utf-8").split("\n", 1)[1], elem_classes="licences")
         model = next(iter(MODELS))
         spec = find_spec(model)
         self.model = gr.Dropdown(list(MODELS), value=model, label="Model", info=f"{spec.summary} ({spec.source})")

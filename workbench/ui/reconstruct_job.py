@@ -14,6 +14,8 @@ from workbench.media import MediaInfo, probe
 from workbench.media.files import write_errors, written_whole
 from workbench.metrics import Summary, load_lpips_if_available, summarise
 from workbench.models.base import Autoencoder
+from workbench.models.identity import model_record
+from workbench.models.plans import tile_plans
 from workbench.outputs import DIFFERENCE_GAIN, Outputs
 from workbench.reconstruct import FileReport, reconstruct_file_steps
 from workbench.steps import Progress, Steps
@@ -53,7 +55,8 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     yield Progress(WRITE, 0, 1)
     summary = summarise(report.metrics)
-    return JobResult(report, summary, _pair(report, outputs, info), _write_downloads(choices, report, summary, outputs))
+    downloads = _write_downloads(choices, ae, report, summary, outputs)
+    return JobResult(report, summary, _pair(report, outputs, info), downloads)
 
 
 def safe_stem(path: Path) -> str:
@@ -90,13 +93,13 @@ def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
 
 
 def _write_downloads(
-    choices: Choices, report: FileReport, summary: Mapping[str, Summary], outputs: Outputs
+    choices: Choices, ae: Autoencoder, report: FileReport, summary: Mapping[str, Summary], outputs: Outputs
 ) -> dict[str, Path]:
     """Write the tables and the report beside the clips; the files of DOWNLOADS."""
     stem = str(outputs.original).rsplit("_", 1)[0]
     csv_path, json_path, html_path = (Path(stem + end) for end in ("_metrics.csv", "_metrics.json", "_report.html"))
-    write_csv(csv_path, frame_rows(report.metrics))
-    write_json(json_path, _record(choices, report, summary))
+    write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
+    write_json(json_path, _record(choices, ae, report, summary))
     page = clip_html(_facts(choices, report), report.warnings, report.metrics, outputs.worst_frame, DIFFERENCE_GAIN)
     with written_whole(html_path) as temporary, write_errors(html_path):
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -125,9 +128,15 @@ def _tiles(tiling: Tiling | None) -> str:
     return f"side {tiling.spatial_tile_size or own}, frames {tiling.temporal_tile_size or own}, overlap {overlap:.0%}"
 
 
-def _record(choices: Choices, report: FileReport, summary: Mapping[str, Summary]) -> dict[str, Any]:
-    """metrics.json: all of the report, with the clip's name but not the server's folders."""
+def _record(choices: Choices, ae: Autoencoder, report: FileReport, summary: Mapping[str, Summary]) -> dict[str, Any]:
+    """metrics.json: all of the report, with the names of clip and weights but not the server's folders."""
+    size = report.num_frames, report.height, report.width
+    used = model_record(ae, choices.tiling) | {
+        "weights": ae.weights_path and ae.weights_path.name,
+        "tiles": len(tile_plans(ae, *size, choices.tiling)[0]),
+        "ranks": 1,
+    }
     tiling = choices.tiling and to_dict(choices.tiling)
     settings = {"tiling": tiling, "frames": to_dict(choices.policy), "device": choices.device}
     means = {name: asdict(value) for name, value in summary.items()}
-    return asdict(report) | {"source": report.source.name, "settings": settings, "summary": means}
+    return asdict(report) | {"source": report.source.name, "settings": settings, "used": used, "summary": means}

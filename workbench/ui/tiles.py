@@ -15,6 +15,7 @@ from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError
 from workbench.evaluate import ModelEntry
 from workbench.models import MODELS
+from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import PREFIX
 from workbench.steps import Steps
 from workbench.ui import pieces
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
 
 _MOST_TILE_PIXELS = 768
+_FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
 _MOST_TILE_LATENTS = 16  # in time
 _COSTS_KEPT = 64
 _ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
@@ -106,12 +108,9 @@ class TilesTab:
             yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
 
     def model_chosen(self, label: str) -> tuple[Any, Any]:
-        """Sliders that stop at legal tile sizes only, at the model's own ones at first."""
-        ae = shape_of(self._entry(label))
-        first = ae.frames_of(1 + int(ae.causal))
-        frames = {"minimum": first, "maximum": ae.frames_of(_MOST_TILE_LATENTS), "step": ae.temporal_stride}
-        side = {"minimum": ae.spatial_stride, "maximum": _MOST_TILE_PIXELS, "step": ae.spatial_stride}
-        return gr.update(**side, value=ae.default_tile_pixels), gr.update(**frames, value=ae.default_tile_frames)
+        """Sliders of the model's tile sizes."""
+        side, frames = _slider_values(shape_of(self._entry(label)))
+        return gr.update(**side), gr.update(**frames)
 
     def refresh(self) -> Any:
         """The models that are there now."""
@@ -164,18 +163,9 @@ class TilesTab:
     def _lay_out_tiles(self) -> None:
         labels = self._labels()
         self.model = gr.Dropdown(labels, value=labels[0], label="Model", info="one without weights can be planned for")
-        ae = shape_of(self._entry(labels[0]))
-        self.side = gr.Slider(
-            *(ae.spatial_stride, _MOST_TILE_PIXELS, min(128, ae.default_tile_pixels)),
-            step=ae.spatial_stride,
-            label="Tile side",
-            info="pixels",
-        )
-        self.frames = gr.Slider(
-            *(ae.frames_of(1 + int(ae.causal)), ae.frames_of(_MOST_TILE_LATENTS), ae.default_tile_frames),
-            step=ae.temporal_stride,
-            label="Tile frames",
-        )
+        side, frames = _slider_values(shape_of(self._entry(labels[0])))
+        self.side = gr.Slider(**side, label="Tile side", info="pixels")
+        self.frames = gr.Slider(**frames, label="Tile frames")
         self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
 
     def _lay_out_plan(self) -> None:
@@ -200,6 +190,17 @@ class TilesTab:
         changes = [component.change for component in [*self.clip.components, *sliders]]
         gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **hidden)
         self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps], "seams")
+
+
+def _slider_values(ae: Autoencoder) -> tuple[dict[str, int], dict[str, int]]:
+    """Bounds, step and first value of a tile's side and of its frames: legal sizes only."""
+    side = {"minimum": ae.spatial_stride, "maximum": _MOST_TILE_PIXELS, "step": ae.spatial_stride}
+    first, last = (ae.frames_of(latents) for latents in (1 + int(ae.causal), _MOST_TILE_LATENTS))
+    frames = {"minimum": first, "maximum": last, "step": ae.temporal_stride}
+    return (
+        side | {"value": min(_FIRST_TILE_PIXELS, ae.default_tile_pixels)},
+        frames | {"value": ae.default_tile_frames},
+    )
 
 
 def _name(label: str) -> str:

@@ -11,6 +11,7 @@ from workbench.compare.training_figures import training_curves
 from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.training.runs import METRICS_FILE, find_runs, find_samples, read_config, read_metrics
 from workbench.ui import pieces
+from workbench.ui.choices import inside
 from workbench.ui.images import IMAGE_BUTTONS
 from workbench.ui.jobs import JobFolders
 
@@ -161,8 +162,8 @@ def open_run(name: str, root: Path) -> Path:
         ConfigError: it leads out of `root`; nothing is said about what is there.
         DataError: it is no run.
     """
-    run = (root / name).resolve()
-    if not run.is_relative_to(root):
+    run = inside(root, name)
+    if run is None:
         raise ConfigError(f"{name}: outside the folder that this app may open; start app.py with another --root")
     if not (run / METRICS_FILE).is_file():
         raise DataError(f"{name}: not a run (a folder with {METRICS_FILE}, as train.py writes it)")
