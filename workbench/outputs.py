@@ -1,5 +1,7 @@
 """The files of one reconstruction, written frame by frame while it comes."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +85,11 @@ class OutputWriter:
         """Append frames, uint8 (n, 3, H, W), of the original and of its reconstruction, and note the worst of them."""
         times = self._clip.timestamps_s and self._clip.timestamps_s[self._written : self._written + len(original)]
         self._written += len(original)
-        for file, content in self._files:
-            frames = content(original, output)
+        with ThreadPoolExecutor(len(self._files) or 1) as pool:  # encoders leave Python alone, and one another
+            list(pool.map(lambda item: _write(item[0], item[1](original, output), times), self._files))
+        for file, _ in self._files:
             if isinstance(file, VideoWriter):
-                file.write(frames, times)
                 self.warnings += tuple(warning for warning in file.warnings if warning not in self.warnings)
-            else:
-                write_image(frames[0], file)
         worst = min(range(len(psnr)), key=psnr.__getitem__)
         if self._worst is None or psnr[worst] < self._worst[0]:
             self._worst = psnr[worst], original[worst : worst + 1].clone(), output[worst : worst + 1].clone()
@@ -105,6 +105,13 @@ class OutputWriter:
             return path
         lossless = path.suffix.lower() == ".mkv"
         return self._stack.enter_context(VideoWriter(path, self._clip.fps, lossless))
+
+
+def _write(file: VideoWriter | Path, frames: Tensor, times: Sequence[float] | None) -> None:
+    if isinstance(file, VideoWriter):
+        file.write(frames, times)
+    else:
+        write_image(frames[0], file)
 
 
 def _beside(original: Tensor, output: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ class DCTResidualAE(Autoencoder):
     latent_channels = 128
     temporal_stride = 4
     spatial_stride = 32
-    default_tile_pixels = 640  # small clips in one piece: its features need little memory
+    default_tile_frames = 64  # small clips in one piece: its features need little memory
+    default_tile_pixels = 640
 
     def __init__(self, config: DCTResidualAEConfig) -> None:
         super().__init__()
