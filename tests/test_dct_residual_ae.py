@@ -1,4 +1,4 @@
-"""The miniature autoencoder: a learned addition to the linear baseline, over patches of pixels."""
+"""The small autoencoder: a learned addition to the linear baseline, over patches of pixels."""
 
 import pytest
 import torch
