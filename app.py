@@ -4,6 +4,7 @@ import gc
 
 gc.disable()  # until the page is built: what is imported stays, and looking for garbage in it takes a seventh longer
 
+from workbench.allocator import keep_large_blocks  # noqa: E402
 from workbench.cli import Command, main  # noqa: E402
 from workbench.ui.settings import AppSettings  # noqa: E402
 
@@ -12,6 +13,7 @@ SUMMARY = "Open the app: drop a clip and see what an autoencoder loses."
 
 def run(settings: AppSettings) -> None:
     """Start the server; returns when it is stopped."""
+    keep_large_blocks()
     from workbench.ui.launch import launch
 
     launch(settings)

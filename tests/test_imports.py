@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "steps", "torchvision_shim"},
+    {"allocator", "errors", "steps", "torchvision_shim"},
     {"config"},
     {"tiling", "media", "metrics", "memory"},
     {"models", "data", "compare", "ranks", "outputs"},

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from clips import moving_video, write_clip
@@ -107,8 +108,9 @@ def test_outputs_never_replace_the_source_or_each_other(dct, tmp_path):
         wb.Outputs(source),
         wb.Outputs(tmp_path / "a.mp4", tmp_path / "a.mp4"),
         wb.Outputs(tmp_path / "a.png"),
+        wb.Outputs(pairs=tmp_path / "a.mkv"),
     ):
-        with pytest.raises(wb.MediaError, match=r"name another file|source is a video"):
+        with pytest.raises(wb.MediaError, match=r"name another file|source is a video|written as .npy"):
             wb.reconstruct_file(dct, source, outputs)
     assert source.read_bytes() == content
 
@@ -139,13 +141,42 @@ def test_a_cancelled_job_leaves_no_file(dct, tmp_path):
     source = write_clip(tmp_path / "in.mp4", 40, 40, 64)
     out = tmp_path / "out"
     out.mkdir()
-    outputs = wb.Outputs(out / "a.mp4", out / "b.mp4", out / "c.mp4")
+    outputs = wb.Outputs(out / "a.mp4", out / "b.mp4", out / "c.mp4", pairs=out / "d.npy")
     steps = reconstruct_file_steps(dct, source, outputs, SMALL_TILES)
     for _ in range(30):
         next(steps)
     assert list(out.iterdir())
     steps.close()
     assert not list(out.iterdir())
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import workbench as wb
+ae = wb.load_autoencoder("dct")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # 13 of 40 pairs of frames
+folder = Path(sys.argv[2])
+wb.reconstruct_file(ae, sys.argv[1], wb.Outputs(folder / "a.mp4", pairs=folder / "frames.npy"))
+"""
+
+
+def test_a_disk_that_fills_up_while_frames_are_written_ends_the_job_and_leaves_no_file(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 40, 40, 64)
+    out = tmp_path / "out"
+    out.mkdir()
+    ended = subprocess.run([sys.executable, "-c", FULL_DISK, str(source), str(out)], capture_output=True, text=True)
+    assert "frames.npy': cannot be written (File too large)" in ended.stderr.splitlines()[-1]
+    assert not list(out.iterdir())
+
+
+def test_pairs_hold_the_exact_frames_of_both(dct, tmp_path):
+    source = write_clip(tmp_path / "in.mp4", 20, 40, 64)
+    wb.reconstruct_file(dct, source, wb.Outputs(tmp_path / "out.mkv", pairs=tmp_path / "pairs.npy"))
+    original, output = torch.from_numpy(np.load(tmp_path / "pairs.npy")).unbind(1)
+    assert torch.equal(original, wb.read_video(source).frames)
+    assert torch.equal(output, wb.read_video(tmp_path / "out.mkv").frames)
 
 
 def test_a_refused_input_leaves_no_file(dct, tmp_path):

@@ -1,13 +1,10 @@
 """Memory: what is free, and the peak of a piece of work; exact on a GPU, as near as the kernel tells on a CPU."""
 
-import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-
-_M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def available_memory(device: torch.device) -> int:
@@ -18,17 +15,6 @@ def available_memory(device: torch.device) -> int:
         return _kilobytes("/proc/meminfo", "MemAvailable") * 1024
     except OSError:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def give_large_blocks_back() -> None:
-    """Make the allocator of this process (glibc) return every block of 4 MiB or more to the system once it is freed.
-
-    By default it raises that limit to 32 MiB as soon as such a block is freed, and the heap between keeps growing
-    for hundreds of frames: a long clip then takes a third more memory. Elsewhere nothing happens.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, 4 * 2**20)
 
 
 def watch_peak_memory(device: torch.device) -> Callable[[], float]:

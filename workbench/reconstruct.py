@@ -176,6 +176,7 @@ def reconstruct_file_steps(
                 yield piece
             else:
                 yield from _measure_and_write(*piece, metrics, writer, clip.num_frames)
+        writer.finish()
     if is_main and outputs.worst_frame:
         writer.write_worst_frame(outputs.worst_frame)
     report = FileReport(

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from workbench.allocator import give_large_blocks_back
 from workbench.cli import Command
 from workbench.commands.folders import claimed_folder
 from workbench.commands.progress import StageBar
@@ -21,7 +22,6 @@ from workbench.data.source import ClipPolicy
 from workbench.errors import MediaError
 from workbench.media import list_media, probe, quoted
 from workbench.media.files import write_errors
-from workbench.memory import give_large_blocks_back
 from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record

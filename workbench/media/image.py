@@ -57,4 +57,5 @@ def write_image(frame_CHW: Tensor, path: str | Path) -> None:
         raise MediaError(f"{quoted(path)}: images are written as .png, .jpg or .jpeg")
     image = Image.fromarray(frame_CHW.permute(1, 2, 0).contiguous().cpu().numpy())
     with written_whole(path) as temporary, write_errors(path):
-        image.save(temporary, format=formats[path.suffix.lower()], quality=95, subsampling=0)
+        options = {"quality": 95, "subsampling": 0, "compress_level": 3}  # level 6 is 2.5 times slower, 9 % smaller
+        image.save(temporary, format=formats[path.suffix.lower()], **options)

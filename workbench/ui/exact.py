@@ -6,29 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.compare.pictures import picture
 from workbench.compare.slices import xt_slice
-from workbench.errors import WorkbenchError
-from workbench.media import open_stream
+from workbench.errors import MediaError, ShapeError, WorkbenchError
+from workbench.media import quoted
 from workbench.ui.jobs import JobFolders
 
 MAX_SLICE_FRAMES = 480
-_STEM = "exact"
-_MAX_BYTES = 4e9  # of raw frames, both clips together; the lossless file is a quarter to a half of it
+_NAME = "exact.npy"
+_MAX_BYTES = 2e9  # of both clips together
 _EXPIRED = "These results are no longer on the server: run the job again."
 
 
-def exact_path(folder: Path, is_image: bool) -> Path:
-    """Where a job keeps the original above the reconstruction."""
-    return folder / f"{_STEM}{'.png' if is_image else '.mkv'}"
+def exact_path(folder: Path) -> Path:
+    """Where a job keeps the frames of the original and of the reconstruction, see `Outputs.pairs`."""
+    return folder / _NAME
 
 
 def keeps_exact_frames(num_frames: int | None, height: int, width: int) -> bool:
-    """Whether a clip's frames can be kept: it is short enough, not of unknown length, and wider than FFV1's minimum."""
-    return num_frames is not None and width > 1 and 2 * num_frames * height * width * 3 <= _MAX_BYTES
+    """Whether a clip's frames can be kept: it is short enough, and not of unknown length."""
+    return num_frames is not None and 2 * num_frames * height * width * 3 <= _MAX_BYTES
 
 
 def read_pair(folder: Path, frame: int) -> tuple[Tensor, Tensor]:
@@ -37,8 +38,10 @@ def read_pair(folder: Path, frame: int) -> tuple[Tensor, Tensor]:
     Raises:
         MediaError: there is no such frame, or the file is gone.
     """
-    with open_stream(_file_in(folder), max_frames=1, start_frame=frame) as stream:
-        original, output = next(stream).chunk(2, dim=1)
+    pairs = _pairs_in(folder)
+    if not 0 <= frame < len(pairs):
+        raise MediaError(f"no frame {frame}, the clip has {len(pairs)}")
+    original, output = torch.from_numpy(np.array(pairs[frame]))
     return original, output
 
 
@@ -49,10 +52,11 @@ def read_slices(folder: Path, row: int) -> tuple[Tensor, Tensor]:
         ShapeError: there is no such row.
         MediaError: the file is gone.
     """
-    with open_stream(_file_in(folder), max_frames=MAX_SLICE_FRAMES) as stream:
-        rows = [[half[:, row : row + 1] for half in frame.chunk(2, dim=1)] for frame in stream]
-    original, output = (torch.stack(clip) for clip in zip(*rows, strict=True))
-    return xt_slice(original, 0), xt_slice(output, 0)
+    pairs = _pairs_in(folder)
+    if not 0 <= row < pairs.shape[3]:
+        raise ShapeError(f"no row {row}, frames have {pairs.shape[3]}")
+    rows = torch.from_numpy(np.array(pairs[:MAX_SLICE_FRAMES, :, :, row : row + 1]))
+    return xt_slice(rows[:, 0], 0), xt_slice(rows[:, 1], 0)
 
 
 def server_functions(folders: JobFolders) -> list[Callable[[dict], dict]]:
@@ -87,5 +91,9 @@ def _png(frame_CHW: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _file_in(folder: Path) -> Path:
-    return next(iter(folder.glob(f"{_STEM}.*")), exact_path(folder, is_image=False))
+def _pairs_in(folder: Path) -> np.ndarray:
+    """The array of `exact_path`, mapped: only what is looked at is read."""
+    try:
+        return np.load(exact_path(folder), mmap_mode="r")
+    except OSError as error:
+        raise MediaError(f"{quoted(folder)}: its exact frames cannot be read ({error.strerror})") from None

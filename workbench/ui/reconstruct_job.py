@@ -73,7 +73,7 @@ def _outputs(choices: Choices, info: MediaInfo, model: str, folder: Path) -> Out
         original=Path(f"{stem}_original{extension}"),
         side_by_side=Path(f"{stem}_side_by_side{extension}"),
         worst_frame=Path(f"{stem}_worst_frame.png"),
-        stacked=exact_path(folder, info.is_image) if keeps else None,
+        pairs=exact_path(folder) if keeps else None,
     )
 
 
@@ -87,7 +87,7 @@ def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
         fps=report.fps,
         height=report.height,
         width=report.width,
-        job=outputs.stacked.parent.name if outputs.stacked else None,
+        job=outputs.pairs.parent.name if outputs.pairs else None,
         times_s=times and [time - times[0] for time in times],
     )
 
