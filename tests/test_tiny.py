@@ -46,15 +46,13 @@ def test_it_has_the_compression_of_the_video_dc_ae(tiny):
     assert tiny.latent_shape(64, 256, 256) == wb.build_autoencoder("dct").latent_shape(64, 256, 256) == (128, 16, 8, 8)
 
 
-@pytest.mark.parametrize("name", ["bunny", "signing", "bottles"])
-def test_it_beats_the_linear_baseline(tiny, name):
-    video = wb.read_video(EXAMPLES.parent / f"{name}.mp4", max_frames=8)
-    assert mean_psnr(tiny, video) > mean_psnr(wb.load_autoencoder("dct", device="cpu"), video)
-
-
-def test_it_does_not_lose_on_a_photo(tiny):
-    photo = wb.read_video(EXAMPLES.parent / "bunny.mp4", max_frames=1)
-    assert mean_psnr(tiny, photo) > mean_psnr(wb.load_autoencoder("dct", device="cpu"), photo)
+@pytest.mark.parametrize(
+    ("name", "frames", "gain_db"), [("bunny", 8, 1.5), ("signing", 8, 3.5), ("bottles", 8, 2.5), ("bunny", 1, 0.8)]
+)
+def test_it_beats_the_linear_baseline(tiny, name, frames, gain_db):
+    """By nearly what it does today: 1.8, 4.0 and 3.1 dB on clips, 1.1 dB on the frame as a photo."""
+    video = wb.read_video(EXAMPLES.parent / f"{name}.mp4", max_frames=frames)
+    assert mean_psnr(tiny, video) > mean_psnr(wb.load_autoencoder("dct", device="cpu"), video) + gain_db
 
 
 def test_its_latent_statistics_are_beside_its_weights(tiny):
