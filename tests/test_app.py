@@ -5,7 +5,6 @@ import json
 import re
 import runpy
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from small_models import ARCHITECTURES, small_model
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, MediaError, WeightsError
+from workbench.evaluate import ModelEntry
 from workbench.media import VideoWriter, probe, read_video, write_image
 from workbench.models import build_autoencoder, load_autoencoder
 from workbench.models.tiled import Progress, drain
@@ -27,10 +27,10 @@ from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.estimate import describe, estimate, time_words
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 from workbench.ui.launch import build_app
-from workbench.ui.progress import ProgressMeter
 from workbench.ui.reconstruct import ReconstructTab
 from workbench.ui.reconstruct_job import DOWNLOADS, reconstruct_job, safe_stem
 from workbench.ui.settings import AppSettings
+from workbench.ui.tiles_job import cost_of_tile
 
 REPOSITORY = Path(__file__).parents[1]
 BUNNY = EXAMPLES / "bunny.mp4"
@@ -72,6 +72,10 @@ def run(tab: ReconstructTab, chosen: Choices, name: str = "a"):
     return tab.run(*vars(chosen).values(), visitor(name))
 
 
+def described(tab: ReconstructTab, chosen: Choices) -> str:
+    return list(tab.describe(*vars(chosen).values()))[-1]
+
+
 # What a job takes and gives
 
 
@@ -88,11 +92,14 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
     assert len(job.downloads["metrics_csv"].read_text().splitlines()) == 9
     page = job.downloads["report"].read_text()
     assert "bunny.mp4, 8 frames, 114 x 64" in page
+    worst = job.summary["psnr"].worst_frame
+    assert worst > 0
+    assert page.count(f"{worst}, at {worst / 24:.2f} s") >= 2  # in the table and above the picture
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=.?http", page), "the report needs the network"
     assert progress[-2:] == [Progress("measure", 8, 8), Progress("write", 0, 1)]
 
 
-def test_the_estimate_names_the_tiles_that_the_job_then_runs(tmp_path: Path) -> None:
+def test_the_estimate_and_the_results_name_the_tiles_that_the_job_runs(tmp_path: Path) -> None:
     chosen = choices(resolution="128", max_frames=24, spatial_tile_size=64, temporal_tile_size=8)
     expected = estimate(chosen, probe(chosen.path))
     progress: list[Progress] = []
@@ -102,6 +109,20 @@ def test_the_estimate_names_the_tiles_that_the_job_then_runs(tmp_path: Path) -> 
     assert expected.encode_tiles > 1
     assert expected.latent_shape == job.report.latent_shape
     assert (expected.num_frames, expected.height, expected.width) == (24, 128, job.report.width)
+    tiles = f"{expected.encode_tiles} of 8 frames, 64 x 64, overlap 25% or more"
+    assert job.settings["Tiles"] == tiles
+    for text in (pieces.result(job), job.downloads["report"].read_text()):
+        assert tiles in text
+
+
+def test_results_name_the_weights_that_were_chosen_without_the_servers_folders(tmp_path: Path) -> None:
+    chosen = choices(model="tiny", weights="run/small.safetensors", tiled=False)
+    job = drain(reconstruct_job(chosen, small_model("tiny"), tmp_path))
+    assert job.settings["Weights"] == "run/small.safetensors"
+    assert job.settings["Tiles"] == "none, in one piece"
+    there = replace(chosen, weights=str(tmp_path / "small.safetensors"))
+    assert str(tmp_path) not in pieces.result(drain(reconstruct_job(there, small_model("tiny"), tmp_path)))
+    assert "Weights" not in drain(reconstruct_job(choices(), load_autoencoder("dct"), tmp_path)).settings
 
 
 def test_the_tables_are_those_that_the_command_writes(tmp_path: Path) -> None:
@@ -139,22 +160,27 @@ def test_the_estimate_is_that_of_the_chosen_weights(tab: ReconstructTab, tmp_pat
     ae = build_autoencoder("video_dc_ae", architecture)
     save_weights(tmp_path / "small.safetensors", ae.state_dict(), "video_dc_ae", architecture)
     small = choices(model="video_dc_ae", weights="small.safetensors")
-    assert "32 channels on a grid of 2×2×4" in tab.describe(*vars(small).values())
+    assert "32 channels on a grid of 2×2×4" in described(tab, small)
     for weights in (None, "random", "org/repo/file.safetensors", "not_there.safetensors"):
-        assert "128 channels" in tab.describe(*vars(replace(small, weights=weights)).values())
-    other = tab.describe(*vars(replace(small, model="hunyuan_vae")).values())
+        assert "128 channels" in described(tab, replace(small, weights=weights))
+    other = described(tab, replace(small, model="hunyuan_vae"))
     assert "small.safetensors: holds weights of video_dc_ae, not of hunyuan_vae" in other
     (tmp_path / "empty").mkdir()
-    empty = tab.describe(*vars(replace(small, weights="empty")).values())
+    empty = described(tab, replace(small, weights="empty"))
     assert "empty: not a checkpoint" in empty
     assert str(tmp_path) not in other + empty
 
 
-def test_the_estimate_counts_tensors_that_no_weight_file_holds() -> None:
-    chosen = choices(resolution="32", max_frames=4)
-    frames = 4 * 32 * 57 * 3
-    basis = 128 * (4 + 1) * 32 * 32 * 3 * 4  # of clips and of photos
-    assert basis < estimate(chosen, probe(chosen.path)).memory_bytes < basis + 20 * frames
+def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -> None:
+    at_once, counted = describe(choices(resolution="32", max_frames=4))
+    assert "Memory: being counted" in at_once
+    basis, frames = 128 * (4 + 1) * 32 * 32 * 3 * 4, 4 * 32 * 57 * 3
+    told = re.search(r"Memory: up to about ([\d.]+) MB, counted: ([\d.]+) MB of weights, ([\d.]+) MB inside", counted)
+    total, weights, inside = (float(number) * 1e6 for number in told.groups())
+    assert weights == pytest.approx(basis, rel=0.01)  # though no weight file holds them
+    tile = cost_of_tile(ModelEntry("dct", "dct", None), "cpu", (4, 32, 64))
+    assert inside == pytest.approx(tile.work_bytes, rel=0.01)
+    assert total == pytest.approx(weights + inside + 17 * frames, rel=0.05)
 
 
 def test_a_photo_is_reconstructed_as_a_picture(tmp_path: Path) -> None:
@@ -162,14 +188,16 @@ def test_a_photo_is_reconstructed_as_a_picture(tmp_path: Path) -> None:
     job = drain(reconstruct_job(choices(tmp_path / "photo.png", resolution=None), load_autoencoder("dct"), tmp_path))
     assert job.pair.is_image
     assert job.pair.output.suffix == ".png"
-    assert "a photo of 56×40" in describe(choices(tmp_path / "photo.png", resolution=None))
+    assert "a photo of 56×40" in next(describe(choices(tmp_path / "photo.png", resolution=None)))
+    assert job.settings["Clip"].startswith("photo.png, 1 frame, 56 x 40")
+    assert job.times_s is None
 
 
 def test_file_names_are_escaped_on_the_page_and_harmless_on_disk(tmp_path: Path) -> None:
     path = encode(tmp_path / "=<img src=x onerror=alert(1)>'.mp4", moving_pattern(8))
-    described = describe(choices(path, resolution=None))
+    estimated = next(describe(choices(path, resolution=None)))
     job = drain(reconstruct_job(choices(path, resolution=None), load_autoencoder("dct"), tmp_path))
-    for text in (described, pieces.result(job), job.downloads["report"].read_text()):
+    for text in (estimated, pieces.result(job), job.downloads["report"].read_text()):
         assert "<img src=x" not in text
         assert "&lt;img src=x" in text
     assert re.fullmatch(r"[\w.-]+", safe_stem(path))
@@ -178,31 +206,15 @@ def test_file_names_are_escaped_on_the_page_and_harmless_on_disk(tmp_path: Path)
 def test_errors_speak_of_the_page_and_not_of_the_server(tab: ReconstructTab, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"")
-    message = tab.describe(*vars(choices(broken)).values())
+    message = described(tab, choices(broken))
     assert "broken.mp4" in message
     assert "0 bytes" in message
     assert str(tmp_path) not in message
-    bad_tile = tab.describe(*vars(choices(spatial_tile_size=100)).values())
+    bad_tile = described(tab, choices(spatial_tile_size=100))
     assert "Tile side: 100 is no multiple of 32" in bad_tile
     assert "--model" not in bad_tile
     with pytest.raises(MediaError, match="drop a clip"):
         choices(None).path  # noqa: B018
-
-
-def test_time_left_follows_the_pace_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 101.0, 104.0, 106.0, 107.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    meter = ProgressMeter(stages=3)
-    meter.add(Progress("count", 12, 0))
-    assert meter.seconds_left is None
-    meter.add(Progress("encode", 3, 6))
-    assert meter.share == pytest.approx(1 / 6)
-    assert meter.seconds_left == pytest.approx(3 + 6 + 6)  # the rest, and two stages as long as this one
-    meter.add(Progress("decode", 2, 4))
-    assert meter.seconds_left == pytest.approx(3 + 2 + 5)
-    meter.add(Progress("measure", 4, 12))
-    assert meter.share == pytest.approx((1 / 2 + 1 / 2 + 1 / 3) / 3)
-    assert meter.seconds_left == pytest.approx(3 + 2 + 2)
 
 
 # Callbacks
@@ -212,7 +224,8 @@ def test_a_run_yields_after_every_tile_and_ends_with_the_results(tab: Reconstruc
     updates = list(run(tab, choices(resolution="128", spatial_tile_size=64)))
     tiles = [update[tab.panel.status] for update in updates if "<progress" in str(update.get(tab.panel.status))]
     assert len(tiles) == 2 * 4 * 2 + 2
-    assert "Tile 1 of 8 (encode), about" in tiles[0]
+    assert "Tile 1 of 8 (encode), 4% of the job done" in tiles[0]
+    assert all(re.search("about .* left|nearly done", tile) for tile in tiles if "(encode)" not in tile)
     assert "Frame 8 of 8 measured and written" in tiles[-2]
     assert "Writing the results" in tiles[-1]
     assert updates[-1][tab.player]["num_frames"] == 8
@@ -224,13 +237,13 @@ def test_a_run_yields_after_every_tile_and_ends_with_the_results(tab: Reconstruc
 def test_the_time_of_the_next_run_is_told_from_the_last_long_one_with_the_model(tab: ReconstructTab) -> None:
     long = choices(max_frames=12, resolution="256")
     for chosen in (choices(), long):  # what a short job takes says little of a long one
-        assert "Time: told from the first tile on" in tab.describe(*vars(long).values())
+        assert "Time: told from the first tile on" in described(tab, long)
         list(run(tab, chosen))
     for frames in (12, 36):
         seconds = tab._paces["dct", None, "cpu"] * frames * 256 * 455
-        told = tab.describe(*vars(replace(long, max_frames=frames)).values())
+        told = described(tab, replace(long, max_frames=frames))
         assert f"Time: about {time_words(seconds)} at the pace" in told
-    assert "Time: told from the first tile on" in tab.describe(*vars(replace(long, model="tiny")).values())
+    assert "Time: told from the first tile on" in described(tab, replace(long, model="tiny"))
 
 
 def test_closing_a_run_leaves_no_file_and_the_next_job_works(tab: ReconstructTab, tmp_path: Path) -> None:
@@ -248,6 +261,10 @@ def test_a_refused_job_says_why_and_leaves_no_file(tab: ReconstructTab, tmp_path
     assert "needs weights" in last[tab.panel.notice]
     assert last[tab.panel.run_button]["visible"]
     assert not folders_in(tmp_path / "jobs")
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    message = list(run(tab, choices(model="tiny", weights="broken.safetensors")))[-1][tab.panel.notice]
+    assert "broken.safetensors" in message
+    assert str(tmp_path) not in message
 
 
 def test_a_bug_leaves_a_page_that_can_go_on(tab: ReconstructTab, tmp_path: Path) -> None:
@@ -292,9 +309,9 @@ def test_an_upload_is_removed_when_the_last_who_uses_it_has_left(tmp_path: Path)
     for name in ("a", "b"):
         uploads._changed(str(clip), visitor(name))
         uploads._changed(str(outside), visitor(name))
-    uploads._left(visitor("a"))
+    uploads.left(visitor("a"))
     with uploads.used(str(clip)):
-        uploads._left(visitor("b"))
+        uploads.left(visitor("b"))
         assert clip.exists()
     assert not clip.parent.exists()
     assert outside.exists()

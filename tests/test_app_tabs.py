@@ -3,65 +3,31 @@
 import csv
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 import torch
-from clips import moving_frames, write_clip
-from safetensors import safe_open
+from clips import write_clip
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
+from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
 from workbench.data.source import open_clip
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError
 from workbench.evaluate import ModelEntry, evaluate_clip
-from workbench.latents import decode_clip
-from workbench.latents.shards import read_shard
 from workbench.media import read_video, write_image
 from workbench.models import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling
 from workbench.ui.about import AboutTab
-from workbench.ui.clip_inputs import EXAMPLES, choices_of
 from workbench.ui.compare import CompareTab
 from workbench.ui.compare_job import DOWNLOADS, compare_job
 from workbench.ui.found_models import find_models, pick, shape_of
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
-from workbench.ui.latents import LatentsTab
-from workbench.ui.latents_job import decode_job, encode_job
+from workbench.ui.jobs import JobFolders, ModelShelf
 from workbench.ui.tiles import TilesTab
 from workbench.ui.tiles_job import cost_of_tile, plan_tiles, seam_job
 from workbench.ui.training import TrainingTab, open_run
-
-BUNNY = str(EXAMPLES / "bunny.mp4")
-VISITOR = SimpleNamespace(session_hash="a")
-SMALL = "video_dc_ae@weights/small.safetensors"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A folder with the weights of a small Video DC-AE."""
-    folder = tmp_path / "root"
-    (folder / "weights").mkdir(parents=True)
-    state = small_model("video_dc_ae").state_dict()
-    save_weights(folder / "weights" / "small.safetensors", state, "video_dc_ae", ARCHITECTURES["video_dc_ae"])
-    return folder
-
-
-def make(kind, tmp_path: Path, root: Path):
-    with gr.Blocks():
-        return kind(JobFolders(tmp_path / "jobs"), Uploads(tmp_path / "uploads"), ModelShelf(), root, "cpu")
-
-
-def choices(source: str = BUNNY, max_frames: int = 8, resolution: str = "64", **changes):
-    return choices_of(source, max_frames, resolution, "cpu", **changes)
-
-
-def jobs_in(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "jobs").glob("*"))
-
 
 # Models that can run
 
@@ -218,91 +184,6 @@ def test_a_model_without_weights_says_so_when_it_should_run(root: Path, tmp_path
     tab = make(TilesTab, tmp_path, root)
     last = list(tab.run(BUNNY, 4, "64", "cpu", "video_dc_ae", 64, 8, 0.25, VISITOR))[-1]
     assert "video_dc_ae needs weights" in last[tab.panel.notice]
-
-
-# Latents
-
-
-def test_latents_go_into_a_file_and_come_back_as_the_same_clip(root: Path, tmp_path: Path) -> None:
-    for folder in ("there", "back"):
-        (tmp_path / folder).mkdir()
-    entry, ae = pick(["dct"], root)[0], load_autoencoder("dct")
-    view = drain(encode_job(choices(), entry, ae, tmp_path / "there"))
-    frames = read_video(BUNNY, max_frames=8)
-    shard = read_shard(view.file)
-    clip = next(iter(shard.clips.values()))
-    assert (clip.path, clip.num_frames, clip.height, clip.width) == ("bunny.mp4", 8, 64, 114)
-    assert clip.fps == pytest.approx(frames.fps)
-    assert shard.facts["model"] == "dct"
-    assert str(tmp_path) not in view.file.read_bytes()[:20000].decode("latin1")
-    back = drain(decode_job(choices(str(view.file)), entry, ae, tmp_path / "back"))
-    assert torch.equal(back.latents, view.latents)
-    decoded = read_video(back.decoded)
-    assert decoded.frames.shape == (8, 3, 64, 114)
-    assert back.notes == ()
-
-
-def test_latents_that_are_not_finite_are_refused_and_no_file_is_written(root: Path, tmp_path: Path) -> None:
-    entry, ae = pick([SMALL], root)[0], small_model("video_dc_ae")
-    next(ae.parameters()).fill_(float("nan"))
-    (tmp_path / "job").mkdir()
-    with pytest.raises(WorkbenchError, match="latents that are not finite; the weights may be damaged"):
-        drain(encode_job(choices(), entry, ae, tmp_path / "job"))
-    assert not list((tmp_path / "job").iterdir())
-
-
-def test_a_photo_goes_into_latents_and_comes_back_as_a_picture(root: Path, tmp_path: Path) -> None:
-    entry, ae = pick(["dct"], root)[0], load_autoencoder("dct")
-    write_image(moving_frames(1, 40, 56)[0], tmp_path / "photo.png")
-    view = drain(encode_job(choices(str(tmp_path / "photo.png"), resolution=""), entry, ae, tmp_path))
-    seen: list[Progress] = []
-    (tmp_path / "back").mkdir()
-    back = drain(decode_job(choices(str(view.file), spatial_tile_size=32), entry, ae, tmp_path / "back"), seen.append)
-    expected = decode_clip(ae, view.latents, 1, (40, 56), Tiling(spatial_tile_size=32))
-    assert torch.equal(read_video(back.decoded).frames, next(expected))
-    assert [progress.stage for progress in seen] == ["decode"] * seen[-1].total
-
-
-def test_latents_of_another_model_are_refused_and_of_other_weights_noted(root: Path, tmp_path: Path) -> None:
-    entry, ae = pick([SMALL], root)[0], small_model("video_dc_ae")
-    view = drain(encode_job(choices(), entry, ae, tmp_path))
-    with pytest.raises(WorkbenchError, match="128"):
-        drain(decode_job(choices(str(view.file)), pick(["dct"], root)[0], load_autoencoder("dct"), tmp_path))
-    with torch.no_grad():
-        next(ae.parameters()).add_(0.1)
-    (tmp_path / "back").mkdir()
-    noted = drain(decode_job(choices(str(view.file)), entry, ae, tmp_path / "back"))
-    assert "other weights" in noted.notes[0]
-
-
-@pytest.mark.parametrize(
-    "change", [{"num_frames": "8"}, {"num_frames": -1}, {"fps": 0}, {"height": 10**9}, {"width": None}]
-)
-def test_a_file_whose_record_makes_no_sense_is_refused(root: Path, tmp_path: Path, change: dict) -> None:
-    entry, ae = pick(["dct"], root)[0], load_autoencoder("dct")
-    view = drain(encode_job(choices(), entry, ae, tmp_path))
-    with safe_open(view.file, framework="pt") as file:
-        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    header = json.loads(metadata["workbench.latents"])
-    header["clips"]["clip"] |= change
-    forged = tmp_path / "forged.safetensors"
-    save_file(tensors, forged, {"workbench.latents": json.dumps(header)})
-    with pytest.raises(WorkbenchError):
-        drain(decode_job(choices(str(forged)), entry, ae, tmp_path))
-
-
-def test_the_tab_shows_channels_of_any_frame_and_stored_statistics(root: Path, tmp_path: Path) -> None:
-    (root / "weights" / "small.stats.json").write_text(json.dumps({"mean": [0.5] * 16, "std": [2.0] * 16}))
-    tab = make(LatentsTab, tmp_path, root)
-    last = list(tab.run(BUNNY, 8, "64", "cpu", SMALL, VISITOR))[-1]
-    stored = [trace for trace in last[tab.statistics].data if trace.name == "stored"]
-    assert [trace.y[0] for trace in stored] == [0.5, 2.0]
-    assert last[tab.frame]["maximum"] == 1
-    first, second = (tab.frame_chosen(last[tab.view], frame) for frame in (0, 1))
-    assert first.tobytes() == last[tab.channels].tobytes() != second.tobytes()
-    assert tab.frame_chosen(("gone.safetensors", "clip"), 0) == gr.skip()
-    plain = list(tab.run(BUNNY, 8, "64", "cpu", "dct", VISITOR))[-1]
-    assert "No statistics are stored" in plain[tab.words]
 
 
 # Training and About

@@ -64,6 +64,27 @@ def choose_option(page, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def run_job(page, folders: Path, name: str) -> None:
+    """Start a job that writes under `folders`, and wait for its end."""
+    before, button = set(folders.glob("*")), page.locator(f"#{name}-run")
+    button.click()
+    wait_for(lambda: set(folders.glob("*")) - before and button.is_visible(), 60)
+
+
+def test_more_jobs_leave_no_more_files(browser, address, temporary: Path) -> None:
+    (served,) = temporary.glob("workbench-*")
+    files = lambda: [path for path in served.rglob("*") if path.is_file()]  # noqa: E731
+    wait_for(lambda: not files(), 60)  # those of earlier visitors
+    with visitor_page(browser, address) as page:
+        open_tab(page, "Latents", size="64")
+        choose_option(page, "Model", "dct")
+        counts = []
+        for _ in range(4):
+            run_job(page, served / "latents", "latents")
+            counts.append(len(files()))
+        assert counts == [2] * 4, [path.name for path in files()]  # the clip and its latents
+
+
 def test_models_are_compared_beside_the_baseline_in_step(page) -> None:
     open_tab(page, "Compare", max_frames=4)
     page.locator("#compare-run").click()

@@ -174,9 +174,10 @@ def test_curves_hold_the_values_and_labels_are_escaped():
     assert figure.data[0].name == "&lt;b&gt;a&lt;/b&gt;.mp4"
     assert [trace.showlegend for trace in figure.data] == [True, False, True]
     assert [title.text for title in figure.layout.annotations] == [
-        "PSNR (dB), higher is better",
-        "Flicker (grey levels), lower is better",
+        "PSNR (dB) ↑",
+        "Flicker (grey levels) ↓",
     ]
+    assert [axis.dtick for axis in figure.select_xaxes()] == [1, 1]  # no ticks at half frames
     json.loads(figure.to_json())
 
 

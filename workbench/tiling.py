@@ -102,6 +102,12 @@ class TilePlan:
             volume *= sum(span.stop - span.start for span in axis.spans)
         return volume
 
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        """What each tile reads in time, height and width: all have one size."""
+        first = (axis.spans[0] for axis in (self.time, self.height, self.width))
+        return tuple(span.stop - span.start for span in first)
+
 
 def spread(length: int, tile: int, overlap: int) -> list[int]:
     """Starts of the fewest full-size tiles, evenly spread over `length`, that overlap by at least `overlap`."""

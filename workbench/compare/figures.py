@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.report_figures import COLOURS, metric_title
 from workbench.errors import ShapeError
 from workbench.metrics import METRICS
 
+_MAX_FRAMES_WITH_TICKS = 10  # each with one of its own; more get fewer, at whole numbers in any case
 _MAX_CELLS = 320  # of a heatmap's longer side, so that a page stays a few hundred kilobytes
 
 
@@ -25,7 +26,7 @@ def metric_curves(
         timestamps_s: shown beside the frame's number on hovering, where given.
     """
     present = [name for name in METRICS if any(name in metrics for metrics in reconstructions.values())]
-    titles = [_title(name) for name in present]
+    titles = [metric_title(name) for name in present]
     figure = make_subplots(max(1, len(present)), 1, shared_xaxes=True, vertical_spacing=0.06, subplot_titles=titles)
     for index, (label, metrics) in enumerate(reconstructions.items()):
         colour = COLOURS[index % len(COLOURS)]
@@ -33,6 +34,7 @@ def metric_curves(
             if name in metrics:
                 curve = _curve(label, metrics[name], timestamps_s, colour, show_legend=name == next(iter(metrics)))
                 figure.add_trace(curve, row=row, col=1)
+    figure.update_xaxes(**frame_ticks(max((len(trace.x) for trace in figure.data), default=0)))
     figure.update_xaxes(title_text="frame", row=max(1, len(present)))
     figure.update_layout(
         height=90 + 170 * max(1, len(present)),
@@ -41,6 +43,11 @@ def metric_curves(
         hovermode="x unified",
     )
     return figure
+
+
+def frame_ticks(num_frames: int) -> dict[str, int]:
+    """What an axis of frames needs so that its ticks stand at whole frames: Plotly halves those of short clips."""
+    return {"dtick": 1} if num_frames <= _MAX_FRAMES_WITH_TICKS else {}
 
 
 def difference_heatmap(original_CHW: Tensor, output_CHW: Tensor) -> go.Figure:
@@ -76,12 +83,6 @@ def difference_heatmap(original_CHW: Tensor, output_CHW: Tensor) -> go.Figure:
     figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
     figure.update_xaxes(constrain="domain")
     return figure
-
-
-def _title(name: str) -> str:
-    metric = METRICS[name]
-    unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric.label}{unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
 
 
 def _curve(

@@ -14,6 +14,7 @@ from workbench.errors import ShapeError
 _GAP_PIXELS = 2
 _GAP_GREY = 24
 _DEVIATIONS = 2.5  # either side of the mean, that a picture of latents shows
+_LOG = {"type": "log", "tickformat": "~g"}  # without a format, Plotly writes bare digits between the decades
 
 
 def tile_grid(pictures: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:
@@ -111,7 +112,7 @@ def spectrum_figure(frequencies: Tensor, power: Tensor) -> go.Figure:
     line = {"dash": "dot", "color": "#7d7d7d"}
     figure.add_scatter(x=[0, 0.52], y=[1, 1], mode="lines", line=line, name="white noise", hoverinfo="skip")
     figure.update_xaxes(title_text="cycles per latent", range=[0, 0.52])
-    figure.update_yaxes(title_text="power", type="log")
+    figure.update_yaxes(title_text="power", **_LOG)
     return figure.update_layout(template="plotly_white", height=320, margin={"l": 60, "r": 20, "t": 30, "b": 50})
 
 
@@ -129,7 +130,7 @@ def moments_figure(
             figure.add_trace(_channels(stored, "stored", COLOURS[1], "lines", row), row=row, col=1)
         figure.add_trace(_channels(values, "this clip", COLOURS[0], "markers", row), row=row, col=1)
     figure.update_xaxes(title_text="channel", row=2)
-    figure.update_yaxes(type="log", row=2)
+    figure.update_yaxes(**_LOG, row=2)
     return figure.update_layout(template="plotly_white", height=420, margin={"l": 60, "r": 20, "t": 40, "b": 50})
 
 

@@ -27,6 +27,13 @@ def picture(frame_CHW: Tensor, scale: int = 1) -> Image.Image:
     return Image.fromarray(large.permute(1, 2, 0).contiguous().numpy())
 
 
+def png_url(image: Image.Image) -> str:
+    """An image as a data URL that holds all of it, without loss."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def first_frames(clips: Mapping[str, Tensor], scale: int = 1) -> dict[str, Tensor]:
     """The first frame of the first clip of each batch, for `side_by_side` and `grid`.
 
@@ -78,7 +85,4 @@ def _wipe_step(border: int, left: int, strips: int) -> dict:
 
 def _image(frame_CHW: Tensor, left: int) -> go.Image:
     """A trace that draws a frame's pixels from column `left` on; its source is a PNG."""
-    buffer = io.BytesIO()
-    picture(frame_CHW).save(buffer, format="PNG")
-    source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return go.Image(source=source, x0=left + 0.5, y0=0.5, dx=1, dy=1)
+    return go.Image(source=png_url(picture(frame_CHW)), x0=left + 0.5, y0=0.5, dx=1, dy=1)

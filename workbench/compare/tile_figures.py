@@ -6,6 +6,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from workbench.compare.figures import frame_ticks
 from workbench.compare.report_figures import COLOURS
 from workbench.errors import ShapeError
 from workbench.tiling import AxisPlan, TilePlan
@@ -53,7 +54,7 @@ def time_figure(axis: AxisPlan) -> go.Figure:
             customdata=[span.out_stop - 1 for span in axis.spans],
         )
     )
-    figure.update_xaxes(title_text="frame", range=[0, axis.out_length])
+    figure.update_xaxes(title_text="frame", range=[0, axis.out_length], **frame_ticks(axis.out_length))
     figure.update_yaxes(title_text="tile in time", autorange="reversed", dtick=max(1, len(starts) // 8))
     height = 130 + min(24 * len(starts), 240)
     return figure.update_layout(template="plotly_white", height=height, margin={"l": 50, "r": 20, "t": 20, "b": 50})

@@ -10,7 +10,7 @@ import torch
 from workbench.errors import DataError, MediaError, WeightsError
 from workbench.latents.clips import Normalisation, OnClip, decode_clip
 from workbench.latents.folder import LatentFolder
-from workbench.latents.shards import LatentClip, Shard
+from workbench.latents.shards import REMEDY, LatentClip, Shard
 from workbench.media import VideoWriter, quoted, write_image
 from workbench.media.files import write_errors
 from workbench.models.base import Autoencoder
@@ -103,13 +103,25 @@ def _check_sources_stay(sources: list[str], save_dir: Path) -> None:
             raise MediaError(f"{quoted(save_dir)}: holds the source {quoted(source.name)}; name another --save_dir")
 
 
+def model_latents(shard: Shard, key: str) -> tuple[torch.Tensor, tuple[float, ...] | None]:
+    """What `Shard.read` gives, the latents float32 and without normalisation: as the model gave them.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    latents, times = shard.read(key)
+    stored = shard.facts.get("normalisation")
+    latents = Normalisation(**stored).undo(latents) if stored else latents.float()
+    if not torch.isfinite(latents).all():
+        raise DataError(f"{quoted(shard.path)}: the latents of {key} are not finite; {REMEDY}")
+    return latents, times
+
+
 def decoded_frames(
     ae: Autoencoder, shard: Shard, key: str, tiling: Tiling
 ) -> tuple[Iterator[torch.Tensor], tuple[float, ...] | None]:
     """The frames of a stored clip in order, uint8 (n, 3, H, W), and its timestamps where its rate varies."""
-    clip, (latents, times) = shard.clips[key], shard.read(key)
-    stored = shard.facts["normalisation"]
-    latents = Normalisation(**stored).undo(latents) if stored else latents.float()
+    clip, (latents, times) = shard.clips[key], model_latents(shard, key)
     return decode_clip(ae, latents, clip.num_frames, (clip.height, clip.width), tiling), times
 
 

@@ -4,7 +4,9 @@ A clip whose frame rate varies has a second tensor, KEY.timestamps_s: the second
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from workbench.media.files import quoted, write_errors, written_whole
 
 HEADER_KEY = "workbench.latents"
 _TIMES = ".timestamps_s"
+_LEAST_FPS, _MOST_SECONDS = 1e-5, 1e9  # that a video can hold
 REMEDY = "delete it and encode again: only its clips are missing then"
 
 
@@ -65,8 +68,13 @@ class Shard:
         tensors = self.tensors([key])
         if key not in tensors:
             raise DataError(f"{quoted(self.path)}: the latents of {key} are missing; {REMEDY}")
-        times = tensors.get(key + _TIMES)
-        return tensors[key], None if times is None else tuple(times.tolist())
+        latents, times, clip = tensors[key], tensors.get(key + _TIMES), self.clips[key]
+        if tuple(latents.shape) != clip.latent_shape or not latents.is_floating_point():
+            found = f"{latents.dtype} {tuple(latents.shape)}"
+            raise DataError(f"{quoted(self.path)}: the latents of {key} are {found}, not {clip.latent_shape}; {REMEDY}")
+        if times is not None and not _can_be_times(times, clip.num_frames):
+            raise DataError(f"{quoted(self.path)}: the times of {key} do not increase from frame to frame; {REMEDY}")
+        return latents, None if times is None else tuple(times.tolist())
 
     def tensors(self, keys: Sequence[str]) -> dict[str, Tensor]:
         """All that the file holds of some clips, as `write_shard` takes it."""
@@ -99,7 +107,7 @@ def write_shard(
 
 
 def read_shard(path: Path) -> Shard:
-    """Read a shard's header.
+    """Read a shard's header, which may come from anywhere.
 
     Raises:
         DataError: the file is damaged, or not a shard of latents.
@@ -107,9 +115,12 @@ def read_shard(path: Path) -> Shard:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER_KEY])
-        return Shard(path, header["facts"], {key: _clip(record) for key, record in header["clips"].items()})
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        facts, clips = dict(header["facts"]), {key: _clip(record) for key, record in header["clips"].items()}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{quoted(path)}: not a file of latents ({_reason(error)})") from None
+    for name, value in _nonsense(facts, clips):
+        raise DataError(f"{quoted(path)}: what it says of its latents is damaged: {name} is {reprlib.repr(value)}")
+    return Shard(path, facts, clips)
 
 
 def _reason(error: Exception) -> str:
@@ -120,3 +131,44 @@ def _reason(error: Exception) -> str:
 
 def _clip(record: Mapping[str, Any]) -> LatentClip:
     return LatentClip(**{**record, "latent_shape": tuple(record["latent_shape"])})
+
+
+def _nonsense(facts: Mapping[str, Any], clips: Mapping[str, LatentClip]) -> Iterator[tuple[str, Any]]:
+    """Name and value of everything in a header that cannot be."""
+    for key, clip in clips.items():
+        holds = {
+            "path": isinstance(clip.path, str) and "\0" not in clip.path,
+            "is_image": clip.is_image is False or (clip.is_image is True and clip.num_frames == 1),
+            "fps": _is_number(clip.fps) and clip.fps >= _LEAST_FPS,
+            "latent_shape": len(clip.latent_shape) == 4 and all(map(_is_size, clip.latent_shape)),
+            **{name: _is_size(getattr(clip, name)) for name in ("num_frames", "height", "width")},
+        }
+        yield from ((f"{name} of {key}", getattr(clip, name)) for name, can_be in holds.items() if not can_be)
+        if "/" in key or "\0" in key:  # a file may be named after it
+            yield "a clip's key", key
+    normalisation = facts.get("normalisation")
+    if normalisation is not None and not _can_normalise(normalisation, {c.latent_shape[0] for c in clips.values()}):
+        yield "normalisation", normalisation
+
+
+def _can_normalise(values: Any, channels: set[int]) -> bool:
+    """Whether it is a mean and a deviation for each channel of every clip."""
+    if not isinstance(values, dict) or values.keys() != {"mean", "std"}:
+        return False
+    columns = values["mean"], values["std"]
+    if not all(isinstance(column, list) and all(map(_is_number, column)) for column in columns):
+        return False
+    return all(std >= 0 for std in values["std"]) and len({*map(len, columns), *channels}) == 1
+
+
+def _can_be_times(times: Tensor, num_frames: int) -> bool:
+    seconds = times.double()
+    return times.shape == (num_frames,) and bool((seconds.diff() > 0).all() and (seconds.abs() < _MOST_SECONDS).all())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**31

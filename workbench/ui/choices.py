@@ -73,16 +73,19 @@ class Choices:
         resolution = (self.resolution or "").strip()
         return ClipPolicy(resolution=resolution or None, max_frames=_whole(self.max_frames))
 
+    @property
+    def named_weights(self) -> str | None:
+        """The weights as they were named; None for the model's own, or if it needs none."""
+        return (self.weights or "").strip() or None if find_spec(self.model).weights is not None else None
+
     def weights_in(self, root: Path) -> str | None:
         """The weights to load: a path under `root`, a name on the Hub, "random", or None if the model needs none.
 
         Raises:
             WeightsError: they are outside `root`.
         """
-        text = (self.weights or "").strip()
-        if find_spec(self.model).weights is None or not text:
-            return None
-        return text if text == RANDOM_WEIGHTS else allowed_weights(text, root)
+        text = self.named_weights
+        return text if text in (None, RANDOM_WEIGHTS) else allowed_weights(text, root)
 
     def explain(self, error: WorkbenchError) -> str:
         """An error's message in the words of the page: labels instead of flags, the clip's name without folders."""

@@ -11,6 +11,7 @@ from workbench.errors import WorkbenchError
 from workbench.media import MEDIA_EXTENSIONS, list_media
 from workbench.models import pick_device
 from workbench.ui.choices import Choices
+from workbench.ui.components import ClipFile
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RESOLUTIONS = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
@@ -35,7 +36,7 @@ class ClipInputs:
         label: str = "Clip or photo",
         more_types: Sequence[str] = (),
     ) -> None:
-        self.source = gr.File(label=label, file_types=[*MEDIA_EXTENSIONS, *more_types], height=150)
+        self.source = ClipFile(label=label, file_types=[*MEDIA_EXTENSIONS, *more_types], height=150)
         with gr.Row(elem_classes="examples"):
             gr.HTML("Or try", elem_classes="examples-label")
             for path in list_media(EXAMPLES):

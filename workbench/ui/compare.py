@@ -40,6 +40,7 @@ class CompareTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self.clip = ClipInputs(device, max_frames=32, resolution="256")
+                uploads.watch(self.clip.source)
                 self._lay_out_models()
                 self.panel = JobPanel(folders, "compare", "Compare")
             with gr.Column(scale=3, min_width=300):
@@ -104,7 +105,7 @@ class CompareTab:
                 label="All in step", show_label=False, loop=True, autoplay=True, elem_id="compare-video"
             )
             self.picture = gr.Image(show_label=False, format="png", visible=False, buttons=IMAGE_BUTTONS)
-            self.table = gr.HTML("", elem_id="compare-table", elem_classes="summary-box wide-table")
+            self.table = gr.HTML("", elem_id="compare-table", elem_classes="summary-box")
             with gr.Row():
                 self.downloads = [gr.DownloadButton(label, size="sm", min_width=120) for label in _DOWNLOAD_LABELS]
             self.curves = gr.Plot(label="Frame by frame", format="png")
@@ -141,7 +142,8 @@ def _row(row: dict[str, Any], metrics: Sequence[str], best: dict[str, str], cost
     cells += [f"<b>{value}</b>" if value == best[name] else value for name, value in values.items()]
     cells += [f"{row[name]:.3g}" if row[name] < 100 else f"{row[name]:.0f}" for name in costs]
     label = html.escape(row["model"])
-    return f'<tr><th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+    wrapped = 'style="overflow-wrap: anywhere; min-width: 9em"'  # a long name must not push the last columns out
+    return f'<tr><th scope="row" {wrapped}>{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
 def _best(name: str, rows: Sequence[dict[str, Any]]) -> str:

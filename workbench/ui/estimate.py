@@ -4,8 +4,10 @@ import base64
 import html
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from torch import Tensor
@@ -13,12 +15,15 @@ from torch import Tensor
 from workbench.data.resolution import apply_resize, plan_resize
 from workbench.evaluate import ModelEntry
 from workbench.media import MediaInfo, open_stream
-from workbench.models import pick_device, pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
 from workbench.ui.found_models import shape_of
+from workbench.ui.tiles_job import cost_of_tile
+
+if TYPE_CHECKING:
+    from workbench.evaluate.tile_cost import TileCost
 
 # Of one slab of output frames: the blend, the finished and the unfinished copy that leave it, and its rounding.
 _FLOAT_COPIES_OF_A_SLAB = 4
@@ -31,7 +36,8 @@ class Estimate:
 
     Attributes:
         latent_shape: (C, t, h, w).
-        memory_bytes: parameters, buffers and one slab of frames; what a network needs inside a tile comes on top.
+        tile_shape: frames, height and width of every tile of the encoder.
+        frame_bytes: of the frames that are held outside the model, as one span in time of the output.
     """
 
     num_frames: int | None
@@ -42,7 +48,8 @@ class Estimate:
     encode_tiles: int
     decode_tiles: int
     overlap_cost: float
-    memory_bytes: int
+    tile_shape: tuple[int, int, int]
+    frame_bytes: int
 
     @property
     def pixel_values(self) -> int:
@@ -66,8 +73,7 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
     """
     policy, claimed = choices.policy, info.estimated_frames
     counts = [count for count in (claimed, policy.max_frames) if count is not None]
-    local = weights if weights and Path(weights).is_absolute() and Path(weights).exists() else None
-    ae = shape_of(ModelEntry(choices.model, choices.model, local))
+    ae = shape_of(_entry(choices, weights))
     height, width = _size(ae, info, policy.resolution)
     shape = min(counts, default=ae.default_tile_frames), height, width
     plans = tile_plans(ae, *shape, choices.tiling)
@@ -80,12 +86,16 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
         encode_tiles=len(plans[0]),
         decode_tiles=len(plans[1]),
         overlap_cost=plans[0].input_volume / math.prod(shape),
-        memory_bytes=_weight_bytes(ae, choices.device) + _slab_bytes(plans[1], height, width),
+        tile_shape=plans[0].tile_shape,
+        frame_bytes=_slab_bytes(plans[1], height, width),
     )
 
 
-def describe(choices: Choices, seconds_per_pixel: float | None = None, weights: str | None = None) -> str:
+def describe(choices: Choices, seconds_per_pixel: float | None = None, weights: str | None = None) -> Iterator[str]:
     """HTML: the clip's first frame and its size, the latents in plain words, tiles, memory and time.
+
+    Comes twice: at once, and with the memory, which takes up to three seconds to count where a model or a size of tiles
+    is new.
 
     Args:
         seconds_per_pixel: what a pixel of a frame took in the last large job like this one; None before it.
@@ -98,11 +108,15 @@ def describe(choices: Choices, seconds_per_pixel: float | None = None, weights: 
     """
     with open_stream(choices.path, max_frames=1) as stream:
         info, first = stream.info, next(stream)
-    job = estimate(choices, info, weights)
-    lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), _time_line(job, seconds_per_pixel)]
-    lines += map(html.escape, info.warnings)
-    rows = "".join(f"<li>{line}</li>" for line in lines)
-    return f'<div class="estimate">{_thumbnail(first)}<ul>{rows}</ul></div>'
+    job, picture = estimate(choices, info, weights), _thumbnail(first)
+
+    def page(memory: str) -> str:
+        lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), memory, _time_line(job, seconds_per_pixel)]
+        rows = "".join(f"<li>{line}</li>" for line in [*lines, *map(html.escape, info.warnings)])
+        return f'<div class="estimate">{picture}<ul>{rows}</ul></div>'
+
+    yield page("Memory: being counted")
+    yield page(_memory_line(job, cost_of_tile(_entry(choices, weights), choices.device, job.tile_shape)))
 
 
 def size_words(num_bytes: float) -> str:
@@ -153,11 +167,19 @@ def _latent_line(job: Estimate) -> str:
 
 
 def _tile_line(job: Estimate) -> str:
-    memory = f"about {size_words(job.memory_bytes)} of memory besides what the network needs inside a tile"
     if job.encode_tiles == job.decode_tiles == 1:
-        return f"One piece, no tiles; {memory}"
+        return "One piece, no tiles"
     cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"
-    return f"Tiles: {job.encode_tiles} to encode and {job.decode_tiles} to decode, {cost}; {memory}"
+    return f"Tiles: {job.encode_tiles} to encode and {job.decode_tiles} to decode, {cost}"
+
+
+def _memory_line(job: Estimate, cost: "TileCost") -> str:
+    """The sum, though not all of it is held at the same moment where few tiles are cut."""
+    total = job.frame_bytes + cost.weight_bytes + cost.work_bytes
+    return (
+        f"Memory: up to about {size_words(total)}, counted: {size_words(cost.weight_bytes)} of weights, "
+        f"{size_words(cost.work_bytes)} inside one tile and {size_words(job.frame_bytes)} of frames"
+    )
 
 
 def _time_line(job: Estimate, seconds_per_pixel: float | None) -> str:
@@ -174,9 +196,10 @@ def _size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int
     return resize.crop_height, resize.crop_width
 
 
-def _weight_bytes(ae: Autoencoder, device: str) -> int:
-    bytes_each = pick_dtype(None, pick_device(device)).itemsize
-    return sum(tensor.numel() for tensor in (*ae.parameters(), *ae.buffers())) * bytes_each
+def _entry(choices: Choices, weights: str | None) -> ModelEntry:
+    """The model, with its weights where they are here and so can tell its architecture."""
+    local = weights if weights and Path(weights).is_absolute() and Path(weights).exists() else None
+    return ModelEntry(choices.model, choices.model, local)
 
 
 def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:

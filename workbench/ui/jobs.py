@@ -65,12 +65,13 @@ class Uploads:
         self._used: dict[Hashable, set[Path]] = {}
         self._lock = threading.Lock()
 
-    def watch(self, page: gr.Blocks) -> None:
-        """Follow what visitors drop into the page, laid out by now and still open, and when they leave."""
-        hidden = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-        for block in [block for block in page.blocks.values() if isinstance(block, gr.File)]:
-            block.change(self._changed, block, None, **hidden)
-        page.unload(self._left)
+    def watch(self, source: gr.File) -> None:
+        """Follow what visitors drop there; before all other listeners, so that a clip belongs to its visitor first."""
+        source.change(self._changed, source, None, show_progress="hidden", api_visibility="private", queue=False)
+
+    def left(self, request: gr.Request) -> None:
+        """The visitor closed the page."""
+        self._release(request.session_hash)
 
     @contextmanager
     def used(self, clip: str | None) -> Iterator[None]:
@@ -84,9 +85,6 @@ class Uploads:
 
     def _changed(self, clip: str | None, request: gr.Request) -> None:
         self._use(request.session_hash, clip)
-
-    def _left(self, request: gr.Request) -> None:
-        self._release(request.session_hash)
 
     def _use(self, user: Hashable, clip: str | None) -> None:
         if clip and Path(clip).is_relative_to(self._root):

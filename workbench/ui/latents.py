@@ -49,6 +49,7 @@ class LatentsTab:
             with gr.Column(scale=2, min_width=300):
                 what = f"Clip or photo to encode, or latents ({LATENTS_EXTENSION}) to decode"
                 self.clip = ClipInputs(device, 32, "256", what, more_types=[LATENTS_EXTENSION])
+                uploads.watch(self.clip.source)
                 found = list(find_models(root))
                 self.model = gr.Dropdown(found, value=found[0], label="Model", info="weights under the app's root")
                 self.panel = JobPanel(folders, "latents", "Encode, or decode latents")

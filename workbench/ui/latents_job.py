@@ -1,6 +1,5 @@
 """The work of the Latents tab: a clip to a file of latents, or such a file back to a clip, and what is in it."""
 
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ from workbench.config import to_dict
 from workbench.data.source import open_clip_steps
 from workbench.errors import DataError
 from workbench.evaluate import ModelEntry
-from workbench.latents import LatentClip, Normalisation
+from workbench.latents import LatentClip, model_latents
 from workbench.latents.clips import decode_clip_steps, encode_clip_steps
 from workbench.latents.encode import EncodeSettings, Encoding
 from workbench.latents.shards import Shard, clip_tensors, read_shard, write_shard
@@ -84,9 +83,10 @@ def decode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Pat
         MediaError: the disk is full.
     """
     shard = read_shard(choices.path)
-    key, clip = _first(shard)
-    stored, times = shard.read(key)
-    latents = _without_normalisation(shard, stored.float())
+    if not shard.clips:
+        raise DataError(f"{shard.path.name}: holds no clip")
+    key, clip = next(iter(shard.clips.items()))
+    latents, times = model_latents(shard, key)
     steps = decode_clip_steps(ae, latents, clip.num_frames, (clip.height, clip.width), choices.tiling)
     file = Path(shutil.copy(choices.path, folder / f"{safe_stem(choices.path)}{LATENTS_EXTENSION}"))
     path = folder / f"{safe_stem(choices.path)}_decoded{'.png' if clip.is_image else '.mp4'}"
@@ -101,8 +101,7 @@ def read_latents(file: Path, key: str) -> Tensor:
     Raises:
         DataError: the file is damaged or gone.
     """
-    shard = read_shard(file)
-    return _without_normalisation(shard, shard.read(key)[0].float())
+    return model_latents(read_shard(file), key)[0]
 
 
 def _written(
@@ -136,27 +135,6 @@ def _plain_name(entry: ModelEntry) -> str:
 def _statistics(entry: ModelEntry) -> LatentStatistics | None:
     weights = entry.weights or (entry.name in MODELS and MODELS[entry.name].weights)
     return find_statistics(Path(weights)) if weights else None
-
-
-def _first(shard: Shard) -> tuple[str, LatentClip]:
-    """The first clip of a file from anywhere, its record checked.
-
-    Raises:
-        DataError: there is none, or its record makes no sense.
-    """
-    if not shard.clips:
-        raise DataError(f"{shard.path.name}: holds no clip")
-    key, clip = next(iter(shard.clips.items()))
-    sizes = (clip.num_frames, clip.height, clip.width, *clip.latent_shape)
-    is_number = isinstance(clip.fps, int | float) and math.isfinite(clip.fps) and clip.fps > 0
-    if not is_number or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise DataError(f"{shard.path.name}: what it says of its clip is damaged")
-    return key, clip
-
-
-def _without_normalisation(shard: Shard, latents: Tensor) -> Tensor:
-    stored = shard.facts.get("normalisation")
-    return Normalisation(tuple(stored["mean"]), tuple(stored["std"])).undo(latents) if stored else latents
 
 
 def _notes(shard: Shard, ae: Autoencoder) -> Iterator[str]:

@@ -45,7 +45,7 @@ def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\nDrop a clip, and see what an autoencoder keeps of it and what it loses.")
         with gr.Tabs():
             with gr.Tab("Reconstruct"):
-                tab = ReconstructTab(folders, uploads, models, root, settings.device)
+                reconstruct = ReconstructTab(folders, uploads, models, root, settings.device)
             with gr.Tab("Compare"):
                 compare = CompareTab(JobFolders(temporary / "compare"), uploads, models, root, settings.device)
             with gr.Tab("Tiles"):
@@ -56,9 +56,10 @@ def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
                 training = TrainingTab(JobFolders(temporary / "samples"), root)
             with gr.Tab("About") as about:
                 AboutTab(root, about)
-        for left in (tab.panel.left, compare.panel.left, tiles.panel.left, latents.panel.left, training.left):
+        for tab in (reconstruct, compare, tiles, latents):
+            page.unload(tab.panel.left)
+        for left in (training.left, uploads.left):
             page.unload(left)
-        uploads.watch(page)
     return page.queue(max_size=_WAITING_JOBS, default_concurrency_limit=2 * JOBS_AT_ONCE)
 
 

@@ -5,7 +5,8 @@ import math
 
 import plotly.graph_objects as go
 
-from workbench.metrics import METRICS, lpips_available
+from workbench.compare.clip_report import metric_table
+from workbench.metrics import lpips_available
 from workbench.steps import Progress
 from workbench.ui.estimate import compression_words, time_words
 from workbench.ui.progress import MEASURE, WRITE, ProgressMeter
@@ -33,27 +34,29 @@ def error(message: str) -> str:
 
 def progress(meter: ProgressMeter) -> str:
     """A progress bar, what is being done and the time left; before the first tile, how many frames were counted."""
-    if meter.seconds_left is None:
+    if meter.latest.stage == "count":
         return f'<div class="status" role="status">Counting frames: {meter.latest.done}</div>'
-    left = f"about {time_words(meter.seconds_left)} left" if meter.seconds_left > 0.5 else "nearly done"
     bar = f'<progress max="100" value="{100 * meter.share:.0f}" aria-label="Share of the job done"></progress>'
-    return f'<div class="status" role="status">{bar}{_doing(meter.latest)}, {left}</div>'
+    return f'<div class="status" role="status">{bar}{_doing(meter.latest)}, {_left(meter)}</div>'
 
 
 def result(job: JobResult) -> str:
-    """What was lost, as a table of metrics, and the cost in plain words."""
+    """What was lost, as a table of metrics, with which settings, and the cost in plain words."""
     report = job.report
     pixels = report.num_frames * report.height * report.width * 3
     lines = [
-        f"<b>{html.escape(report.model)}</b> on {html.escape(report.source.name)}: "
+        " · ".join(f"{name}: <b>{html.escape(text)}</b>" for name, text in job.settings.items()),
         f"{compression_words(pixels, math.prod(report.latent_shape))}.",
         f"Encoded in {report.encode_s:.2f} s, decoded in {report.decode_s:.2f} s.",
         *(f"Note: {html.escape(warning)}." for warning in report.warnings),
     ]
     if not lpips_available():
         lines.append("LPIPS is left out: the VGG-16 weights that it needs are not on this computer.")
-    lines.append("Metrics are taken on the frames themselves; the videos are compressed once more for the browser.")
-    return _metric_table(job) + "".join(f"<p>{line}</p>" for line in lines)
+    lines.append(
+        "Arrows point to the better side. Metrics are taken on the frames themselves; the videos are compressed once "
+        "more for the browser."
+    )
+    return metric_table(job.summary, job.times_s) + "".join(f"<p>{line}</p>" for line in lines)
 
 
 def on_any_background(figure: go.Figure) -> go.Figure:
@@ -66,24 +69,15 @@ def on_any_background(figure: go.Figure) -> go.Figure:
     return figure.update_layout(showlegend=len({trace.name for trace in figure.data}) > 1)
 
 
-def _metric_table(job: JobResult) -> str:
-    rows = []
-    for name, summary in job.summary.items():
-        metric = METRICS[name]
-        better = "higher" if metric.higher_is_better else "lower"
-        unit = f" {metric.unit}" if metric.unit else ""
-        rows.append(
-            f'<tr><th scope="row">{metric.label} <small>({better} is better)</small></th>'
-            f"<td>{summary.mean:.4g}{unit}</td>"
-            f"<td>{summary.worst:.4g} <small>frame {summary.worst_frame}</small></td></tr>"
-        )
-    head = '<tr><th scope="col">Metric</th><th scope="col">Mean</th><th scope="col">Worst</th></tr>'
-    return f'<table class="metrics"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
-
-
 def _doing(latest: Progress) -> str:
     if latest.stage == MEASURE:
         return f"Frame {latest.done} of {latest.total} measured and written"
     if latest.stage == WRITE:
         return f"Frame {latest.done} of {latest.total} of the video written" if latest.done else "Writing the results"
     return f"Tile {latest.done} of {latest.total} ({html.escape(latest.stage)})"
+
+
+def _left(meter: ProgressMeter) -> str:
+    if meter.seconds_left is None:
+        return f"{meter.share:.0%} of the job done"
+    return f"about {time_words(meter.seconds_left)} left" if meter.seconds_left > 0.5 else "nearly done"

@@ -54,13 +54,14 @@ class ProgressMeter:
 
     @property
     def seconds_left(self) -> float | None:
-        """None before the first tile."""
+        """None while stages are to come and no tile is decoded: with most models that takes far longer than encoding,
+        so that any number told before would be too low."""
         begun = self._begun
-        if not begun:
+        waiting = max(0, self._expected - len(begun))
+        if waiting and not any(name.endswith("decode") for name, stage in self._stages.items() if stage.done):
             return None
         expected = sum(stage.expected_s for stage in begun)
-        waiting = max(0, self._expected - len(begun)) * expected / len(begun)
-        return expected - sum(stage.seconds for stage in begun) + waiting
+        return expected - sum(stage.seconds for stage in begun) + waiting * expected / len(begun)
 
     @property
     def _begun(self) -> list[_Stage]:

@@ -46,17 +46,18 @@ class ReconstructTab:
 
     def describe(
         self, source, model, weights, device, max_frames, resolution, tiled, tile_side, tile_frames, overlap
-    ) -> str:
-        """What the job would take, before it runs."""
+    ) -> Iterator[str]:
+        """What the job would take, before it runs: at once, and again when the memory inside a tile is counted."""
         choices = Choices(
             source, model, weights, device, max_frames, resolution, tiled, tile_side, tile_frames, overlap
         )
         if not source:
-            return ""
+            yield ""
+            return
         try:
-            return describe(choices, self._paces.get(_pace_key(choices)), choices.weights_in(self._root))
+            yield from describe(choices, self._paces.get(_pace_key(choices)), choices.weights_in(self._root))
         except WorkbenchError as error:
-            return pieces.error(explainer(choices, self._root)(error))
+            yield pieces.error(explainer(choices, self._root)(error))
 
     def run(
         self,
@@ -76,8 +77,9 @@ class ReconstructTab:
         choices = Choices(
             source, model, weights, device, max_frames, resolution, tiled, tile_side, tile_frames, overlap
         )
+        explain = explainer(choices, self._root)
         steps = self.panel.run(
-            lambda folder: self._steps(choices, folder), self._shown, choices.explain, request.session_hash, STAGES
+            lambda folder: self._steps(choices, folder), self._shown, explain, request.session_hash, STAGES
         )
         with self._uploads.used(source):
             yield from steps
@@ -106,6 +108,7 @@ class ReconstructTab:
 
     def _lay_out_inputs(self, folders: JobFolders, device: str | None) -> None:
         self.clip = ClipInputs(device, _DEFAULT_MAX_FRAMES, resolution="")
+        self._uploads.watch(self.clip.source)
         with gr.Accordion("Where the example clips come from", open=False):
             gr.Markdown((EXAMPLES / "LICENCES.md").read_text("utf-8").split("\n", 1)[1], elem_classes="licences")
         model = next(iter(MODELS))
@@ -151,7 +154,8 @@ class ReconstructTab:
         changes = [component.change for component in inputs]
         gr.on(changes, self.describe, inputs, self.estimate, trigger_mode="always_last", **hidden)
         outputs = [self.player, self.summary, *self.downloads]
-        self.panel.wire(self.run, inputs, self.results, outputs, api_name="reconstruct")
+        job = self.panel.wire(self.run, inputs, self.results, outputs, api_name="reconstruct")
+        job.success(self.describe, inputs, self.estimate, **hidden)  # the pace of this run is known now
 
 
 def _pace_key(choices: Choices) -> tuple[str, str | None, str]:

@@ -19,7 +19,7 @@ from workbench.models.plans import tile_plans
 from workbench.outputs import DIFFERENCE_GAIN, Outputs
 from workbench.reconstruct import FileReport, reconstruct_file_steps
 from workbench.steps import Progress, Steps
-from workbench.tiling import Tiling
+from workbench.tiling import TilePlan, Tiling
 from workbench.ui.choices import Choices
 from workbench.ui.exact import exact_path, keeps_exact_frames
 from workbench.ui.player import ClipPair
@@ -34,9 +34,16 @@ STAGES = 3
 
 @dataclass(frozen=True)
 class JobResult:
-    """What is shown of a finished job. `downloads` has a file for every name in DOWNLOADS."""
+    """What is shown of a finished job. `downloads` has a file for every name in DOWNLOADS.
+
+    Attributes:
+        settings: what it was made from and with, in words by name.
+        times_s: presentation time of each frame; None for a photo.
+    """
 
     report: FileReport
+    settings: dict[str, str]
+    times_s: list[float] | None
     summary: dict[str, Summary]
     pair: ClipPair
     downloads: dict[str, Path]
@@ -55,8 +62,12 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     yield Progress(WRITE, 0, 1)
     summary = summarise(report.metrics)
-    downloads = _write_downloads(choices, ae, report, summary, outputs)
-    return JobResult(report, summary, _pair(report, outputs, info), downloads)
+    settings = _settings(choices, ae, report)
+    times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
+    facts = settings | _costs(report)
+    page = clip_html(facts, report.warnings, report.metrics, times, outputs.worst_frame, DIFFERENCE_GAIN)
+    downloads = _write_downloads(outputs, report, _record(choices, ae, report, summary), page)
+    return JobResult(report, settings, times, summary, _pair(report, outputs, info), downloads)
 
 
 def safe_stem(path: Path) -> str:
@@ -92,40 +103,48 @@ def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
     )
 
 
-def _write_downloads(
-    choices: Choices, ae: Autoencoder, report: FileReport, summary: Mapping[str, Summary], outputs: Outputs
-) -> dict[str, Path]:
+def _write_downloads(outputs: Outputs, report: FileReport, record: dict[str, Any], page: str) -> dict[str, Path]:
     """Write the tables and the report beside the clips; the files of DOWNLOADS."""
     stem = str(outputs.original).rsplit("_", 1)[0]
     csv_path, json_path, html_path = (Path(stem + end) for end in ("_metrics.csv", "_metrics.json", "_report.html"))
     write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
-    write_json(json_path, _record(choices, ae, report, summary))
-    page = clip_html(_facts(choices, report), report.warnings, report.metrics, outputs.worst_frame, DIFFERENCE_GAIN)
+    write_json(json_path, record)
     with written_whole(html_path) as temporary, write_errors(html_path):
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     files = outputs.reconstruction, outputs.side_by_side, csv_path, json_path, html_path
     return dict(zip(DOWNLOADS, files, strict=True))
 
 
-def _facts(choices: Choices, report: FileReport) -> dict[str, str]:
-    """What a reader of the report must know to repeat it; the clip's name, but not the server's folders."""
-    pixels, latents = report.num_frames * report.height * report.width * 3, math.prod(report.latent_shape)
-    size = f"{report.num_frames} frames, {report.width} x {report.height}, {report.fps:.4g} fps"
+def _settings(choices: Choices, ae: Autoencoder, report: FileReport) -> dict[str, str]:
+    """What a reader must know to repeat it; the names of clip and weights, but not the server's folders."""
+    frames = f"{report.num_frames} {'frame' if report.num_frames == 1 else 'frames'}"
+    weights = choices.named_weights
+    named = {"Weights": Path(weights).name if Path(weights).is_absolute() else weights} if weights else {}
+    plan, _ = tile_plans(ae, report.num_frames, report.height, report.width, choices.tiling)
     return {
-        "Clip": f"{report.source.name}, {size}",
+        "Clip": f"{report.source.name}, {frames}, {report.width} x {report.height}, {report.fps:.4g} fps",
         "Model": report.model,
-        "Latents": f"{' x '.join(map(str, report.latent_shape))} = {latents:,} numbers",
-        "Compression": f"{pixels / latents:.3g} to 1: that many colour values for one number",
-        "Tiles": _tiles(choices.tiling),
-        "Time": f"{report.encode_s:.2f} s to encode, {report.decode_s:.2f} s to decode, on {choices.device}",
+        **named,
+        "Tiles": _tiles(plan, choices.tiling),
+        "Device": choices.device,
     }
 
 
-def _tiles(tiling: Tiling | None) -> str:
-    if tiling is None:
-        return "none"
-    own, overlap = "the model's own", tiling.tile_overlap_factor
-    return f"side {tiling.spatial_tile_size or own}, frames {tiling.temporal_tile_size or own}, overlap {overlap:.0%}"
+def _costs(report: FileReport) -> dict[str, str]:
+    pixels, latents = report.num_frames * report.height * report.width * 3, math.prod(report.latent_shape)
+    return {
+        "Latents": f"{' x '.join(map(str, report.latent_shape))} = {latents:,} numbers",
+        "Compression": f"{pixels / latents:.3g} to 1: that many colour values for one number",
+        "Time": f"{report.encode_s:.2f} s to encode, {report.decode_s:.2f} s to decode",
+    }
+
+
+def _tiles(plan: TilePlan, tiling: Tiling | None) -> str:
+    """The tiles as they were, whatever was left to the model."""
+    if tiling is None or len(plan) == 1:
+        return "none, in one piece"
+    frames, height, width = plan.tile_shape
+    return f"{len(plan)} of {frames} frames, {width} x {height}, overlap {tiling.tile_overlap_factor:.0%} or more"
 
 
 def _record(choices: Choices, ae: Autoencoder, report: FileReport, summary: Mapping[str, Summary]) -> dict[str, Any]:

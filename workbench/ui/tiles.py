@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 _MOST_TILE_PIXELS = 768
 _FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
 _MOST_TILE_LATENTS = 16  # in time
-_COSTS_KEPT = 64
 _ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
 
 
@@ -50,10 +48,10 @@ class TilesTab:
         self, folders: JobFolders, uploads: Uploads, models: ModelShelf, root: Path, device: str | None
     ) -> None:
         self._uploads, self._models, self._root = uploads, models, root
-        self._cost_of_tile = lru_cache(_COSTS_KEPT)(cost_of_tile)  # counting takes seconds for a large model
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self.clip = ClipInputs(device, max_frames=16, resolution="256")
+                uploads.watch(self.clip.source)
                 self._lay_out_tiles()
                 self.panel = JobPanel(folders, "tiles", "Look for seams")
             with gr.Column(scale=3, min_width=300):
@@ -71,7 +69,7 @@ class TilesTab:
         try:
             entry = self._entry(label)
             planned = plan_tiles(choices, shape_of(entry))
-            words = self._words(planned, self._cost_of_tile(entry, device, planned.tile_shape))
+            words = self._words(planned, cost_of_tile(entry, device, planned.tile_shape))
         except WorkbenchError as error:
             return nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
         drawn = picture(tile_picture(planned.frame, planned.plans[1]))

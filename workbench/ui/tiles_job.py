@@ -1,6 +1,7 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,13 +18,14 @@ from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import decode_steps, encode_steps
 from workbench.steps import Progress, Steps
-from workbench.tiling import AxisPlan, TilePlan
+from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
 from workbench.ui.found_models import shape_of
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
 
+_COSTS_KEPT = 64
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
 
 
@@ -48,8 +50,7 @@ class PlannedTiles:
     @property
     def tile_shape(self) -> tuple[int, int, int]:
         """Frames, height and width that each tile of the encoder reads: all have one size."""
-        plan = self.plans[0]
-        return tuple(_length(axis) for axis in (plan.time, plan.height, plan.width))
+        return self.plans[0].tile_shape
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def plan_tiles(choices: Choices, ae: Autoencoder) -> PlannedTiles:
     return PlannedTiles(frame, num_frames, tile_plans(ae, num_frames, *frame.shape[1:], choices.tiling))
 
 
+@lru_cache(_COSTS_KEPT)  # counting takes seconds for a large model
 def cost_of_tile(entry: ModelEntry, device: str, tile_shape: tuple[int, int, int]) -> "TileCost":
     """What encoding and decoding one tile of (frames, height, width) costs in the type that the device runs in."""
     from workbench.evaluate.tile_cost import tile_cost  # the page must not wait for what it imports
@@ -120,7 +122,3 @@ def _named(name: str, steps: Steps[Tensor]) -> Steps[Tensor]:
         return stop.value
     finally:
         steps.close()
-
-
-def _length(axis: AxisPlan) -> int:
-    return axis.spans[0].stop - axis.spans[0].start

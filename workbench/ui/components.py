@@ -1,0 +1,28 @@
+"""Gradio's components, without the files that its own leave behind."""
+
+import gradio as gr
+from gradio.data_classes import FileData, ImageData
+from PIL import Image
+
+from workbench.compare.pictures import png_url
+from workbench.ui.quick_import import without_stubs
+
+with without_stubs():
+
+    class ClipFile(gr.File):
+        """A file as its path. Gradio's own leaves an empty temporary file behind at every call."""
+
+        is_template = True  # drawn as its parent is
+
+        def preprocess(self, payload: FileData | None) -> str | None:
+            """The path; what kind of file it is, the job finds out."""
+            return payload and payload.path
+
+    class InlineImage(gr.Image):
+        """A picture that travels inside the page's update: Gradio would keep each one on the disk for a day."""
+
+        is_template = True  # drawn as its parent is
+
+        def postprocess(self, value: Image.Image | None) -> ImageData | None:
+            """The picture as the page takes it."""
+            return value and ImageData(url=png_url(value), orig_name=f"{self.elem_id}.png")
