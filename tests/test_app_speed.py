@@ -16,12 +16,18 @@ def test_the_first_page_and_the_first_result_come(tmp_path: Path) -> None:
         pass  # the start after this one finds everything compiled and in the disk's cache
     with open_browser() as browser:
         begin = time.monotonic()
-        with running_app(tmp_path) as address, visitor_page(browser, address) as page:
-            print(f"\npython app.py to the first page: {time.monotonic() - begin:.1f} s")
-            page.get_by_role("button", name="Bunny").locator("visible=true").click()
-            page.get_by_text("Memory: up to about").first.wait_for()  # the estimate is complete
-            for which in ("first", "second"):
-                print(f"click to the finished reconstruction, {which} time: {_reconstruct(page):.1f} s")
+        with running_app(tmp_path) as address:
+            print(f"\npython app.py to an address that answers: {time.monotonic() - begin:.1f} s")
+            with visitor_page(browser, address) as page:
+                print(f"to a page that can be used: {time.monotonic() - begin:.1f} s")
+                _measure_jobs(page)
+
+
+def _measure_jobs(page) -> None:
+    page.get_by_role("button", name="Bunny").locator("visible=true").click()
+    page.get_by_text("Memory: up to about").first.wait_for()  # the estimate is complete
+    for which in ("first", "second"):
+        print(f"click to the finished reconstruction, {which} time: {_reconstruct(page):.1f} s")
 
 
 def _reconstruct(page) -> float:

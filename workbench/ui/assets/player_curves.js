@@ -18,7 +18,8 @@ function addCurve({ label, unit, better, values, worst }) {
   const box = make(part("curves"), "div", { class: "curve" });
   const head = make(box, "div", { class: "curve-head" });
   make(head, "b", {}, label);
-  make(head, "span", {}, `${unit ? `${unit}, ` : ""}${better} is better`);
+  const arrow = better === "higher" ? "↑" : "↓"; // as in the table of metrics, which says what it means
+  make(head, "span", { title: `${better} is better`, "aria-label": `${unit} ${better} is better` }, `${unit} ${arrow}`);
   make(head, "output");
   make(head, "button", { type: "button", "data-frame": worst, "aria-label": `${label}: go to the worst frame, ${worst}` },
     `worst: frame ${worst}`);
