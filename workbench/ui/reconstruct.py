@@ -120,8 +120,8 @@ class ReconstructTab:
             allow_custom_value=True,
             visible=spec.weights is not None,
             label="Weights",
-            info="empty: the shipped ones; or a file or checkpoint folder under the app's root folder, or org/repo/file "
-            "on the Hugging Face Hub",
+            info="empty: the shipped ones; or a file or checkpoint folder under the app's root folder, "
+            "or org/repo/file on the Hugging Face Hub",
         )
         with gr.Accordion("Tiles", open=False):
             self._lay_out_tiles()
