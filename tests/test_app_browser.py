@@ -150,7 +150,7 @@ def test_two_visitors_at_once_get_results_of_their_own(page, browser, address) -
 
 def test_the_estimate_follows_a_run_of_some_length(page) -> None:
     choose(page, "Bunny", 12, "256")
-    page.locator(".estimate").get_by_text("Memory: up to about").wait_for()
+    page.locator(".estimate").get_by_text("Memory: about").wait_for()
     run(page)
     page.locator(".estimate").get_by_text("at the pace of the last long run").wait_for()
     assert "12 frames, 455 x 256, 24 fps · Model: tiny" in page.locator("#summary").inner_text()

@@ -12,9 +12,10 @@ from PIL import Image
 
 from workbench import read_video, reconstruct
 from workbench.compare.slices import xt_picture, xt_slice
-from workbench.errors import ShapeError
+from workbench.errors import MediaError, ShapeError
 from workbench.models import load_autoencoder
 from workbench.steps import drain
+from workbench.ui import exact
 from workbench.ui.choices import Choices
 from workbench.ui.exact import keeps_exact_frames, read_pair, read_slices, server_functions
 from workbench.ui.jobs import JobFolders
@@ -78,6 +79,16 @@ def test_whatever_else_is_asked_for_gets_an_answer_in_words(job, request_) -> No
     frame_pair, _ = server_functions(job[1])
     asked = {"job": job[2].name, **request_} if request_ else {}
     assert "run the job again" in frame_pair(asked)["error"]
+
+
+def test_slices_end_at_the_limit_and_a_file_cut_off_is_refused(job, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(exact, "MAX_SLICE_FRAMES", 4)
+    assert read_slices(job[2], 17)[0].shape == (3, 4, 56)
+    whole = exact.exact_path(job[2]).read_bytes()
+    for length in (0, len(whole) // 2):
+        exact.exact_path(tmp_path).write_bytes(whole[:length])
+        with pytest.raises(MediaError, match="cannot be read"):
+            read_pair(tmp_path, 0)
 
 
 def test_long_clips_are_not_kept_exactly(job) -> None:

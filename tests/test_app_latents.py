@@ -105,6 +105,7 @@ def times(*seconds: float) -> dict:
         ({"clip": {"num_frames": "8"}}, "num_frames of clip is '8'"),
         ({"clip": {"num_frames": -1}}, "num_frames of clip is -1"),
         ({"clip": {"fps": 0}}, "fps of clip is 0"),
+        ({"clip": {"fps": 1e6}}, "fps of clip is 1000000.0"),
         ({"clip": {"fps": 10**400}}, "fps of clip is 1000"),
         ({"clip": {"height": 10**9}}, "latents"),
         ({"clip": {"width": None}}, "width of clip is None"),
@@ -121,6 +122,8 @@ def times(*seconds: float) -> dict:
         ({"tensors": {"clip": torch.full((128, 2, 2, 4), torch.nan)}}, "the latents of clip are not finite"),
         (times(0, 1, 2, 3, 4, 5, 6, float("nan")), "the times of clip do not increase"),
         (times(0, 1, 2, 3, 4, 5, 6, 5), "the times of clip do not increase"),
+        (times(0, 1, 2, 3, 4, 5, 6, 6 + 1e-6), "the times of clip do not increase"),
+        ({"tensors": {"clip.timestamps_s": torch.zeros(8) * 1j}}, "the times of clip do not increase"),
         (times(0, 1), "the times of clip do not increase"),
     ],
 )

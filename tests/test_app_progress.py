@@ -10,14 +10,15 @@ from workbench.ui.progress import ProgressMeter
 
 
 def test_time_left_follows_the_pace_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 101.0, 104.0, 106.0, 107.0])
+    clock = iter([100.0, 101.0, 103.0, 104.0, 106.0, 107.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     meter = ProgressMeter(stages=3)
     meter.add(Progress("count", 12, 0))
+    meter.add(Progress("encode", 1, 6))
     meter.add(Progress("encode", 3, 6))
     assert meter.share == pytest.approx(1 / 6)
     assert meter.seconds_left is None  # decoding takes longer, nobody knows by how much
-    assert "Tile 3 of 6 (encode), 17% of the job done" in pieces.progress(meter)
+    assert "Tile 3 of 6 (encode), the time left is told while it decodes" in pieces.progress(meter)
     meter.add(Progress("decode", 2, 4))
     assert meter.seconds_left == pytest.approx(3 + 2 + 5)
     meter.add(Progress("measure", 4, 12))

@@ -23,10 +23,10 @@ from workbench.tiling import Tiling
 from workbench.ui.about import AboutTab
 from workbench.ui.compare import CompareTab
 from workbench.ui.compare_job import DOWNLOADS, compare_job
-from workbench.ui.found_models import find_models, pick, shape_of
+from workbench.ui.found_models import cost_of_tile, find_models, pick, shape_of
 from workbench.ui.jobs import JobFolders, ModelShelf
 from workbench.ui.tiles import TilesTab
-from workbench.ui.tiles_job import cost_of_tile, plan_tiles, seam_job
+from workbench.ui.tiles_job import plan_tiles, seam_job
 from workbench.ui.training import TrainingTab, open_run
 
 # Models that can run
@@ -136,7 +136,7 @@ def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles
     words = tab.plan(BUNNY, 24, "128", "cpu", "video_dc_ae", 64, 8, 0.25)[tab.words]  # without weights
     chosen = choices(max_frames=24, resolution="128", spatial_tile_size=64, temporal_tile_size=8)
     planned = plan_tiles(chosen, build_autoencoder("dct"))
-    assert planned.tile_shape == (8, 64, 64)
+    assert planned.plans[0].tile_shape == (8, 64, 64)
     assert f"<b>{len(planned.plans[0])} tiles</b> of 8 frames, 64×64" in words
     assert f"<b>{planned.read_ratio:.2f} times</b>" in words
     assert f"<b>{len(planned.plans[0]) * 1.03:.3g} TFLOP</b>" in words  # 65.8 TFLOP for 32 frames of 256 x 256, / 64

@@ -145,10 +145,14 @@ class ArrayWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        with write_errors(self._path):
-            self._file.close()
-        if kind is not None:
-            self._path.unlink(missing_ok=True)
+        whole = False
+        try:
+            with write_errors(self._path):
+                self._file.close()
+            whole = kind is None
+        finally:
+            if not whole:
+                self._path.unlink(missing_ok=True)
 
     def write(self, pieces: Tensor) -> None:
         """Append uint8 (n, *shape[1:]).

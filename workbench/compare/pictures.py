@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import plotly.graph_objects as go
 from PIL import Image
@@ -27,10 +28,10 @@ def picture(frame_CHW: Tensor, scale: int = 1) -> Image.Image:
     return Image.fromarray(large.permute(1, 2, 0).contiguous().numpy())
 
 
-def png_url(image: Image.Image) -> str:
-    """An image as a data URL that holds all of it, without loss."""
+def png_url(image: Image.Image, **options: Any) -> str:
+    """An image as a data URL that holds all of it, without loss; `options` are Pillow's for PNG."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    image.save(buffer, format="PNG", **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -1,8 +1,6 @@
 """A leaderboard as one HTML page that needs nothing else: Plotly and pictures are inside, it opens offline."""
 
-import base64
 import html
-import io
 import json
 import math
 import string
@@ -15,6 +13,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from workbench.compare.pictures import png_url
 from workbench.compare.report_figures import COSTS, metric_title, per_clip, trade_off
 from workbench.metrics import METRICS
 
@@ -203,13 +202,7 @@ def _split(picture: Path) -> list[str]:
     with Image.open(picture) as image:
         width = image.width // len(_PANELS)
         boxes = [(index * width, 0, (index + 1) * width, image.height) for index in range(len(_PANELS))]
-        return [_data_address(image.crop(box)) for box in boxes]
-
-
-def _data_address(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return [png_url(image.crop(box), optimize=True) for box in boxes]
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from workbench.media.files import quoted, write_errors, written_whole
 
 HEADER_KEY = "workbench.latents"
 _TIMES = ".timestamps_s"
-_LEAST_FPS, _MOST_SECONDS = 1e-5, 1e9  # that a video can hold
+_LEAST_FPS, _MOST_FPS, _LEAST_GAP_S, _MOST_SECONDS = 0.01, 1000, 1e-4, 1e6  # that a video can hold
 REMEDY = "delete it and encode again: only its clips are missing then"
 
 
@@ -139,7 +139,7 @@ def _nonsense(facts: Mapping[str, Any], clips: Mapping[str, LatentClip]) -> Iter
         holds = {
             "path": isinstance(clip.path, str) and "\0" not in clip.path,
             "is_image": clip.is_image is False or (clip.is_image is True and clip.num_frames == 1),
-            "fps": _is_number(clip.fps) and clip.fps >= _LEAST_FPS,
+            "fps": _is_number(clip.fps) and _LEAST_FPS <= clip.fps <= _MOST_FPS,
             "latent_shape": len(clip.latent_shape) == 4 and all(map(_is_size, clip.latent_shape)),
             **{name: _is_size(getattr(clip, name)) for name in ("num_frames", "height", "width")},
         }
@@ -162,8 +162,10 @@ def _can_normalise(values: Any, channels: set[int]) -> bool:
 
 
 def _can_be_times(times: Tensor, num_frames: int) -> bool:
+    if times.shape != (num_frames,) or times.is_complex():
+        return False
     seconds = times.double()
-    return times.shape == (num_frames,) and bool((seconds.diff() > 0).all() and (seconds.abs() < _MOST_SECONDS).all())
+    return bool((seconds.diff() >= _LEAST_GAP_S).all() and (seconds.abs() < _MOST_SECONDS).all())
 
 
 def _is_number(value: Any) -> bool:

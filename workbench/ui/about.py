@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from workbench.models import MODELS, needs_weights
+from workbench.models import MODELS, ModelSpec, needs_weights
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
 from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.found_models import find_models
@@ -40,7 +40,9 @@ class AboutTab:
         for name, spec in MODELS.items():
             labels = [entry.label for entry in found.values() if entry.name == name and entry.weights]
             what = f"{spec.summary} ({spec.source})"
-            rows.append(_row(name, what, "none needed" if not needs_weights(name) else _weights(labels, spec.weights)))
+            rows.append(
+                _row(name, what, _weights(labels, spec.weights) if needs_weights(name) else _none_missing(spec))
+            )
         folders = [label for label in found if label.startswith(PREFIX)]
         classes = f"autoencoders of diffusers: {', '.join(DIFFUSERS_CLASSES)}"
         rows.append(_row(PREFIX + "FOLDER", classes, _weights(folders, "a folder written by save_pretrained")))
@@ -51,6 +53,10 @@ class AboutTab:
         )
         body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         return f'<div style="overflow-x: auto"><table class="metrics">{body}</table></div><p>{note}</p>'
+
+
+def _none_missing(spec: ModelSpec) -> str:
+    return "none needed" if spec.weights is None else "shipped"
 
 
 def version_table() -> str:

@@ -44,7 +44,7 @@ class CompareTab:
                 self._lay_out_models()
                 self.panel = JobPanel(folders, "compare", "Compare")
             with gr.Column(scale=3, min_width=300):
-                self.panel.lay_out_messages("The models' reconstructions play here side by side, in step.")
+                self.panel.lay_out_idle("The models' reconstructions play here side by side, in step.")
                 self._lay_out_results()
         outputs = [self.video, self.picture, self.table, self.curves, *self.downloads]
         self.panel.wire(self.run, [*self.clip.components, self.labels], self.results, outputs, "compare")

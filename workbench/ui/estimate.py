@@ -1,8 +1,6 @@
 """What a reconstruction will take, worked out from the file's header before anything runs."""
 
-import base64
 import html
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
+from workbench.compare.pictures import png_url
 from workbench.data.resolution import apply_resize, plan_resize
 from workbench.evaluate import ModelEntry
 from workbench.media import MediaInfo, open_stream
@@ -19,8 +18,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
-from workbench.ui.found_models import shape_of
-from workbench.ui.tiles_job import cost_of_tile
+from workbench.ui.found_models import cost_of_tile, shape_of
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
@@ -74,7 +72,7 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
     policy, claimed = choices.policy, info.estimated_frames
     counts = [count for count in (claimed, policy.max_frames) if count is not None]
     ae = shape_of(_entry(choices, weights))
-    height, width = _size(ae, info, policy.resolution)
+    height, width = taken_size(ae, info, policy.resolution)
     shape = min(counts, default=ae.default_tile_frames), height, width
     plans = tile_plans(ae, *shape, choices.tiling)
     return Estimate(
@@ -177,19 +175,20 @@ def _memory_line(job: Estimate, cost: "TileCost") -> str:
     """The sum, though not all of it is held at the same moment where few tiles are cut."""
     total = job.frame_bytes + cost.weight_bytes + cost.work_bytes
     return (
-        f"Memory: up to about {size_words(total)}, counted: {size_words(cost.weight_bytes)} of weights, "
-        f"{size_words(cost.work_bytes)} inside one tile and {size_words(job.frame_bytes)} of frames"
+        f"Memory: about {size_words(total)}, counted: {size_words(cost.weight_bytes)} of weights, "
+        f"{size_words(cost.work_bytes)} in the model, one tile at a time, and {size_words(job.frame_bytes)} of frames"
     )
 
 
 def _time_line(job: Estimate, seconds_per_pixel: float | None) -> str:
     if seconds_per_pixel is None or job.num_frames is None:
-        return "Time: told from the first tile on, and here once a clip of some length has gone through this model"
+        return "Time: told while it decodes, and here once a clip of some length has gone through this model"
     seconds = seconds_per_pixel * job.num_frames * job.height * job.width
     return f"Time: about {time_words(seconds)} at the pace of the last long run with this model"
 
 
-def _size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:
+def taken_size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:
+    """Height and width of the frames that the model gets."""
     if resolution is None:
         return info.height, info.width
     resize = plan_resize(resolution, info.height, info.width, ae.spatial_stride)
@@ -211,7 +210,4 @@ def _thumbnail(frame_CHW: Tensor) -> str:
     """The frame as a small picture inside the page, so that no file is served for it."""
     small = plan_resize(min(_THUMBNAIL_SHORT_SIDE, *frame_CHW.shape[1:]), *frame_CHW.shape[1:])
     pixels = apply_resize(frame_CHW[None], small)[0].permute(1, 2, 0).numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="First frame of the clip" src="data:image/png;base64,{data}">'
+    return f'<img alt="First frame of the clip" src="{png_url(Image.fromarray(pixels))}">'

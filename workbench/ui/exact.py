@@ -1,7 +1,5 @@
 """Exact values of a finished job for the player: frames and slices from its lossless file, never from the previews."""
 
-import base64
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.compare.pictures import picture
+from workbench.compare.pictures import picture, png_url
 from workbench.compare.slices import xt_slice
 from workbench.errors import MediaError, ShapeError, WorkbenchError
 from workbench.media import quoted
@@ -82,18 +80,13 @@ def _pictures(folders: JobFolders, request: dict[str, Any], what: str, read: Cal
         original, output = read(folder, index)
     except WorkbenchError:  # removed in the meantime; frames beyond the end are not asked for
         return {"error": _EXPIRED}
-    return {"original": _png(original), "output": _png(output)}
-
-
-def _png(frame_CHW: Tensor) -> str:
-    buffer = io.BytesIO()
-    picture(frame_CHW).save(buffer, format="PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    urls = (png_url(picture(frame), compress_level=1) for frame in (original, output))
+    return dict(zip(("original", "output"), urls, strict=True))
 
 
 def _pairs_in(folder: Path) -> np.ndarray:
     """The array of `exact_path`, mapped: only what is looked at is read."""
     try:
         return np.load(exact_path(folder), mmap_mode="r")
-    except OSError as error:
-        raise MediaError(f"{quoted(folder)}: its exact frames cannot be read ({error.strerror})") from None
+    except (OSError, ValueError, EOFError) as error:  # gone, or cut off
+        raise MediaError(f"{quoted(folder)}: its exact frames cannot be read ({error})") from None

@@ -2,24 +2,29 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate import ModelEntry
-from workbench.models import MODELS, build_autoencoder, needs_weights
+from workbench.models import MODELS, build_autoencoder, needs_weights, pick_device, pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
 from workbench.ui.choices import find_weights
 
+if TYPE_CHECKING:
+    from workbench.evaluate.tile_cost import TileCost
+
 BASELINE = "dct"
 """The linear transform of the same rate, which every comparison includes."""
 
+_COSTS_KEPT = 64
 _DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 
 
@@ -61,6 +66,16 @@ def shape_of(entry: ModelEntry) -> Autoencoder:
         raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use --model {held}")
     with torch.device("meta"):
         return build_autoencoder(entry.name, header.get("architecture"))
+
+
+@lru_cache(_COSTS_KEPT)  # counting takes seconds for a large model
+def cost_of_tile(entry: ModelEntry, device: str, tile_shape: tuple[int, int, int]) -> "TileCost":
+    """What encoding and decoding one tile of (frames, height, width) costs in the type that the device runs in."""
+    from workbench.evaluate.tile_cost import tile_cost  # the page must not wait for what it imports
+
+    cost = tile_cost(shape_of(entry), *tile_shape)
+    share = pick_dtype(None, pick_device(device)).itemsize / torch.float32.itemsize
+    return replace(cost, weight_bytes=round(cost.weight_bytes * share), work_bytes=round(cost.work_bytes * share))
 
 
 def _weight_entries(root: Path) -> Iterator[ModelEntry]:

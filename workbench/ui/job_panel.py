@@ -18,7 +18,7 @@ JOBS_AT_ONCE = 2
 
 
 class JobPanel:
-    """Lays out the buttons at once, and messages where `lay_out_messages` is called; results are a column of the tab's.
+    """Lays out the buttons, and below them, where a visitor looks, messages; results are a column of the tab's.
 
     Args:
         name: begins the ids of the components.
@@ -26,15 +26,16 @@ class JobPanel:
     """
 
     def __init__(self, folders: JobFolders, name: str, label: str) -> None:
-        self._folders, self._name = folders, name
+        self._folders = folders
         self.run_button = gr.Button(label, variant="primary", elem_id=f"{name}-run")
         self.cancel_button = gr.Button("Cancel", variant="stop", visible=False, elem_id=f"{name}-cancel")
-
-    def lay_out_messages(self, idle: str) -> None:
-        """Where it says what is going on; `idle` before the first job."""
         # Apart from each other, because progress may still arrive when a job has been cancelled.
-        self.notice = gr.HTML(f'<div class="status idle">{idle}</div>', elem_id=f"{self._name}-notice")
-        self.status = gr.HTML("", visible=False, elem_id=f"{self._name}-status")
+        self.notice = gr.HTML("", elem_id=f"{name}-notice")
+        self.status = gr.HTML("", visible=False, elem_id=f"{name}-status")
+
+    def lay_out_idle(self, text: str) -> None:
+        """What stands in the place of the results before the first job."""
+        self.idle = gr.HTML(f'<div class="status idle">{text}</div>')
 
     def run(
         self,
@@ -61,7 +62,7 @@ class JobPanel:
             finished = True
             yield updates
         except WorkbenchError as error:
-            yield self._ready(pieces.error(explain(error)))
+            yield self._ready(pieces.error(explain(error).replace(f"{folder}/", "")))
         except Exception:  # a bug: the page must not hang, and the log gets its traceback
             yield self._ready(pieces.CRASHED)
             raise
@@ -78,7 +79,7 @@ class JobPanel:
     ) -> Any:  # gradio's Dependency
         """Connect the buttons to the tab's `run`, whose updates are those of `JobPanel.run`; returns its event."""
         self.results = results
-        page = [self.notice, self.status, self.run_button, self.cancel_button, self.results]
+        page = [self.idle, self.notice, self.status, self.run_button, self.cancel_button, self.results]
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
         begun = self.run_button.click(self._begin, None, page, queue=False, **hidden)
         job = begun.then(
@@ -98,6 +99,7 @@ class JobPanel:
 
     def _begin(self) -> dict[Any, Any]:
         return {
+            self.idle: gr.update(visible=False),
             self.notice: "",
             self.status: gr.update(value=pieces.WAITING, visible=True),
             self.run_button: gr.update(visible=False),

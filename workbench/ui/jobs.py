@@ -12,6 +12,8 @@ import gradio as gr
 from workbench.models import load_autoencoder
 from workbench.models.base import Autoencoder
 
+_CLIPS_OF_PROGRAMS = 4
+
 
 class JobFolders:
     """One folder a job, under one root that only this process uses. A visitor keeps the results of the last job only.
@@ -63,6 +65,7 @@ class Uploads:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._used: dict[Hashable, set[Path]] = {}
+        self._brought: list[object] = []
         self._lock = threading.Lock()
 
     def watch(self, source: gr.File) -> None:
@@ -75,13 +78,19 @@ class Uploads:
 
     @contextmanager
     def used(self, clip: str | None) -> Iterator[None]:
-        """A job works with the clip; programs bring theirs for one job, without choosing it on the page."""
-        job = object()
+        """A job works with the clip. Programs bring theirs without choosing it on the page, often for several jobs in a
+        row: what the last few of them brought is kept.
+        """
+        job, brought = object(), not self._is_used(clip)
         self._use(job, clip)
         try:
             yield
         finally:
-            self._release(job)
+            if brought:
+                self._brought.append(job)
+            over = len(self._brought) > _CLIPS_OF_PROGRAMS
+            if over or not brought:
+                self._release(self._brought.pop(0) if over else job)
 
     def _changed(self, clip: str | None, request: gr.Request) -> None:
         self._use(request.session_hash, clip)
@@ -90,6 +99,10 @@ class Uploads:
         if clip and Path(clip).is_relative_to(self._root):
             with self._lock:
                 self._used.setdefault(user, set()).add(Path(clip))
+
+    def _is_used(self, clip: str | None) -> bool:
+        with self._lock:
+            return clip is not None and any(Path(clip) in clips for clips in self._used.values())
 
     def _release(self, user: Hashable) -> None:
         with self._lock:

@@ -54,7 +54,7 @@ class LatentsTab:
                 self.model = gr.Dropdown(found, value=found[0], label="Model", info="weights under the app's root")
                 self.panel = JobPanel(folders, "latents", "Encode, or decode latents")
             with gr.Column(scale=3, min_width=300):
-                self.panel.lay_out_messages("What the model keeps of the clip appears here, channel by channel.")
+                self.panel.lay_out_idle("What the model keeps of the clip appears here, channel by channel.")
                 self._lay_out_results()
         self._wire()
 

@@ -12,7 +12,7 @@ from workbench.ui.estimate import compression_words, time_words
 from workbench.ui.progress import MEASURE, WRITE, ProgressMeter
 from workbench.ui.reconstruct_job import JobResult
 
-WAITING = '<div class="status" role="status">Waiting for its turn: other jobs are running.</div>'
+WAITING = '<div class="status" role="status">Waiting for its turn.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
 CANCELLED = '<div class="status" role="status">Cancelled. Nothing was kept.</div>'
 NOT_STARTED = (
@@ -33,7 +33,7 @@ def error(message: str) -> str:
 
 
 def progress(meter: ProgressMeter) -> str:
-    """A progress bar, what is being done and the time left; before the first tile, how many frames were counted."""
+    """A progress bar, what is being done and, once it can be told, the time left; at first the frames counted."""
     if meter.latest.stage == "count":
         return f'<div class="status" role="status">Counting frames: {meter.latest.done}</div>'
     bar = f'<progress max="100" value="{100 * meter.share:.0f}" aria-label="Share of the job done"></progress>'
@@ -52,10 +52,8 @@ def result(job: JobResult) -> str:
     ]
     if not lpips_available():
         lines.append("LPIPS is left out: the VGG-16 weights that it needs are not on this computer.")
-    lines.append(
-        "Arrows point to the better side. Metrics are taken on the frames themselves; the videos are compressed once "
-        "more for the browser."
-    )
+    taken = "Arrows point to the better side. Metrics are taken on the frames themselves"
+    lines.append(f"{taken}." if job.pair.is_image else f"{taken}; the videos are compressed once more for the browser.")
     return metric_table(job.summary, job.times_s) + "".join(f"<p>{line}</p>" for line in lines)
 
 
@@ -79,5 +77,5 @@ def _doing(latest: Progress) -> str:
 
 def _left(meter: ProgressMeter) -> str:
     if meter.seconds_left is None:
-        return f"{meter.share:.0%} of the job done"
+        return "the time left is told while it decodes"
     return f"about {time_words(meter.seconds_left)} left" if meter.seconds_left > 0.5 else "nearly done"

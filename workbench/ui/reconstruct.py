@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.errors import WorkbenchError
-from workbench.models import MODELS, find_spec
+from workbench.models import MODELS, ModelSpec, find_spec
 from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
@@ -88,7 +88,8 @@ class ReconstructTab:
     def model_chosen(model: str) -> tuple[Any, Any]:
         """What the model is, and weights to choose only if it has any."""
         spec = find_spec(model)
-        return gr.update(info=f"{spec.summary} ({spec.source})"), gr.update(visible=spec.weights is not None)
+        weights = gr.update(visible=spec.weights is not None, info=_weights_hint(spec))
+        return gr.update(info=f"{spec.summary} ({spec.source})"), weights
 
     def _steps(self, choices: Choices, folder: Path) -> Steps[JobResult]:
         ae = self._models.load(choices.model, choices.weights_in(self._root), choices.device)
@@ -120,8 +121,7 @@ class ReconstructTab:
             allow_custom_value=True,
             visible=spec.weights is not None,
             label="Weights",
-            info="empty: the shipped ones; or a file or checkpoint folder under the app's root folder, "
-            "or org/repo/file on the Hugging Face Hub",
+            info=_weights_hint(spec),
         )
         with gr.Accordion("Tiles", open=False):
             self._lay_out_tiles()
@@ -137,7 +137,7 @@ class ReconstructTab:
         self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
 
     def _lay_out_results(self, folders: JobFolders) -> None:
-        self.panel.lay_out_messages(_IDLE)
+        self.panel.lay_out_idle(_IDLE)
         with gr.Column(visible=False) as self.results:
             self.player = wipe_player(folders, label="Original and reconstruction", elem_id="player")
             self.summary = gr.HTML("", elem_id="summary", elem_classes="summary-box")
@@ -157,6 +157,11 @@ class ReconstructTab:
         outputs = [self.player, self.summary, *self.downloads]
         job = self.panel.wire(self.run, inputs, self.results, outputs, api_name="reconstruct")
         job.success(self.describe, inputs, self.estimate, **hidden)  # the pace of this run is known now
+
+
+def _weights_hint(spec: ModelSpec) -> str:
+    shipped = "empty: the shipped ones; or " if spec.is_ready else ""
+    return f"{shipped}a file or checkpoint folder under the app's root folder, or org/repo/file on the Hugging Face Hub"
 
 
 def _pace_key(choices: Choices) -> tuple[str, str | None, str]:

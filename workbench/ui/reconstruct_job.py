@@ -21,6 +21,7 @@ from workbench.reconstruct import FileReport, reconstruct_file_steps
 from workbench.steps import Progress, Steps
 from workbench.tiling import TilePlan, Tiling
 from workbench.ui.choices import Choices
+from workbench.ui.estimate import taken_size
 from workbench.ui.exact import exact_path, keeps_exact_frames
 from workbench.ui.player import ClipPair
 from workbench.ui.progress import WRITE
@@ -57,12 +58,12 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
         ConfigError: a choice is not possible for this model or clip.
     """
     info = probe(choices.path)
-    outputs = _outputs(choices, info, ae.name, folder)
+    outputs = _outputs(choices, info, ae, folder)
     lpips = load_lpips_if_available(ae.device)
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     yield Progress(WRITE, 0, 1)
     summary = summarise(report.metrics)
-    settings = _settings(choices, ae, report)
+    settings = _settings(choices, ae, report, info.is_image)
     times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
     facts = settings | _costs(report)
     page = clip_html(facts, report.warnings, report.metrics, times, outputs.worst_frame, DIFFERENCE_GAIN)
@@ -75,12 +76,12 @@ def safe_stem(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "_", path.stem).strip("._")[:60] or "clip"
 
 
-def _outputs(choices: Choices, info: MediaInfo, model: str, folder: Path) -> Outputs:
+def _outputs(choices: Choices, info: MediaInfo, ae: Autoencoder, folder: Path) -> Outputs:
     stem, extension = folder / safe_stem(choices.path), ".png" if info.is_image else ".mp4"
     counts = [count for count in (info.estimated_frames, choices.policy.max_frames) if count is not None]
-    keeps = keeps_exact_frames(min(counts, default=None), info.height, info.width)
+    keeps = keeps_exact_frames(min(counts, default=None), *taken_size(ae, info, choices.policy.resolution))
     return Outputs(
-        reconstruction=Path(f"{stem}_{model}{extension}"),
+        reconstruction=Path(f"{stem}_{ae.name}{extension}"),
         original=Path(f"{stem}_original{extension}"),
         side_by_side=Path(f"{stem}_side_by_side{extension}"),
         worst_frame=Path(f"{stem}_worst_frame.png"),
@@ -115,14 +116,15 @@ def _write_downloads(outputs: Outputs, report: FileReport, record: dict[str, Any
     return dict(zip(DOWNLOADS, files, strict=True))
 
 
-def _settings(choices: Choices, ae: Autoencoder, report: FileReport) -> dict[str, str]:
+def _settings(choices: Choices, ae: Autoencoder, report: FileReport, is_image: bool) -> dict[str, str]:
     """What a reader must know to repeat it; the names of clip and weights, but not the server's folders."""
     frames = f"{report.num_frames} {'frame' if report.num_frames == 1 else 'frames'}"
-    weights = choices.named_weights
+    size, rate = f"{report.width} x {report.height}", f"{report.fps:.4g} fps"
+    weights = choices.named_weights or (ae.weights_path and ae.weights_path.name)
     named = {"Weights": Path(weights).name if Path(weights).is_absolute() else weights} if weights else {}
     plan, _ = tile_plans(ae, report.num_frames, report.height, report.width, choices.tiling)
     return {
-        "Clip": f"{report.source.name}, {frames}, {report.width} x {report.height}, {report.fps:.4g} fps",
+        "Clip": ", ".join([report.source.name, size] if is_image else [report.source.name, frames, size, rate]),
         "Model": report.model,
         **named,
         "Tiles": _tiles(plan, choices.tiling),

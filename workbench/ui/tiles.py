@@ -21,11 +21,11 @@ from workbench.ui import pieces
 from workbench.ui.choices import Choices
 from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
 from workbench.ui.estimate import size_words
-from workbench.ui.found_models import find_models, pick, shape_of
+from workbench.ui.found_models import cost_of_tile, find_models, pick, shape_of
 from workbench.ui.images import captioned_image
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
-from workbench.ui.tiles_job import PlannedTiles, SeamReport, cost_of_tile, plan_tiles, seam_job
+from workbench.ui.tiles_job import PlannedTiles, SeamReport, plan_tiles, seam_job
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
@@ -56,7 +56,7 @@ class TilesTab:
                 self.panel = JobPanel(folders, "tiles", "Look for seams")
             with gr.Column(scale=3, min_width=300):
                 self._lay_out_plan()
-                self.panel.lay_out_messages("A map of the seams, tiled against untiled, appears here.")
+                self.panel.lay_out_idle("A map of the seams, tiled against untiled, appears here.")
                 self._lay_out_seams()
         self._wire()
 
@@ -69,7 +69,7 @@ class TilesTab:
         try:
             entry = self._entry(label)
             planned = plan_tiles(choices, shape_of(entry))
-            words = self._words(planned, cost_of_tile(entry, device, planned.tile_shape))
+            words = self._words(planned, cost_of_tile(entry, device, planned.plans[0].tile_shape))
         except WorkbenchError as error:
             return nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
         drawn = picture(tile_picture(planned.frame, planned.plans[1]))
@@ -123,7 +123,7 @@ class TilesTab:
     def _words(planned: PlannedTiles, cost: "TileCost") -> str:
         """Tiles, operations and memory."""
         tiles = len(planned.plans[0])
-        frames, height, width = planned.tile_shape
+        frames, height, width = planned.plans[0].tile_shape
         in_time = len(planned.plans[0].time.spans)
         lines = [
             f"<b>{tiles} {'tile' if tiles == 1 else 'tiles'}</b> of {frames} frames, {width}×{height}: "

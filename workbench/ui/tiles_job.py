@@ -1,31 +1,25 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from workbench.compare.seams import Seams, find_seams
 from workbench.data.resolution import apply_resize, plan_resize
 from workbench.data.source import open_clip_steps
-from workbench.evaluate import ModelEntry
 from workbench.evaluate.clip import read_frames
 from workbench.media import open_stream
-from workbench.models import pick_device, pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import decode_steps, encode_steps
 from workbench.steps import Progress, Steps
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
-from workbench.ui.found_models import shape_of
 
 if TYPE_CHECKING:
-    from workbench.evaluate.tile_cost import TileCost
+    pass
 
-_COSTS_KEPT = 64
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
 
 
@@ -46,11 +40,6 @@ class PlannedTiles:
     def read_ratio(self) -> float:
         """Samples that the encoder's tiles read, over those of the clip."""
         return self.plans[0].input_volume / (self.num_frames * self.frame.shape[1] * self.frame.shape[2])
-
-    @property
-    def tile_shape(self) -> tuple[int, int, int]:
-        """Frames, height and width that each tile of the encoder reads: all have one size."""
-        return self.plans[0].tile_shape
 
 
 @dataclass(frozen=True)
@@ -78,16 +67,6 @@ def plan_tiles(choices: Choices, ae: Autoencoder) -> PlannedTiles:
     counts = [count for count in (info.estimated_frames, policy.max_frames) if count is not None]
     num_frames = min(counts, default=_DEFAULT_FRAMES)
     return PlannedTiles(frame, num_frames, tile_plans(ae, num_frames, *frame.shape[1:], choices.tiling))
-
-
-@lru_cache(_COSTS_KEPT)  # counting takes seconds for a large model
-def cost_of_tile(entry: ModelEntry, device: str, tile_shape: tuple[int, int, int]) -> "TileCost":
-    """What encoding and decoding one tile of (frames, height, width) costs in the type that the device runs in."""
-    from workbench.evaluate.tile_cost import tile_cost  # the page must not wait for what it imports
-
-    cost = tile_cost(shape_of(entry), *tile_shape)
-    share = pick_dtype(None, pick_device(device)).itemsize / torch.float32.itemsize
-    return replace(cost, weight_bytes=round(cost.weight_bytes * share), work_bytes=round(cost.work_bytes * share))
 
 
 def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
