@@ -81,7 +81,7 @@ class Uploads:
         """A job works with the clip. Programs bring theirs without choosing it on the page, often for several jobs in a
         row: what the last few of them brought is kept.
         """
-        job, brought = object(), not self._is_used(clip)
+        job, brought = object(), bool(clip) and not self._is_used(clip)
         self._use(job, clip)
         try:
             yield
@@ -100,9 +100,9 @@ class Uploads:
             with self._lock:
                 self._used.setdefault(user, set()).add(Path(clip))
 
-    def _is_used(self, clip: str | None) -> bool:
+    def _is_used(self, clip: str) -> bool:
         with self._lock:
-            return clip is not None and any(Path(clip) in clips for clips in self._used.values())
+            return any(Path(clip) in clips for clips in self._used.values())
 
     def _release(self, user: Hashable) -> None:
         with self._lock:
