@@ -69,7 +69,7 @@ class CompareTab:
             entries = pick(chosen, self._root)
             return (yield from compare_job(choices, entries, self._models, folder, explain))
 
-        with self._uploads.used(source):
+        with self._uploads.used(source, request.session_hash):
             yield from self.panel.run(start, self._shown, explain, request.session_hash, stages_of(len(chosen)))
 
     def refresh(self) -> Any:

@@ -12,7 +12,7 @@ import gradio as gr
 from workbench.models import load_autoencoder
 from workbench.models.base import Autoencoder
 
-_CLIPS_OF_PROGRAMS = 4
+_LAST_JOB, _MOST_SESSIONS = "last job", 16
 
 
 class JobFolders:
@@ -65,7 +65,6 @@ class Uploads:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._used: dict[Hashable, set[Path]] = {}
-        self._brought: list[object] = []
         self._lock = threading.Lock()
 
     def watch(self, source: gr.File) -> None:
@@ -75,22 +74,24 @@ class Uploads:
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""
         self._release(request.session_hash)
+        self._release((_LAST_JOB, request.session_hash))
 
     @contextmanager
-    def used(self, clip: str | None) -> Iterator[None]:
+    def used(self, clip: str | None, session: str | None) -> Iterator[None]:
         """A job works with the clip. Programs bring theirs without choosing it on the page, often for several jobs in a
-        row: what the last few of them brought is kept.
+        row: a session keeps that of its last job until it leaves, and the last few sessions do in any case.
         """
-        job, brought = object(), bool(clip) and not self._is_used(clip)
+        job, last = object(), (_LAST_JOB, session)
         self._use(job, clip)
+        self._release(last)
+        self._use(last, clip)
+        kept = [user for user in list(self._used) if isinstance(user, tuple)]
+        for user in kept[:-_MOST_SESSIONS]:
+            self._release(user)
         try:
             yield
         finally:
-            if brought:
-                self._brought.append(job)
-            over = len(self._brought) > _CLIPS_OF_PROGRAMS
-            if over or not brought:
-                self._release(self._brought.pop(0) if over else job)
+            self._release(job)
 
     def _changed(self, clip: str | None, request: gr.Request) -> None:
         self._use(request.session_hash, clip)
@@ -99,10 +100,6 @@ class Uploads:
         if clip and Path(clip).is_relative_to(self._root):
             with self._lock:
                 self._used.setdefault(user, set()).add(Path(clip))
-
-    def _is_used(self, clip: str) -> bool:
-        with self._lock:
-            return any(Path(clip) in clips for clips in self._used.values())
 
     def _release(self, user: Hashable) -> None:
         with self._lock:

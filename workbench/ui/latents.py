@@ -77,7 +77,7 @@ class LatentsTab:
             job = decode_job if is_latents else encode_job
             return (yield from job(choices, entry, ae, folder))
 
-        with self._uploads.used(source):
+        with self._uploads.used(source, request.session_hash):
             explain = explainer(choices, self._root)
             yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=1)
 

@@ -81,7 +81,7 @@ class ReconstructTab:
         steps = self.panel.run(
             lambda folder: self._steps(choices, folder), self._shown, explain, request.session_hash, STAGES
         )
-        with self._uploads.used(source):
+        with self._uploads.used(source, request.session_hash):
             yield from steps
 
     @staticmethod

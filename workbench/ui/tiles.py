@@ -101,7 +101,7 @@ class TilesTab:
             ae = self._models.load(entry.name, entry.weights, device)
             return (yield from seam_job(choices, ae))
 
-        with self._uploads.used(source):
+        with self._uploads.used(source, request.session_hash):
             explain = explainer(choices, self._root)
             yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
 
