@@ -2,8 +2,8 @@
 
 from reference_weights import load_formula_weights
 
-from workbench.models import build_autoencoder
 from workbench.models.base import Autoencoder
+from workbench.models.registry import build_autoencoder
 
 ARCHITECTURES = {
     "tiny": {"encoder_width": 8, "encoder_depth": 1, "decoder_width": 16, "decoder_depth": 1},

@@ -18,7 +18,7 @@ from workbench.cli import main
 from workbench.errors import ConfigError, MediaError, WeightsError
 from workbench.evaluate import ModelEntry
 from workbench.media import VideoWriter, probe, read_video, write_image
-from workbench.models import build_autoencoder, load_autoencoder
+from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.tiled import Progress, drain
 from workbench.models.weights import save_weights
 from workbench.ui import pieces

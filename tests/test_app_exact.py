@@ -13,7 +13,7 @@ from PIL import Image
 from workbench import read_video, reconstruct
 from workbench.compare.slices import xt_picture, xt_slice
 from workbench.errors import MediaError, ShapeError
-from workbench.models import load_autoencoder
+from workbench.models.registry import load_autoencoder
 from workbench.steps import drain
 from workbench.ui import exact
 from workbench.ui.choices import Choices

@@ -17,7 +17,7 @@ from workbench.errors import WorkbenchError
 from workbench.latents import decode_clip
 from workbench.latents.shards import read_shard
 from workbench.media import read_video, write_image
-from workbench.models import load_autoencoder
+from workbench.models.registry import load_autoencoder
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling
 from workbench.ui.found_models import pick

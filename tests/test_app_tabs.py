@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
 from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
-from workbench.data.source import open_clip
 from workbench.errors import ConfigError
 from workbench.evaluate import ModelEntry, evaluate_clip
 from workbench.media import read_video, write_image
-from workbench.models import build_autoencoder, load_autoencoder
+from workbench.media.source import open_clip
+from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling

@@ -12,8 +12,9 @@ import torch
 from workbench.compare.figures import difference_heatmap, metric_curves
 from workbench.compare.report_figures import COLOURS
 from workbench.compare.side_by_side import absolute_difference, side_by_side
-from workbench.compare.tables import csv_cell, frame_rows, text_table, write_csv, write_json
-from workbench.errors import MediaError, ShapeError
+from workbench.compare.tables import frame_rows, text_table
+from workbench.errors import FileError, ShapeError
+from workbench.files import csv_cell, write_csv, write_json
 
 
 def clip(frames: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -127,7 +128,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     write_json(path, {"old": 1})
     with pytest.raises(TypeError):
         write_json(path, {"not plain": object()})
-    with pytest.raises(MediaError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         write_csv(tmp_path / "no folder" / "metrics.csv", [{"a": 1}])
     assert json.loads(path.read_text()) == {"old": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.json"]
@@ -140,7 +141,7 @@ def test_a_full_disk_is_a_clean_error(tmp_path, monkeypatch):
             return device.write("x" * 100_000)
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(MediaError, match="No space left"):
+    with pytest.raises(FileError, match="No space left"):
         write_json(tmp_path / "metrics.json", {})
     assert not list(tmp_path.iterdir())
 

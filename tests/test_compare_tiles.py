@@ -5,8 +5,8 @@ import torch
 
 from workbench.compare.tile_figures import coverage, tile_picture, time_figure
 from workbench.errors import ShapeError
-from workbench.models import build_autoencoder
 from workbench.models.plans import tile_plans
+from workbench.models.registry import build_autoencoder
 from workbench.tiling import Tiling
 
 

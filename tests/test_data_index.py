@@ -9,7 +9,7 @@ from clips import moving_frames, write_clip
 
 from workbench.data import Clip, build_index, read_index
 from workbench.data.index import COLUMNS
-from workbench.errors import DataError, MediaError
+from workbench.errors import DataError, FileError
 from workbench.media import write_image
 
 
@@ -109,7 +109,7 @@ def test_a_folder_without_clips_is_refused_and_nothing_is_written(tmp_path, fold
 
 
 def test_an_index_that_cannot_be_written_leaves_the_old_one(folder, tmp_path):
-    with pytest.raises(MediaError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         build_index(folder, tmp_path / "no" / "data.csv", progress=False)
 
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 from clips import moving_frames, write_clip
 
-from workbench.data import ClipLoader, DataConfig, apply_resize, build_index, plan_resize
+from workbench.data import ClipLoader, DataConfig, build_index
 from workbench.data.clips import read_clip
 from workbench.errors import ConfigError, DataError
 from workbench.media import read_video, to_float, write_image
+from workbench.media.resolution import apply_resize, plan_resize
 
 BUCKETS = {"32px": {8: (0.7, 2), 1: (1.0, 2)}}
 

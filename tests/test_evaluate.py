@@ -23,13 +23,13 @@ from small_models import ARCHITECTURES, small_model
 import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up)
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.data.source import ClipPolicy, open_clip
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate import EvaluateSettings, evaluate_clip, parse_models
 from workbench.evaluate.clip import ClipResult, worst_panels
 from workbench.media import read_video
+from workbench.media.source import ClipPolicy, open_clip
 from workbench.metrics import summarise
-from workbench.models import load_autoencoder
+from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.reconstruct import reconstruct
 from workbench.tiling import Tiling

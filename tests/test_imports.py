@@ -6,21 +6,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAYERS = [
-    {"allocator", "errors", "steps", "torchvision_shim"},
-    {"config"},
-    {"tiling", "media", "metrics", "memory"},
-    {"models", "data", "compare", "ranks", "outputs"},
-    {"reconstruct", "training", "bench", "evaluate", "latents"},
-    {"cli"},
-    {"commands", "ui"},
-    {"__main__", "__init__"},
-]
-"""Lower layers first. A module may import its own package, its layer and those below."""
-
-
-def layer_of(module: str) -> int:
-    return next(level for level, names in enumerate(LAYERS) if module in names)
+ORDER = (
+    *("errors", "steps", "allocator", "torchvision_shim", "config", "files", "records", "devices", "counting"),
+    *("memory", "tiling", "media", "metrics", "ranks", "models", "data", "compare", "outputs", "reconstruct"),
+    *("evaluate", "latents", "training", "bench", "cli", "commands", "ui", "__main__", "__init__"),
+)
+"""From the ground up. A module may import its own package and what stands before it, so no two lean on each other."""
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -36,11 +27,12 @@ def imported_modules(path: Path) -> set[str]:
     return modules
 
 
-def test_every_module_imports_only_its_layer_and_those_below():
+def test_every_module_imports_only_what_stands_below_it():
     for path in (ROOT / "workbench").rglob("*.py"):
         module = path.relative_to(ROOT / "workbench").parts[0].removesuffix(".py")
-        for imported in imported_modules(path):
-            assert layer_of(imported) <= layer_of(module), f"{path} imports workbench.{imported}"
+        below = ORDER[: ORDER.index(module) + 1]
+        upward = imported_modules(path).difference(below)
+        assert not upward, f"{path} imports workbench.{upward.pop()}"
 
 
 def test_importing_the_library_loads_nothing_heavy():

@@ -19,8 +19,8 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.latents import decoded_frames, open_latents, recorded_tiling, stored_clips
 from workbench.media import VideoWriter, read_video, write_image
-from workbench.models import load_autoencoder
 from workbench.models.latent_moments import read_statistics
+from workbench.models.registry import load_autoencoder
 from workbench.models.tiled import encode_tiled
 from workbench.models.weights import save_weights
 from workbench.reconstruct import reconstruct

@@ -11,7 +11,7 @@ import pytest
 import torch
 from media_files import encode, moving_pattern
 
-from workbench.errors import MediaError, ShapeError
+from workbench.errors import FileError, MediaError, ShapeError
 from workbench.media import Video, VideoWriter, probe, read_video, write_image, write_video
 
 
@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_is_a_clean_error_and_leaves_nothing(
     write_video(video, tmp_path / name, lossless)
     size = (tmp_path / name).stat().st_size
     (tmp_path / name).unlink()
-    with room_for(int(size * share)), pytest.raises(MediaError, match=f"{name}': cannot be written \\(File too large"):
+    with room_for(int(size * share)), pytest.raises(FileError, match=f"{name}': cannot be written \\(File too large"):
         write_video(video, tmp_path / name, lossless)
     assert os.listdir(tmp_path) == []
     write_video(video, tmp_path / name, lossless)
@@ -130,13 +130,13 @@ def test_a_full_disk_is_named_by_the_systems_reason(tmp_path: Path, monkeypatch:
         lambda path: write_video(Video(moving_pattern(3), 24.0), path.with_suffix(".mp4")),
         lambda path: write_image(moving_pattern(1)[0], path.with_suffix(".png")),
     ):
-        with pytest.raises(MediaError, match="cannot be written \\(No space left on device"):
+        with pytest.raises(FileError, match="cannot be written \\(No space left on device"):
             write(tmp_path / "output")
     assert os.listdir(tmp_path) == []
 
 
 def test_an_image_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
-    with room_for(100), pytest.raises(MediaError, match="cannot be written"):
+    with room_for(100), pytest.raises(FileError, match="cannot be written"):
         write_image(torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8), tmp_path / "frame.png")
     assert os.listdir(tmp_path) == []
 
@@ -176,7 +176,7 @@ def test_bad_requests_are_refused(tmp_path: Path) -> None:
         writer.write(torch.zeros(2, 3, 16, 16))
     with pytest.raises(MediaError, match="must increase"), VideoWriter(path, 24.0) as writer:
         writer.write(moving_pattern(3), timestamps_s=(0.0, 0.1, 0.1))
-    with pytest.raises(MediaError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         write_video(Video(moving_pattern(1), 24.0), tmp_path / "missing" / "clip.mp4")
     with pytest.raises(ShapeError):
         write_image(torch.zeros(3, 4, 4), tmp_path / "frame.png")

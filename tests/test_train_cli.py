@@ -18,7 +18,7 @@ import train as command
 from workbench.cli import main
 from workbench.config import from_dict, override
 from workbench.errors import ConfigError
-from workbench.models import load_autoencoder
+from workbench.models.registry import load_autoencoder
 from workbench.training.checkpoint import checkpoints
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import process_group

@@ -18,7 +18,7 @@ from training_runs import small_config
 from workbench.config import override, to_json
 from workbench.data import ClipLoader
 from workbench.errors import ConfigError, DataError, WeightsError, WorkbenchError
-from workbench.models import load_autoencoder
+from workbench.models.registry import load_autoencoder
 from workbench.training import checkpoint, trainer
 from workbench.training.checkpoint import CheckpointError, checkpoints
 from workbench.training.config import TrainConfig

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
 
 import workbench as wb
-from workbench.models import architecture_of
+from workbench.models.registry import architecture_of
 from workbench.models.weights import locate_weights, read_weights, save_weights
 
 SMALL = ARCHITECTURES["video_dc_ae"]

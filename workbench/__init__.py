@@ -1,10 +1,10 @@
 """Video Autoencoder Workbench: reconstruct, train, inspect and compare video autoencoders."""
 
-from workbench.data.source import ClipPolicy
-from workbench.errors import ConfigError, DataError, MediaError, ShapeError, WeightsError, WorkbenchError
+from workbench.errors import ConfigError, DataError, FileError, MediaError, ShapeError, WeightsError, WorkbenchError
 from workbench.media import MediaInfo, Video, open_stream, probe, read_video, write_image, write_video
-from workbench.models import MODELS, build_autoencoder, load_autoencoder
+from workbench.media.source import ClipPolicy
 from workbench.models.base import Autoencoder
+from workbench.models.registry import MODELS, build_autoencoder, load_autoencoder
 from workbench.models.tiled import decode_tiled, encode_tiled
 from workbench.outputs import Outputs
 from workbench.ranks import Lockstep, lockstep
@@ -17,6 +17,7 @@ __all__ = [
     "ClipPolicy",
     "ConfigError",
     "DataError",
+    "FileError",
     "FileReport",
     "Lockstep",
     "MediaError",

@@ -19,8 +19,12 @@ class DataError(WorkbenchError):
     """An index of clips, or the clips in it, cannot be used."""
 
 
-class MediaError(WorkbenchError):
-    """A video or image file cannot be read or written."""
+class FileError(WorkbenchError):
+    """A file cannot be read or written."""
+
+
+class MediaError(FileError):
+    """A video or image file cannot be read, or not be written as what was asked for."""
 
 
 class ShapeError(WorkbenchError):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from workbench.compare.side_by_side import side_by_side
-from workbench.data.source import ClipSource
 from workbench.errors import MediaError
-from workbench.media import VideoWriter, quoted, write_image
-from workbench.media.files import write_errors
+from workbench.files import quoted, write_errors
+from workbench.media import VideoWriter, write_image
+from workbench.media.source import ClipSource
 
 DIFFERENCE_GAIN = 4.0
 """How much the difference is amplified in the picture of the worst frame."""
@@ -105,7 +105,7 @@ class OutputWriter:
         """Wait until all frames are encoded.
 
         Raises:
-            MediaError: one of the files cannot be written.
+            FileError: one of the files cannot be written.
         """
         for future in self._pending:
             future.result()
@@ -158,7 +158,7 @@ class ArrayWriter:
         """Append uint8 (n, *shape[1:]).
 
         Raises:
-            MediaError: the disk refuses.
+            FileError: the disk refuses.
         """
         with write_errors(self._path):
             self._file.write(memoryview(pieces.cpu().contiguous().numpy()).cast("B"))

@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from workbench.devices import pick_device
 from workbench.errors import WorkbenchError, first_line
-from workbench.models import pick_device
 
 _LONGEST_WAIT = timedelta(days=30)  # for a rank that counts or writes a long clip; torchrun notices dead ones
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workbench.data.source import ClipPolicy, ClipSource, open_clip_steps
 from workbench.media import Video, to_uint8
+from workbench.media.source import ClipPolicy, ClipSource, open_clip_steps
 from workbench.metrics import ClipMetrics, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans

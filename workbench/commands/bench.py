@@ -8,10 +8,12 @@ from tqdm import tqdm
 from workbench.bench import BenchSettings, bench_steps, check_memory
 from workbench.cli import Command
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
-from workbench.compare.tables import text_table, write_json
+from workbench.compare.tables import text_table
 from workbench.config import setting, to_dict
-from workbench.models import needs_weights, pick_device, pick_dtype
+from workbench.devices import pick_device, pick_dtype
+from workbench.files import write_json
 from workbench.models.identity import model_record
+from workbench.models.registry import needs_weights
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling
 

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from workbench.commands.reconstruct import find_inputs
 from workbench.commands.settings import ModelSettings
 from workbench.config import setting
+from workbench.devices import pick_dtype
 from workbench.errors import ConfigError
-from workbench.models import pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import PREFIX
 from workbench.models.identity import identity_of

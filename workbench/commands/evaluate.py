@@ -13,7 +13,7 @@ from workbench.compare.tables import text_table
 from workbench.config import setting
 from workbench.errors import WorkbenchError
 from workbench.evaluate import ClipResult, EvaluateSettings, Evaluation, Task, evaluate, write_results
-from workbench.media import quoted
+from workbench.files import quoted
 from workbench.metrics import lpips_available, lpips_backbone_path, summarise
 from workbench.ranks import World, process_group
 

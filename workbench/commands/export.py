@@ -6,9 +6,10 @@ from pathlib import Path
 from workbench.cli import Command
 from workbench.commands.settings import DTYPE_HELP
 from workbench.config import check_choice, setting
+from workbench.devices import DTYPES
 from workbench.errors import ConfigError, WeightsError
-from workbench.media.files import write_errors
-from workbench.models import DTYPES, build_autoencoder
+from workbench.files import write_errors
+from workbench.models.registry import build_autoencoder
 from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
 
 

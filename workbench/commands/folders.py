@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from workbench.media.files import write_errors
+from workbench.files import write_errors
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import torch
 
 from workbench.cli import Command
 from workbench.compare.tables import text_table
-from workbench.models import MODELS, find_spec
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
+from workbench.models.registry import MODELS, find_spec
 
 
 @dataclass(frozen=True)

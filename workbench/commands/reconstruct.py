@@ -15,13 +15,13 @@ from workbench.cli import Command
 from workbench.commands.folders import claimed_folder
 from workbench.commands.progress import StageBar
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
-from workbench.compare.tables import frame_rows, text_table, write_csv, write_json
+from workbench.compare.tables import frame_rows, text_table
 from workbench.config import check_choice, override, setting, to_dict
 from workbench.data.index import read_index
-from workbench.data.source import ClipPolicy
-from workbench.errors import MediaError
-from workbench.media import list_media, probe, quoted
-from workbench.media.files import write_errors
+from workbench.errors import FileError, MediaError
+from workbench.files import quoted, write_csv, write_errors, write_json
+from workbench.media import list_media, probe
+from workbench.media.source import ClipPolicy
 from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
@@ -111,7 +111,7 @@ def _reconstruct_all(config: ReconstructConfig, inputs: Sequence[str], ranks: Lo
                     rows.append(_reconstruct_one(config, ae, lpips, ranks, path, f"{number}/{len(files)} {path.name}"))
                 else:
                     drain(reconstruct_file_steps(ae, path, Outputs(), config.model, config, ranks=ranks))
-        except MediaError as error:
+        except FileError as error:
             if len(files) == 1:
                 raise
             failures += 1

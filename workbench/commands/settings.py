@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from workbench.config import setting
-from workbench.models import DEFAULT_MODEL, MODELS, load_autoencoder
 from workbench.models.base import Autoencoder
+from workbench.models.registry import DEFAULT_MODEL, MODELS, load_autoencoder
 from workbench.tiling import Tiling
 
 MODEL_ALIASES = {"model": "model.name"}

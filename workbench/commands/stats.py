@@ -7,12 +7,12 @@ from workbench.cli import Command
 from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.config import setting
-from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.latents import StatisticsReport, gather_statistics
-from workbench.models import MODELS
+from workbench.media.source import ClipPolicy
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics, statistics_path
+from workbench.models.registry import MODELS
 from workbench.ranks import lockstep
 
 

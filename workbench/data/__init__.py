@@ -4,7 +4,6 @@ from workbench.data.buckets import BucketConfig, check_bucket_config
 from workbench.data.index import Clip, Index, read_index
 from workbench.data.indexing import IndexReport, build_index
 from workbench.data.loader import Batch, ClipLoader, DataConfig
-from workbench.data.resolution import Resize, apply_resize, plan_resize
 
 __all__ = [
     "Batch",
@@ -14,10 +13,7 @@ __all__ = [
     "DataConfig",
     "Index",
     "IndexReport",
-    "Resize",
-    "apply_resize",
     "build_index",
     "check_bucket_config",
-    "plan_resize",
     "read_index",
 ]

@@ -12,9 +12,9 @@ import numpy as np
 
 from workbench.config import check_range
 from workbench.data.index import Clip
-from workbench.data.resolution import Resolution, nearest_shape, parse_resolution
 from workbench.errors import ConfigError, DataError
 from workbench.media import frame_interval
+from workbench.media.resolution import Resolution, nearest_shape, parse_resolution
 
 BucketConfig = dict[str, dict[int, tuple[float, int]]]
 """resolution -> number of frames -> (probability, batch size of one rank)"""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.data.resolution import apply_resize, cover
 from workbench.errors import DataError, MediaError, WorkbenchError
+from workbench.files import quoted
 from workbench.media import open_stream
-from workbench.media.files import quoted
+from workbench.media.resolution import apply_resize, cover
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pa_parquet
 
 from workbench.config import did_you_mean
 from workbench.errors import DataError, first_line
-from workbench.media.files import quoted
+from workbench.files import quoted
 
 COLUMNS = ("path", "num_frames", "height", "width", "aspect_ratio", "resolution", "fps")
 _READ_COLUMNS = ("path", "num_frames", "height", "width", "fps")  # the other two follow from height and width

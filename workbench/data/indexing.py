@@ -15,8 +15,8 @@ from tqdm import tqdm
 from workbench.config import check_range
 from workbench.data.index import COLUMNS, check_format
 from workbench.errors import DataError, WorkbenchError
+from workbench.files import quoted, written_whole
 from workbench.media import count_frames, list_media, probe
-from workbench.media.files import quoted, written_whole
 from workbench.media.stream import CUT_SHORT
 
 _TYPES = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.float64())
@@ -56,7 +56,7 @@ def build_index(
 
     Raises:
         DataError: `folder` is not one or holds no media that can be read, or `out` has another extension.
-        MediaError: `out` cannot be written.
+        FileError: `out` cannot be written.
     """
     out = Path(out)
     check_format(out)

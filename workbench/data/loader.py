@@ -18,8 +18,8 @@ from workbench.data.clips import ClipRequest, ClipSlot
 from workbench.data.index import Clip, read_index
 from workbench.data.workers import Prefetcher
 from workbench.errors import ConfigError
+from workbench.files import quoted
 from workbench.media import to_float
-from workbench.media.files import quoted
 
 logger = logging.getLogger(__name__)
 

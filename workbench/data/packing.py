@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.data.source import ClipPolicy, open_clip
 from workbench.errors import ShapeError
-from workbench.media import Video, quoted, to_float, to_uint8, write_video
+from workbench.files import quoted
+from workbench.media import Video, to_float, to_uint8, write_video
+from workbench.media.source import ClipPolicy, open_clip
 
 PHOTO_FPS = 24.0
 _MAX_SHIFT = 0.03  # of the crop's side per frame
@@ -25,7 +26,7 @@ _MAX_TURN = math.radians(10.0)
 
 @dataclass(frozen=True)
 class CropShape:
-    """Frames and side in pixels of every crop, and the resolution (see `workbench.data.resolution`) to cut from."""
+    """Frames and side in pixels of every crop, and the resolution (see `workbench.media.resolution`) to cut from."""
 
     frames: int
     side: int

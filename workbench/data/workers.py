@@ -22,7 +22,7 @@ import torch
 
 from workbench.data.clips import ClipRequest, ClipSlot, read_clip, reason_of
 from workbench.errors import DataError, WorkbenchError
-from workbench.media.files import quoted
+from workbench.files import quoted
 
 logger = logging.getLogger(__name__)
 

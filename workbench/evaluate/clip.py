@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.compare.side_by_side import absolute_difference
-from workbench.data.source import ClipSource
 from workbench.errors import MediaError
-from workbench.media import DEFAULT_MAX_BYTES, quoted, to_uint8
+from workbench.files import quoted
+from workbench.media import DEFAULT_MAX_BYTES, to_uint8
+from workbench.media.source import ClipSource
 from workbench.memory import watch_peak_memory
 from workbench.metrics import measure, summarise
 from workbench.metrics.fvd import FeatureNetwork

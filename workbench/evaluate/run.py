@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from workbench.data.source import open_clip
+from workbench.devices import pick_dtype
 from workbench.errors import WorkbenchError
 from workbench.evaluate.clip import ClipResult, Instruments, evaluate_clip, warm_up
 from workbench.evaluate.settings import (
@@ -22,10 +22,10 @@ from workbench.evaluate.settings import (
     policy_record,
 )
 from workbench.evaluate.store import ResultStore
+from workbench.media.source import open_clip
 from workbench.metrics import load_lpips_if_available
 from workbench.metrics.fvd import FeatureNetwork
 from workbench.metrics.warp import require_optical_flow
-from workbench.models import pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.identity import weights_digest
 from workbench.models.plans import tile_plans

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from workbench.config import setting
-from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate.clip import Instruments
-from workbench.models import DEFAULT_MODEL, load_autoencoder, needs_weights
+from workbench.media.source import ClipPolicy
 from workbench.models.base import Autoencoder
+from workbench.models.registry import DEFAULT_MODEL, load_autoencoder, needs_weights
 from workbench.tiling import Tiling
 
 SIDE_MULTIPLE = 32

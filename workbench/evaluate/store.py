@@ -16,12 +16,11 @@ from typing import Any
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from workbench.compare.tables import write_json
-from workbench.data.records import check_same, clip_key, file_key, read_record, source_record
-from workbench.errors import MediaError
+from workbench.errors import FileError
 from workbench.evaluate.clip import ClipEvaluation, ClipResult, result_from_record
-from workbench.media import quoted, write_image
-from workbench.media.files import write_errors, written_whole
+from workbench.files import quoted, read_record, write_errors, write_json, written_whole
+from workbench.media import write_image
+from workbench.records import check_same, clip_key, file_key, source_record
 
 _SETS = ("original", "output")
 
@@ -66,7 +65,7 @@ class ResultStore:
         """Keep a result, the picture of its worst frame and any features.
 
         Raises:
-            MediaError: the files cannot be written.
+            FileError: the files cannot be written.
         """
         self._make(self._model_folder(label))
         write_image(evaluation.panels, self.picture(label, clip))
@@ -96,4 +95,4 @@ class ResultStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MediaError(f"--save_dir: {quoted(folder)} cannot be made ({error.strerror})") from None
+            raise FileError(f"--save_dir: {quoted(folder)} cannot be made ({error.strerror})") from None

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compare.report import WorstFrame, leaderboard_html
-from workbench.compare.tables import frame_rows, write_csv, write_json
+from workbench.compare.tables import frame_rows
 from workbench.evaluate.clip import DIFFERENCE_GAIN, ClipResult
 from workbench.evaluate.fvd import VideoDistances, video_distances
 from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import BITS_PER_VALUE
 from workbench.evaluate.store import ResultStore
-from workbench.media.files import write_errors, written_whole
+from workbench.files import write_csv, write_json, write_text
 from workbench.metrics import METRICS, summarise
 
 WORST_FRAMES = 3
@@ -79,7 +79,7 @@ def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
     """Write results.csv, frames.csv, results.json and leaderboard.html; returns what results.json holds.
 
     Raises:
-        MediaError: a file cannot be written.
+        FileError: a file cannot be written.
     """
     distances = _distances(store, evaluation)
     rows, clips = leaderboard(evaluation, distances and distances.values), list(clip_rows(evaluation))
@@ -97,9 +97,7 @@ def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
     write_json(store.folder / "results.json", record)
     worst = list(worst_frames(store, evaluation, [row["model"] for row in rows]))
     page = leaderboard_html(record, worst, DIFFERENCE_GAIN)
-    path = store.folder / "leaderboard.html"
-    with written_whole(path) as temporary, write_errors(path):
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_text(store.folder / "leaderboard.html", page)
     return record
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from workbench.models import architecture_of, build_autoencoder
+from workbench.counting import Counter
 from workbench.models.base import Autoencoder
-from workbench.training.estimate import Counter
+from workbench.models.registry import architecture_of, build_autoencoder
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.data.source import ClipPolicy, ClipSource
 from workbench.errors import WeightsError, WorkbenchError
-from workbench.media import quoted, to_uint8
+from workbench.files import quoted
+from workbench.media import to_uint8
+from workbench.media.source import ClipPolicy, ClipSource
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics
 from workbench.models.plans import tile_plans

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from workbench.errors import DataError, MediaError, WeightsError
+from workbench.files import quoted, write_errors
 from workbench.latents.clips import Normalisation, OnClip, decode_clip
 from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import REMEDY, LatentClip, Shard
-from workbench.media import VideoWriter, quoted, write_image
-from workbench.media.files import write_errors
+from workbench.media import VideoWriter, write_image
 from workbench.models.base import Autoencoder
 from workbench.models.identity import is_same_model
 from workbench.ranks import World

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from workbench.config import check_choice, check_range, setting
-from workbench.data.records import clip_key, source_record
-from workbench.data.source import ClipPolicy, open_clip
+from workbench.devices import DTYPES
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.files import quoted
 from workbench.latents.clips import Normalisation, OnClip, encode_clip, policy_record
 from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import LatentClip, clip_tensors
-from workbench.media import quoted
-from workbench.models import DTYPES
+from workbench.media.source import ClipPolicy, open_clip
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
+from workbench.records import clip_key, source_record
 from workbench.tiling import Tiling
 
 _VERSION = 1  # of the files in a folder of latents
@@ -91,7 +91,7 @@ def encode_dataset(
     Raises:
         ConfigError: the folder holds latents of another model or policy, a clip has changed since it was encoded, or a
             tile size is not legal.
-        MediaError: the folder cannot be written to.
+        FileError: the folder cannot be written to.
     """
     folder, world = LatentFolder(Path(encoding.settings.save_dir).expanduser()), ranks.world
     with folder.claimed(encoding.facts) if world.is_main else nullcontext():

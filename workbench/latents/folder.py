@@ -17,11 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
-from workbench.compare.tables import write_csv, write_json
-from workbench.data.records import check_same, read_record
 from workbench.errors import ConfigError, DataError
+from workbench.files import quoted, read_record, write_csv, write_errors, write_json
 from workbench.latents.shards import REMEDY, LatentClip, Shard, read_shard, write_shard
-from workbench.media.files import quoted, write_errors
+from workbench.records import check_same
 
 _FACTS = "latents.json"
 _NOT_COMPARED = (
@@ -52,7 +51,7 @@ class LatentFolder:
 
         Raises:
             ConfigError: it holds latents of another model or policy, or another process writes there.
-            MediaError: it cannot be written to.
+            FileError: it cannot be written to.
         """
         self.check(facts)
         with write_errors(self.path):

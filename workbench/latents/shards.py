@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from workbench.errors import DataError, first_line
-from workbench.media.files import quoted, write_errors, written_whole
+from workbench.files import quoted, write_errors, written_whole
 
 HEADER_KEY = "workbench.latents"
 _TIMES = ".timestamps_s"
@@ -98,7 +98,7 @@ def write_shard(
     """Write a shard, whole or not at all.
 
     Raises:
-        MediaError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     header = json.dumps({"facts": facts, "clips": {key: asdict(clip) for key, clip in clips.items()}})
     with written_whole(path) as temporary, write_errors(path):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.data.source import ClipPolicy, open_clip
 from workbench.errors import DataError, WorkbenchError
 from workbench.latents.clips import OnClip, encode_clip, policy_record
+from workbench.media.source import ClipPolicy, open_clip
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentMoments, LatentStatistics
 from workbench.ranks import Lockstep

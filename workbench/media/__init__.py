@@ -1,6 +1,6 @@
 """Video and image files: what they hold, their frames as tensors, and writing them. All colours are 8-bit RGB."""
 
-from workbench.media.files import MEDIA_EXTENSIONS, list_media, quoted
+from workbench.media.files import MEDIA_EXTENSIONS, list_media
 from workbench.media.image import write_image
 from workbench.media.info import DEFAULT_FPS, MediaInfo, frame_interval
 from workbench.media.reader import DEFAULT_MAX_BYTES, count_frames, probe, read_video
@@ -21,7 +21,6 @@ __all__ = [
     "list_media",
     "open_stream",
     "probe",
-    "quoted",
     "read_video",
     "to_float",
     "to_uint8",

@@ -10,7 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from workbench.errors import MediaError
-from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, is_cut_short, quoted, states_rate
+from workbench.files import quoted
+from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, is_cut_short, states_rate
 from workbench.media.info import MAX_PIXELS, check_pixels
 
 _TIMEOUT_S = 60.0

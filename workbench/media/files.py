@@ -1,13 +1,12 @@
 """Files on disk before any decoder sees them: which kind, whether they are whole, and writing without half-files."""
 
 import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from workbench.errors import MediaError
+from workbench.files import quoted
 
 MEDIA_EXTENSIONS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp")
 """Extensions of the files that can be read. Reading itself goes by content, not by extension."""
@@ -18,11 +17,6 @@ KINDS = ("mov", "matroska", "avi", "gif", *IMAGE_KINDS)
 
 _QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _PLAYLISTS = ("#EXTM3U", "ffconcat", "file ", "v=0", "<?xml", "<MPD", "<SmoothStreamingMedia", "[playlist]")
-
-
-def quoted(path: str | os.PathLike) -> str:
-    """A file name for a message: in quotes, on one line, with control characters escaped."""
-    return repr(os.fspath(path))
 
 
 def list_media(folder: str | os.PathLike) -> list[Path]:
@@ -159,32 +153,3 @@ def _segment_end(head: bytes) -> int:
     length = int.from_bytes(head[start + 4 : start + 4 + width], "big") - (1 << 7 * width)
     unknown = (1 << 7 * width) - 1
     return 0 if length == unknown else start + 4 + width + length
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A new, empty file beside `path` to write to. It takes the name `path`, synced to disk, only if all goes well.
-
-    Raises:
-        MediaError: the folder is missing, or the disk is full or otherwise refuses.
-    """
-    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-    try:
-        with write_errors(path):
-            temporary.open("xb").close()
-        yield temporary
-        with write_errors(path):
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turn a refusal of the disk while writing `path` into a MediaError."""
-    try:
-        yield
-    except OSError as error:
-        raise MediaError(f"{quoted(path)}: cannot be written ({error.strerror or error})") from error

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.errors import MediaError, ShapeError
-from workbench.media.files import quoted, write_errors, written_whole
+from workbench.files import quoted, write_errors, written_whole
 from workbench.media.info import MAX_PIXELS
 
 _EXIF_ORIENTATION = 0x0112

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workbench.config import check_range
 from workbench.errors import MediaError
-from workbench.media.files import quoted
+from workbench.files import quoted
 
 MAX_PIXELS = 2**26
 """Largest width x height of a frame (8192 x 8192), so that a small file cannot ask for unbounded memory."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import MediaError
-from workbench.media.files import quoted
+from workbench.files import quoted
 from workbench.media.info import MediaInfo
 from workbench.media.stream import FrameStream, open_stream
 from workbench.media.video import Video

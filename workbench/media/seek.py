@@ -8,8 +8,8 @@ import av
 from av.video.frame import VideoFrame
 
 from workbench.errors import MediaError
+from workbench.files import quoted
 from workbench.media.decode import Decoder
-from workbench.media.files import quoted
 
 _SEEKABLE_KINDS = ("mov", "matroska")
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from workbench.config import check_range
 from workbench.errors import MediaError
+from workbench.files import quoted
 from workbench.media.convert import FrameConverter, frame_warnings
 from workbench.media.decode import Decoder
-from workbench.media.files import IMAGE_KINDS, identify, is_cut_short, quoted
+from workbench.media.files import IMAGE_KINDS, identify, is_cut_short
 from workbench.media.image import read_header
 from workbench.media.info import DEFAULT_FPS, MediaInfo, check_pixels, is_regular_step
 from workbench.media.seek import frames_from

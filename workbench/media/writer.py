@@ -16,8 +16,8 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from workbench.errors import MediaError, ShapeError
+from workbench.files import quoted, written_whole
 from workbench.media.convert import SCALING
-from workbench.media.files import quoted, written_whole
 from workbench.media.info import is_regular_step
 from workbench.media.video import Video
 

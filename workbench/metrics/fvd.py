@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.errors import ConfigError, ShapeError, WeightsError, first_line
-from workbench.media import quoted, to_float
+from workbench.files import quoted
+from workbench.media import to_float
 
 FVD_FRAMES = 16
 """Frames of a window, as published results mostly have it."""

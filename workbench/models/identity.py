@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from workbench.models import architecture_of
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_sizes
+from workbench.models.registry import architecture_of
 from workbench.tiling import Tiling
 
 

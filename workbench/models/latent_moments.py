@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workbench.errors import ShapeError, WeightsError, first_line
-from workbench.media.files import write_errors, written_whole
+from workbench.files import write_json
 from workbench.models.weights import CHECKPOINT_FILES
 
 STATISTICS_FILE = "latent_stats.json"
@@ -118,10 +118,9 @@ class LatentStatistics:
         """Write them as JSON, whole or not at all.
 
         Raises:
-            MediaError: the file cannot be written.
+            FileError: the file cannot be written.
         """
-        with written_whole(path) as temporary, write_errors(path):
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
 
 def statistics_path(weights: Path) -> Path:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from workbench.models import build_autoencoder
 from workbench.models.base import Autoencoder
 from workbench.models.checkpointing import CheckpointedBlock
 from workbench.models.dc_blocks import (
@@ -21,6 +20,7 @@ from workbench.models.dc_blocks import (
     Residual,
 )
 from workbench.models.dc_resampling import Downsample, Upsample
+from workbench.models.registry import build_autoencoder
 
 PARTS = (CheckpointedBlock, MultiScaleLinearAttention, GatedBottleneck, nn.Conv3d, nn.Linear)
 """Kinds of modules that a trace lists, of an EfficientViTBlock its two halves; what lies inside them is not listed."""

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.errors import WeightsError, first_line
-from workbench.media.files import written_whole
+from workbench.files import written_whole
 
 METADATA_KEY = "workbench"
 CHECKPOINT_FILES = ("ema.safetensors", "model.safetensors")

@@ -8,9 +8,9 @@ from torch.optim import AdamW
 
 from workbench.errors import ConfigError, WeightsError
 from workbench.metrics.lpips import load_lpips
-from workbench.models import build_autoencoder
 from workbench.models.base import Autoencoder
 from workbench.models.discriminator import PatchDiscriminator3D
+from workbench.models.registry import build_autoencoder
 from workbench.models.weights import load_state, locate_weights, read_weights
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World, agreed, replicate, shard, synchronise_batch_norm

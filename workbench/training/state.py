@@ -22,8 +22,8 @@ from torch.optim import AdamW
 
 from workbench.config import to_json
 from workbench.errors import first_line
-from workbench.models import architecture_of
 from workbench.models.base import Autoencoder
+from workbench.models.registry import architecture_of
 from workbench.models.weights import read_weights, save_weights
 from workbench.training.checkpoint import CheckpointError, reason_of
 from workbench.training.checkpoint_reader import TensorReader

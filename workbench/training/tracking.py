@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from workbench.config import to_dict
 from workbench.errors import ConfigError
-from workbench.media.files import write_errors, written_whole
+from workbench.files import write_errors, written_whole
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import World
 from workbench.training.runs import METRICS_FILE
@@ -145,7 +145,7 @@ class Tracker:
         """Figures to pass on at once, such as those of a validation pass.
 
         Raises:
-            MediaError: the disk does not take them.
+            FileError: the disk does not take them.
         """
         with write_errors(self._run):
             for sink in self._sinks:

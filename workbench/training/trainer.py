@@ -13,7 +13,7 @@ from torch import Tensor
 from workbench.config import to_json
 from workbench.data import ClipLoader
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.media.files import write_errors
+from workbench.files import write_errors
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import checkpoints, remove_unfinished, run_lock, write_checkpoint
 from workbench.training.config import TrainConfig

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from workbench.data import ClipLoader
+from workbench.files import write_errors
 from workbench.media import Video, to_uint8, write_image, write_video
-from workbench.media.files import write_errors
 from workbench.metrics.lpips import load_lpips_if_available, lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim
@@ -102,7 +102,7 @@ def write_sample(sample: Tensor, path: Path) -> None:
     """Write a sample as `path`.mp4, or `path`.png for a single frame.
 
     Raises:
-        MediaError: it cannot be written.
+        FileError: it cannot be written.
     """
     with write_errors(path):
         path.parent.mkdir(exist_ok=True)

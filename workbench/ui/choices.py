@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.data.source import ClipPolicy
 from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError
-from workbench.media import quoted
-from workbench.models import find_spec
+from workbench.files import quoted
+from workbench.media.source import ClipPolicy
+from workbench.models.registry import find_spec
 from workbench.tiling import Tiling
 
 WEIGHT_EXTENSIONS = (".safetensors", ".pt")

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 import torch
 
+from workbench.devices import pick_device
 from workbench.errors import WorkbenchError
 from workbench.media import MEDIA_EXTENSIONS, list_media
-from workbench.models import pick_device
 from workbench.ui.choices import Choices
 from workbench.ui.components import ClipFile
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.compare.pictures import picture, png_url
 from workbench.compare.slices import xt_slice
 from workbench.errors import MediaError, ShapeError, WorkbenchError
-from workbench.media import quoted
+from workbench.files import quoted
 from workbench.ui.jobs import JobFolders
 
 MAX_SLICE_FRAMES = 480

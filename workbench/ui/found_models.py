@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate import ModelEntry
-from workbench.models import MODELS, build_autoencoder, needs_weights, pick_device, pick_dtype
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
+from workbench.models.registry import MODELS, build_autoencoder, needs_weights
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
 from workbench.ui.choices import find_weights
 

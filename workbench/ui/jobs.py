@@ -9,8 +9,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from workbench.models import load_autoencoder
 from workbench.models.base import Autoencoder
+from workbench.models.registry import load_autoencoder
 
 _LAST_JOB, _MOST_SESSIONS = "last job", 16
 

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from workbench.config import to_dict
-from workbench.data.source import open_clip_steps
 from workbench.errors import DataError
 from workbench.evaluate import ModelEntry
 from workbench.latents import LatentClip, model_latents
@@ -18,10 +17,11 @@ from workbench.latents.clips import decode_clip_steps, encode_clip_steps
 from workbench.latents.encode import EncodeSettings, Encoding
 from workbench.latents.shards import Shard, clip_tensors, read_shard, write_shard
 from workbench.media import VideoWriter, write_image
-from workbench.models import MODELS
+from workbench.media.source import open_clip_steps
 from workbench.models.base import Autoencoder
 from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
+from workbench.models.registry import MODELS
 from workbench.steps import Progress, Steps
 from workbench.tiling import Tiling
 from workbench.ui.choices import Choices

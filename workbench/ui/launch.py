@@ -14,8 +14,8 @@ from workbench.ui.quick_import import without_stubs
 with without_stubs():
     import gradio as gr
 
+from workbench.devices import pick_device
 from workbench.errors import ConfigError
-from workbench.models import pick_device
 from workbench.ui.about import AboutTab
 from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.compare import CompareTab

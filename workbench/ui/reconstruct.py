@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.errors import WorkbenchError
-from workbench.models import MODELS, ModelSpec, find_spec
+from workbench.models.registry import MODELS, ModelSpec, find_spec
 from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compare.clip_report import clip_html
-from workbench.compare.tables import frame_rows, write_csv, write_json
+from workbench.compare.tables import frame_rows
 from workbench.config import to_dict
+from workbench.files import write_csv, write_json, write_text
 from workbench.media import MediaInfo, probe
-from workbench.media.files import write_errors, written_whole
 from workbench.metrics import Summary, load_lpips_if_available, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
@@ -110,8 +110,7 @@ def _write_downloads(outputs: Outputs, report: FileReport, record: dict[str, Any
     csv_path, json_path, html_path = (Path(stem + end) for end in ("_metrics.csv", "_metrics.json", "_report.html"))
     write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
     write_json(json_path, record)
-    with written_whole(html_path) as temporary, write_errors(html_path):
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_text(html_path, page)
     files = outputs.reconstruction, outputs.side_by_side, csv_path, json_path, html_path
     return dict(zip(DOWNLOADS, files, strict=True))
 

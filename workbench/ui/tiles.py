@@ -13,9 +13,9 @@ from workbench.compare.seams import Seams
 from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError
 from workbench.evaluate import ModelEntry
-from workbench.models import MODELS
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import PREFIX
+from workbench.models.registry import MODELS
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.choices import Choices

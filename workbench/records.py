@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, MediaError
-from workbench.media.files import quoted
+from workbench.errors import ConfigError, FileError
+from workbench.files import quoted
 
 
 def file_key(text: str, readable: str) -> str:
@@ -26,22 +26,14 @@ def source_record(clip: Path) -> dict[str, Any]:
     """What tells a file from its successor under the same name.
 
     Raises:
-        MediaError: it cannot be read.
+        FileError: it cannot be read.
     """
     try:
         status = clip.stat()
     except OSError as error:
-        raise MediaError(f"{quoted(clip)}: cannot be read ({error.strerror})") from None
+        raise FileError(f"{quoted(clip)}: cannot be read ({error.strerror})") from None
     path = str(clip.resolve()).encode("utf-8", "backslashreplace").decode()
     return {"path": path, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON file's content, None where there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
 
 
 def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], what: str, remedy: str) -> None:

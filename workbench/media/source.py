@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from workbench.config import check_range, setting
-from workbench.data.resolution import Resize, apply_resize, parse_resolution, plan_resize
 from workbench.errors import ConfigError, MediaError
-from workbench.media import MediaInfo, frame_interval, open_stream, probe, quoted
+from workbench.files import quoted
+from workbench.media import MediaInfo, frame_interval, open_stream, probe
+from workbench.media.resolution import Resize, apply_resize, parse_resolution, plan_resize
 from workbench.steps import Progress, Steps, drain
 
 CHUNK_FRAMES = 8

@@ -1,0 +1,53 @@
+"""Operations and memory of a piece of work, counted while it runs; on fake tensors without running it."""
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+
+class Counter(TorchDispatchMode):
+    """Counts operations, and follows every storage from the operation that made it until nothing refers to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations = self.bytes = self.peak_bytes = 0
+        self._alive: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._follow(leaf.untyped_storage())
+        kind = func.overloadpacket
+        if kind == torch.ops.aten.convolution_backward:
+            self.operations += _conv_backward_operations(*args)
+        elif kind in flop_registry:
+            self.operations += flop_registry[kind](*args, **kwargs, out_val=result)
+        return result
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return
+        self.bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.bytes)
+        self._alive[key] = weakref.ref(storage, lambda _: self._forget(key, size))
+
+    def _forget(self, key: int, size: int) -> None:
+        self.bytes -= size
+        del self._alive[key]
+
+
+def _conv_backward_operations(gradient: Tensor, x: Tensor, weight: Tensor, *settings: Any) -> int:
+    """As many as in the forward pass, for the gradient of the input and of the weight where they are asked for.
+
+    torch's own formula counts the weight gradient of a grouped convolution as if it were dense.
+    """
+    wanted = settings[-1]
+    return 2 * gradient.numel() * weight[0].numel() * sum(wanted[:2])

@@ -1,0 +1,33 @@
+"""Where to compute and in which type."""
+
+import torch
+
+from workbench.config import check_choice
+from workbench.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or the GPU where there is one and else the CPU."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    if chosen is None or chosen.type not in ("cuda", "cpu"):
+        raise ConfigError(f"--device: {device!r} is not a device that is supported; use cuda, cuda:0 or cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device: there are {torch.cuda.device_count()} GPUs here, not {device}; use --device cpu")
+    return chosen
+
+
+def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """The type asked for, or bfloat16 on a GPU and float32 on a CPU (where bfloat16 is often emulated and slow)."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    check_choice("--dtype", dtype, DTYPES)
+    return DTYPES[dtype]

@@ -1,0 +1,193 @@
+"""The autoencoders by name, and loading one with its weights."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench.config import check_choice, override, to_dict
+from workbench.devices import pick_device, pick_dtype
+from workbench.errors import ConfigError, WeightsError
+from workbench.models.base import Autoencoder
+from workbench.models.dct_residual_ae import DCTResidualAE, DCTResidualAEConfig
+from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_diffusers
+from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
+from workbench.models.linear import LinearDCT, LinearDCTConfig
+from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
+from workbench.models.weights import load_state, locate_weights, read_weights
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of MODELS.
+
+    Attributes:
+        build: makes the model from its architecture.
+        summary, source: what it is, and where its method was published.
+        weights: where its weights come from: a file that is shipped, org/repo/file on the Hub, or None if it has none.
+    """
+
+    build: Callable[[Any], Autoencoder]
+    architecture: Any
+    summary: str
+    source: str
+    weights: Path | str | None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs without weights being named."""
+        return not isinstance(self.weights, str)
+
+
+MODELS: dict[str, ModelSpec] = {
+    "tiny": ModelSpec(
+        DCTResidualAE,
+        DCTResidualAEConfig(),
+        "small model of the Video DC-AE's rate: a learned residual beside the block DCT, trained on free clips",
+        "this project; rate of arXiv 2503.09642",
+        Path(__file__).parents[1] / "weights" / "tiny.safetensors",
+    ),
+    "dct": ModelSpec(
+        LinearDCT,
+        LinearDCTConfig(),
+        "linear 4x32x32 block transform to 128 coefficients: the baseline of the same rate",
+        "discrete cosine transform, Ahmed et al. 1974",
+        None,
+    ),
+    "video_dc_ae": ModelSpec(
+        VideoDCAE,
+        VideoDCAEConfig(),
+        "Video DC-AE f32t4c128 of Open-Sora 2.0",
+        "arXiv 2503.09642",
+        "hpcai-tech/Open-Sora-v2-Video-DC-AE/F32T4C128_AE.safetensors",
+    ),
+    "hunyuan_vae": ModelSpec(
+        HunyuanVAE,
+        HunyuanVAEConfig(),
+        "causal 3D VAE of HunyuanVideo",
+        "arXiv 2412.03603",
+        "hpcai-tech/Open-Sora-v2/hunyuan_vae.safetensors",
+    ),
+}
+DEFAULT_MODEL = next(iter(MODELS))
+
+
+def find_spec(name: str) -> ModelSpec:
+    """The entry of `MODELS`; ConfigError with the nearest name where there is none."""
+    if name not in MODELS:
+        check_choice("--model", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
+    return MODELS[name]
+
+
+def needs_weights(name: str) -> bool:
+    """Whether `load_autoencoder` asks for weights to be named: not for shipped models and diffusers' folders."""
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX) in DIFFUSERS_CLASSES
+    return not find_spec(name).is_ready
+
+
+def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
+    """A model of `MODELS` with fresh initial weights; `architecture` replaces fields of its configuration.
+
+    Raises:
+        ConfigError: the name or a field is unknown, or a value is not possible.
+    """
+    spec = find_spec(name)
+    model = spec.build(override(spec.architecture, architecture or {}))
+    model.name = name
+    return model
+
+
+def load_autoencoder(
+    name: str = DEFAULT_MODEL,
+    weights: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    architecture: Mapping[str, Any] | None = None,
+) -> Autoencoder:
+    """An autoencoder ready for inference.
+
+    Args:
+        name: a name in `wb.MODELS`: {names}; or diffusers:SOURCE, where SOURCE is a folder or org/repo with published
+            weights, or a class of diffusers (AutoencoderKLWan, ...) together with weights="random".
+        weights: a local .safetensors or .pt file, a training-checkpoint folder, org/repo/file on the Hugging Face Hub,
+            or "random" for untrained weights (seeded with 0). By default the ones that are shipped.
+        device: "cuda", "cpu", ...; by default the GPU where there is one.
+        dtype: "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU.
+        architecture: fields of the model's configuration to replace, for weights that do not carry their own.
+
+    Raises:
+        ConfigError: the name, device or dtype is unknown or not available.
+        WeightsError: weights are needed and not given, not found, unreadable or of another architecture.
+    """
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
+    return _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
+
+
+load_autoencoder.__doc__ = load_autoencoder.__doc__.format(names=", ".join(MODELS))
+
+
+def architecture_of(model: Autoencoder) -> dict[str, Any]:
+    """The architecture of a model as plain values: what `save_weights` stores and `build_autoencoder` takes."""
+    return to_dict(model.config) if dataclasses.is_dataclass(model.config) else dict(model.config)
+
+
+def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Mapping[str, Any] | None) -> Autoencoder:
+    if name.startswith(PREFIX):
+        return _from_diffusers(name, weights, architecture)
+    spec = find_spec(name)
+    if spec.weights is None:
+        if weights is not None:
+            raise WeightsError(f"{name} has no weights; leave them out")
+        return build_autoencoder(name, architecture)
+    if weights is None and spec.is_ready:
+        weights = spec.weights
+    if weights == "random":
+        with _fixed_seed():
+            return build_autoencoder(name, architecture)
+    if weights is None:
+        hint = "give that name, a local file or checkpoint, or 'random' for untrained ones"
+        raise WeightsError(f"{name} needs weights: {spec.weights}; {hint}")
+    return _from_file(name, weights, architecture)
+
+
+def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str, Any] | None) -> Autoencoder:
+    file = read_weights(locate_weights(weights))
+    if file.model not in (None, name):
+        raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use --model {file.model}")
+    with torch.device("meta"):  # skips the random initialisation of half a billion weights
+        model = build_autoencoder(name, {**(file.architecture or {}), **(architecture or {})})
+    load_state(model, file, assign=True)
+    model.weights_path = file.path
+    return model
+
+
+def _from_diffusers(
+    name: str, weights: str | os.PathLike | None, architecture: Mapping[str, Any] | None
+) -> Autoencoder:
+    if architecture:
+        raise ConfigError(
+            f"--model.architecture: {name} has a configuration of its own; {', '.join(architecture)} stays"
+        )
+    if needs_weights(name) and weights != "random":
+        raise WeightsError(f"{name} is a class without weights; give {PREFIX}FOLDER_OR_REPO, or weights 'random'")
+    if not needs_weights(name) and weights is not None:
+        raise WeightsError(f"{name} names its own weights; leave them out")
+    with _fixed_seed():
+        model = load_diffusers(name.removeprefix(PREFIX))
+    model.name = name
+    return model
+
+
+@contextmanager
+def _fixed_seed() -> Iterator[None]:
+    """Random weights are the same in every run, and drawing them changes no random state of the caller."""
+    with torch.random.fork_rng(devices=[]):  # models are built on the CPU
+        torch.manual_seed(0)
+        yield
