@@ -27,6 +27,10 @@ class MediaError(FileError):
     """A video or image file cannot be read, or not be written as what was asked for."""
 
 
+class NonFiniteError(WorkbenchError):
+    """A loss, a gradient, latents or frames are NaN or infinite."""
+
+
 class ShapeError(WorkbenchError):
     """A tensor does not have the layout that a function takes."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workbench.errors import ShapeError
+from workbench.errors import NonFiniteError, ShapeError
+from workbench.finite import is_finite
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,12 @@ class Video:
 
         Raises:
             ShapeError: x is not one clip.
+            NonFiniteError: a value is NaN or infinite.
         """
         if x_BCTHW.ndim != 5 or x_BCTHW.shape[0] != 1:
             raise ShapeError(f"one clip is a (1, 3, T, H, W) tensor, got {tuple(x_BCTHW.shape)}")
+        if not is_finite(x_BCTHW.detach()):
+            raise NonFiniteError("frames that are not finite (NaN or Inf) are no video")
         frames = to_uint8(x_BCTHW.detach()[0]).transpose(0, 1).contiguous().cpu()
         return cls(frames, fps, timestamps_s, path, warnings)
 

@@ -19,7 +19,7 @@ from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_d
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.linear import LinearDCT, LinearDCTConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
-from workbench.models.weights import load_state, locate_weights, read_weights
+from workbench.models.weights import check_finite, load_state, locate_weights, read_weights
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,7 @@ def _from_diffusers(
         raise WeightsError(f"{name} names its own weights; leave them out")
     with _fixed_seed():
         model = load_diffusers(name.removeprefix(PREFIX))
+    check_finite(name, model.state_dict())
     model.name = name
     return model
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ShapeError, WorkbenchError
+from workbench.finite import refuse_nonfinite
 from workbench.media import to_float
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
@@ -176,7 +177,7 @@ def encoder(ae: Autoencoder) -> Apply:
         tile = tile.to(ae.device)
         return ae.encode(to_float(tile) if tile.dtype == torch.uint8 else tile)
 
-    return _suggest_smaller_tiles(encode)
+    return _suggest_smaller_tiles(refuse_nonfinite(encode, ae.name, ae.dtype, "latents"))
 
 
 def decoder(ae: Autoencoder, is_image: bool) -> Apply:
@@ -186,7 +187,7 @@ def decoder(ae: Autoencoder, is_image: bool) -> Apply:
     def decode(tile: Tensor) -> Tensor:
         return ae.decode(tile, num_frames=1 if is_image else ae.frames_of(tile.shape[2]))
 
-    return _suggest_smaller_tiles(decode)
+    return _suggest_smaller_tiles(refuse_nonfinite(decode, ae.name, ae.dtype, "frames"))
 
 
 def _tile(x: Tensor, plan: TilePlan, indices: TileIndex, first_frame: int = 0) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from workbench.errors import WeightsError, first_line
 from workbench.files import written_whole
+from workbench.finite import nonfinite_names
 
 METADATA_KEY = "workbench"
 CHECKPOINT_FILES = ("ema.safetensors", "model.safetensors")
@@ -66,7 +67,7 @@ def load_state(model: nn.Module, file: WeightFile, assign: bool = False) -> None
     """Copy (or with `assign`, put) the tensors of a weight file into a model of exactly the same names and shapes.
 
     Raises:
-        WeightsError: names or shapes differ; the first few differences are listed.
+        WeightsError: names or shapes differ, of which the first few are listed, or a value is NaN or infinite.
     """
     own = model.state_dict()
     problems = [f"missing {name}" for name in own if name not in file.state]
@@ -79,7 +80,15 @@ def load_state(model: nn.Module, file: WeightFile, assign: bool = False) -> None
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise WeightsError(f"{file.path}: does not fit this model: {shown}")
+    check_finite(str(file.path), file.state)
     model.load_state_dict(file.state, strict=True, assign=assign)
+
+
+def check_finite(source: str, state: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError, naming the first, where tensors of a model's weights hold a NaN or an infinity."""
+    broken = nonfinite_names(state)
+    if broken:
+        raise WeightsError(f"{source}: {len(broken)} of its tensors hold NaN or Inf, the first is {broken[0]}")
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], model: str, architecture: Mapping[str, Any]) -> None:

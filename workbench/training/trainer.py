@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench.config import to_json
 from workbench.data import ClipLoader
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, NonFiniteError
 from workbench.files import write_errors
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import checkpoints, remove_unfinished, run_lock, write_checkpoint
@@ -24,10 +24,6 @@ from workbench.training.step import all_finite, train_step
 from workbench.training.stopping import StopRequest, exit_status
 from workbench.training.tracking import Tracker
 from workbench.training.validation import Validator, write_sample
-
-
-class NonFiniteError(WorkbenchError):
-    """A loss or gradient was NaN or Inf more often than allowed."""
 
 
 def train(config: TrainConfig) -> int:

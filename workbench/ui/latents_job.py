@@ -59,7 +59,7 @@ def encode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Pat
 
     Raises:
         MediaError: the clip is missing or cannot be read, or the disk is full.
-        WorkbenchError: a latent is not finite.
+        NonFiniteError: a latent is not finite.
     """
     clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
     latents = yield from encode_clip_steps(ae, clip, choices.tiling)
