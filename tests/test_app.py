@@ -409,5 +409,5 @@ def test_the_command_line_is_strict(arguments, status, said, monkeypatch, capsys
 
 
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--root"):
+    with pytest.raises(ConfigError, match="`root`"):
         build_app(AppSettings(root=str(tmp_path / "missing")), tmp_path)

@@ -96,7 +96,7 @@ def test_one_tile_is_the_untiled_model(ae):
 def test_illegal_tiles_name_the_legal_ones(ae):
     stride = ae.spatial_stride
     with pytest.raises(
-        wb.ConfigError, match=rf"spatial_tile_size: {3 * stride + 1} .*use {3 * stride} or {4 * stride}"
+        wb.ConfigError, match=rf"spatial_tile_size`: {3 * stride + 1} .*use {3 * stride} or {4 * stride}"
     ):
         tile_plans(ae, 8, 256, 256, wb.Tiling(spatial_tile_size=3 * stride + 1))
     with pytest.raises(wb.ConfigError, match=r"temporal_tile_size.*30 frames; use (28|29|25)"):

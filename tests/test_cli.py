@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,13 +14,14 @@ from clips import moving_video, write_clip
 from small_models import ARCHITECTURES, small_model
 
 from workbench.__main__ import COMMANDS
-from workbench.cli import main, parse
+from workbench.cli import flag_words, main, parse
 from workbench.commands.progress import StageBar
 from workbench.errors import ConfigError
 from workbench.media import read_video, write_video
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES
 from workbench.models.weights import save_weights
 from workbench.steps import Progress
+from workbench.tiling import Tiling
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,15 +58,17 @@ def test_flags_become_typed_settings():
         (["--model.tile_overlap_factor", "0.6"], "tile_overlap_factor.*between 0.0 and 0.5"),
         (["--preset", "video_dcae"], "--preset.*did you mean video_dc_ae"),
         (["--preset", "video_dc_ae", "--max_frames", "5"], "--num_frames asks for exactly 96"),
-        (["--resolution", "256pxx"], "resolution: '256pxx'"),
+        (["--resolution", "256pxx"], "--resolution: '256pxx'"),
         (["--resolution="], "--resolution= needs a value"),
         (["--max_frames", "True"], "--max_frames: True"),
         (["-device", "cpu"], "flags begin with --"),
     ],
 )
-def test_wrong_flags_are_named_before_any_work(argv, message):
-    with pytest.raises(ConfigError, match=message):
-        parsed("clip.mp4", *argv)
+def test_wrong_flags_are_named_before_any_work(argv, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main("workbench", COMMANDS["reconstruct"], ["clip.mp4", *argv])
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_presets_are_the_published_settings_and_flags_override_them():
@@ -297,3 +301,14 @@ def test_bench_refuses_what_no_memory_holds_before_it_builds_a_model(monkeypatch
         main("workbench", COMMANDS, ["bench", "--frames", "100000000"])
     assert exit.value.code == 2
     assert "GB are free" in capsys.readouterr().err
+
+
+def test_errors_name_settings_and_the_command_line_names_its_flags(capsys):
+    with pytest.raises(ConfigError, match=r"^`tile_overlap_factor`: 0\.9 is out of range"):
+        Tiling(tile_overlap_factor=0.9)
+    with pytest.raises(SystemExit) as stop:
+        main("workbench", COMMANDS["reconstruct"], ["clip.mp4", "--model.tile_overlap_factor", "0.9"])
+    assert stop.value.code == 2
+    assert "error: --model.tile_overlap_factor: 0.9 is out of range" in capsys.readouterr().err
+    told = flag_words("`model.name` beside `nothing_like_it`", COMMANDS["reconstruct"])
+    assert told == "--model beside `nothing_like_it`"

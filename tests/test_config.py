@@ -14,7 +14,7 @@ class Inner:
     factor: float = setting(0.5, "a factor")
 
     def __post_init__(self):
-        check_range("--inner.factor", self.factor, 0, 1)
+        check_range("inner.factor", self.factor, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ def test_overrides_are_dotted_typed_and_leave_the_original_alone():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"inner.sise": 1}, r"--inner\.sise; did you mean inner\.size"),
-        ({"inner.size": "many"}, r"--inner\.size"),
-        ({"inner.factor": 2}, r"--inner\.factor: 2.* between 0 and 1"),
-        ({"inner.factor": float("nan")}, r"--inner\.factor"),
-        ({"on": "perhaps"}, "--on"),
-        ({"inner": 3}, "--inner"),
+        ({"inner.sise": 1}, r"setting inner\.sise; did you mean inner\.size"),
+        ({"inner.size": "many"}, r"`inner\.size`"),
+        ({"inner.factor": 2}, r"`inner\.factor`: 2.* between 0 and 1"),
+        ({"inner.factor": float("nan")}, r"`inner\.factor`"),
+        ({"on": "perhaps"}, "`on`"),
+        ({"inner": 3}, r"unknown setting inner; did you mean inner\.size"),
     ],
 )
-def test_wrong_overrides_name_the_flag(overrides, message):
+def test_wrong_overrides_name_the_setting(overrides, message):
     with pytest.raises(ConfigError, match=message):
         override(Outer(), overrides)
 
@@ -62,4 +62,4 @@ def test_settings_are_listed_with_their_help():
 
 def test_choices_suggest_the_nearest():
     with pytest.raises(ConfigError, match="did you mean hinge"):
-        check_choice("--loss", "hing", ["hinge", "vanilla"])
+        check_choice("loss", "hing", ["hinge", "vanilla"])

@@ -166,7 +166,8 @@ def test_another_number_of_ranks_continues_after_the_same_clips_and_says_so(load
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"seed": 6}, "the seed 5 became 6"), ({"fps_max": 12.0}, "--dataset setting changed")]
+    ("change", "message"),
+    [({"seed": 6}, "the seed 5 became 6"), ({"fps_max": 12.0}, "another setting of the data changed")],
 )
 def test_changed_settings_are_told_on_resume(loader_of, change, message):
     before = loader_of()
@@ -309,12 +310,12 @@ def test_a_hung_worker_is_replaced_and_its_clip_counts_as_bad(loader_of):
     for worker in active_children():  # of one alone the other could take over all that is left
         os.kill(worker.pid, signal.SIGSTOP)
     batches = take(loader, 12)
-    assert any("--dataset.worker_timeout_s 5" in reason for reason in loader.skipped.values())
+    assert any("`dataset.worker_timeout_s` 5" in reason for reason in loader.skipped.values())
     assert all(batch.pixels.shape[:2] == shape[:2] for batch in batches)
 
 
 def test_a_time_limit_that_no_clip_keeps_is_an_error_and_no_hang(loader_of):
-    with pytest.raises(DataError, match=r"could not be read.*longer than --dataset.worker_timeout_s 0.001"):
+    with pytest.raises(DataError, match=r"could not be read.*longer than `dataset.worker_timeout_s` 0.001"):
         next(loader_of(num_workers=1, worker_timeout_s=0.001, max_bad_in_a_row=2))
 
 
@@ -367,11 +368,11 @@ def test_the_first_rank_says_where_relative_paths_are_and_what_is_left_out(loade
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fps_max": 0.0}, "--dataset.fps_max"),
-        ({"num_workers": -1}, "--dataset.num_workers"),
-        ({"worker_timeout_s": 0.0}, "--dataset.worker_timeout_s"),
-        ({"max_bad_in_a_row": 0}, "--dataset.max_bad_in_a_row"),
-        ({"seed": -1}, "--seed"),
+        ({"fps_max": 0.0}, "`dataset.fps_max`"),
+        ({"num_workers": -1}, "`dataset.num_workers`"),
+        ({"worker_timeout_s": 0.0}, "`dataset.worker_timeout_s`"),
+        ({"max_bad_in_a_row": 0}, "`dataset.max_bad_in_a_row`"),
+        ({"seed": -1}, "`seed`"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(loader_of, settings, message):
@@ -380,5 +381,5 @@ def test_settings_out_of_range_are_refused_by_name(loader_of, settings, message)
 
 
 def test_a_loader_without_an_index_says_how_to_make_one():
-    with pytest.raises(ConfigError, match=r"--dataset.data_path is needed; make an index: python -m workbench index"):
+    with pytest.raises(ConfigError, match=r"`dataset.data_path` is needed; make an index: python -m workbench index"):
         ClipLoader(DataConfig(), BUCKETS, spatial_multiple=16, seed=0)

@@ -98,10 +98,10 @@ def test_models_are_names_with_or_without_weights():
 @pytest.mark.parametrize(
     ("models", "error", "message"),
     [
-        ("dct,dct", ConfigError, "--models: 'dct' is given twice"),
-        ("dct,", ConfigError, "--models: '' is not NAME"),
-        ("dct@", ConfigError, "--models: 'dct@' is not NAME"),
-        ("dcd", ConfigError, "--models: 'dcd' is not one of.*did you mean dct"),
+        ("dct,dct", ConfigError, "`models`: 'dct' is given twice"),
+        ("dct,", ConfigError, "`models`: '' is not NAME"),
+        ("dct@", ConfigError, "`models`: 'dct@' is not NAME"),
+        ("dcd", ConfigError, "`models`: 'dcd' is not one of.*did you mean dct"),
         ("video_dc_ae", WeightsError, "video_dc_ae needs weights: write video_dc_ae@FILE"),
     ],
 )

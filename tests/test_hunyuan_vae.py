@@ -269,11 +269,11 @@ def test_works_in_bfloat16():
     ],
 )
 def test_impossible_architecture_is_refused_by_the_name_of_its_setting(field, value):
-    with pytest.raises(ConfigError, match=f"--{field}"):
+    with pytest.raises(ConfigError, match=f"`{field}`"):
         HunyuanVAEConfig(**{field: value})
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_impossible_scaling_factor_is_refused(scale):
-    with pytest.raises(ConfigError, match="--scaling_factor"):
+    with pytest.raises(ConfigError, match="`scaling_factor`"):
         HunyuanVAEConfig(scaling_factor=scale)

@@ -63,7 +63,7 @@ def test_biases_norms_and_the_outermost_layers_take_adamws_steps():
 
 
 def test_it_is_refused_where_weights_are_sharded():
-    with pytest.raises(wb.ConfigError, match=r"--optimizer muon.*ddp"):
+    with pytest.raises(wb.ConfigError, match=r"`optimizer` muon.*ddp"):
         TrainConfig(optimizer="muon", parallel="fsdp")
 
 

@@ -70,7 +70,7 @@ def test_the_policy_chooses_frames_and_size(dct, tmp_path):
     policy = wb.ClipPolicy(resolution="32px_ar1:1", fps_max=13, max_frames=10)
     report = wb.reconstruct_file(dct, source, tmp_path / "out.mkv", policy=policy)
     assert (report.num_frames, report.height, report.width, report.fps) == (10, 32, 32, 12.5)
-    with pytest.raises(wb.MediaError, match=r"has 30 frames.*--num_frames asks for 31"):
+    with pytest.raises(wb.MediaError, match=r"has 30 frames.*`num_frames` asks for 31"):
         wb.reconstruct_file(dct, source, tmp_path / "out.mkv", policy=wb.ClipPolicy(num_frames=31))
 
 

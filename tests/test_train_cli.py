@@ -221,5 +221,5 @@ def test_killed_20_times_at_random_it_never_loses_a_checkpoint(tmp_path):
 
 
 def test_an_unknown_preset_is_a_configuration_error():
-    with pytest.raises(ConfigError, match="--preset"):
+    with pytest.raises(ConfigError, match="`preset`"):
         preset_config({"preset": "nothing"})

@@ -123,7 +123,7 @@ def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({}, CheckpointError, "holds a run already; add --resume latest"),
+        ({}, CheckpointError, "holds a run already; add `resume` latest"),
         ({"resume": "RUN/step-000003"}, CheckpointError, "no such checkpoint"),
         ({"resume": "RUN/step-000002"}, CheckpointError, "has later ones .step-000004"),
         ({"resume": "latest", "stage": "disc"}, CheckpointError, "of stage ae; start stage disc"),
@@ -132,7 +132,7 @@ def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
         ({"stage": "disc", "save_dir": "NEW", "model.from_pretrained": None}, ConfigError, "starts from a checkpoint"),
         ({"save_dir": "NEW", "model.name": "dct", "model.architecture": {}}, ConfigError, "no weights to train"),
         ({"save_dir": "NEW", "precision": "bfloat16"}, ConfigError, "not reliable in it on a CPU"),
-        ({"save_dir": "NEW", "dataset.data_path": ""}, ConfigError, "--dataset.data_path"),
+        ({"save_dir": "NEW", "dataset.data_path": ""}, ConfigError, "`dataset.data_path`"),
         ({"save_dir": "NEW", "validation.data_path": "NEW/none.csv"}, DataError, "none.csv"),
         ({"save_dir": "NEW", "vae_loss_config.kl_loss_weight": 0.1}, ConfigError, "no posterior"),
     ],
@@ -197,7 +197,7 @@ def test_a_folder_where_another_run_is_training_is_refused_and_left_alone(run, t
 def test_lpips_without_its_backbone_is_an_error_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     config = small_config("ae", save_dir=str(tmp_path / "run"), vae_loss_config__perceptual_loss_weight=0.5)
-    with pytest.raises(WeightsError, match=r"--vae_loss_config.perceptual_loss_weight 0.5: .*VGG-16"):
+    with pytest.raises(WeightsError, match=r"`vae_loss_config.perceptual_loss_weight` 0.5: .*VGG-16"):
         train(config)
     assert not list((tmp_path / "run").glob("[!.]*"))
 
@@ -348,7 +348,7 @@ def test_a_damaged_line_of_the_log_costs_only_itself(run, tmp_path):
 
 def test_fewer_steps_than_the_checkpoint_has_are_refused(run, tmp_path):
     config = small_config("ae", save_dir=str(tmp_path / "new"), max_steps=3, resume=str(run / "step-000004"))
-    with pytest.raises(ConfigError, match="--max_steps 3: the checkpoint is of step 4 already"):
+    with pytest.raises(ConfigError, match="`max_steps` 3: the checkpoint is of step 4 already"):
         train(config)
 
 

@@ -31,9 +31,9 @@ class BenchSettings:
 
     def __post_init__(self) -> None:
         for name in ("batch", "frames", "height", "width", "repeats"):
-            check_range(f"--{name}", getattr(self, name), 1)
+            check_range(name, getattr(self, name), 1)
         for variant in self.variants.split(","):
-            check_choice("--variants", variant, VARIANTS)
+            check_choice("variants", variant, VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def check_memory(settings: BenchSettings, device: torch.device, dtype: torch.dty
     if needed > available:
         size = f"{settings.batch} x {settings.frames} x {settings.height} x {settings.width}"
         raise ConfigError(
-            f"--batch, --frames, --height, --width: {size} takes {needed / 1e9:.3g} GB before any layer; "
+            f"`batch`, `frames`, `height`, `width`: {size} takes {needed / 1e9:.3g} GB before any layer; "
             f"{available / 1e9:.3g} GB are free"
         )
 

@@ -16,7 +16,7 @@ from typing import Any, get_args
 import fire
 
 from workbench.config import Setting, did_you_mean, override, settings_of
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError, worded
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,7 @@ def main(program: str, commands: Mapping[str, Command] | Command, argv: Sequence
     argv = list(sys.argv[1:] if argv is None else argv)
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        if isinstance(commands, Command):
-            _run(program, commands, argv)
-        else:
-            _dispatch(program, commands, argv)
+        _dispatch(program, commands, argv)
         sys.stdout.flush()  # here, where a closed pipe is caught
     except BrokenPipeError:
         _discard_output()
@@ -103,7 +100,22 @@ def help_text(program: str, command: Command) -> str:
     return "\n".join(lines)
 
 
-def _dispatch(program: str, commands: Mapping[str, Command], argv: list[str]) -> None:
+def flag_words(message: object, command: Command) -> str:
+    """A message, or an error's, with the flags of this command in place of settings."""
+    known = settings_of(command.config)
+    short = {long: alias for alias, long in command.aliases.items()}
+
+    def call(name: str) -> str | None:
+        found = name if name in known else next((long for long in known if long.endswith(f".{name}")), None)
+        return found and f"--{short.get(found, found)}"
+
+    return worded(message, call)
+
+
+def _dispatch(program: str, commands: Mapping[str, Command] | Command, argv: list[str]) -> None:
+    if isinstance(commands, Command):
+        _run(program, commands, argv)
+        return
     if not argv or argv[0] in ("--help", "-h", "help"):
         width = max(map(len, commands))
         rows = [f"  {name:{width}}  {command.summary}" for name, command in commands.items()]
@@ -120,8 +132,12 @@ def _run(program: str, command: Command, argv: list[str]) -> None:
     if "--help" in argv or "-h" in argv:
         print(help_text(program, command))
         return
-    config, words = parse(command, argv)
-    command.run(config, *words)
+    try:
+        config, words = parse(command, argv)
+        command.run(config, *words)
+    except WorkbenchError as error:
+        error.args = (flag_words(error, command),)
+        raise
 
 
 def _split(command: Command, argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:

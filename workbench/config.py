@@ -1,7 +1,7 @@
 """Settings as frozen dataclasses: dotted, typed overrides and readable errors.
 
 A configuration is a plain frozen dataclass whose fields are documented by `setting(default, "help")`.
-Its `__post_init__` checks ranges and raises ConfigError with the flag's name.
+Its `__post_init__` checks ranges and raises ConfigError with the setting's name.
 """
 
 import dataclasses
@@ -46,19 +46,25 @@ def settings_of(config: Any, prefix: str = "") -> dict[str, Setting]:
     return leaves
 
 
-def check_choice(flag: str, value: Any, choices: Iterable[Any]) -> None:
-    """Raise ConfigError, with the nearest choice, unless `value` is one of `choices`."""
+def check_choice(subject: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ConfigError, with the nearest, unless `value` is one of `choices`; `subject` begins with a setting."""
     choices = list(choices)
     if value not in choices:
         hint = did_you_mean(str(value), choices)
-        raise ConfigError(f"{flag}: {value!r} is not one of {', '.join(map(str, choices))}{hint}")
+        raise ConfigError(f"{_marked(subject)}: {value!r} is not one of {', '.join(map(str, choices))}{hint}")
 
 
-def check_range(flag: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Raise ConfigError unless low <= value <= high (NaN and infinity are outside)."""
+def check_range(subject: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise ConfigError unless low <= value <= high (NaN and infinity are outside); `subject` begins with a setting."""
     if not low <= value <= high or math.isinf(value):
         bounds = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
-        raise ConfigError(f"{flag}: {value} is out of range, it must be {bounds}")
+        raise ConfigError(f"{_marked(subject)}: {value} is out of range, it must be {bounds}")
+
+
+def _marked(subject: str) -> str:
+    """Its first word, a setting, in the backticks by which front ends know settings (see `workbench.errors`)."""
+    name, *rest = subject.split(" ", 1)
+    return " ".join([f"`{name}`", *rest])
 
 
 def did_you_mean(word: str, known: Iterable[Any]) -> str:
@@ -84,7 +90,7 @@ def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         flag = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
-        raise ConfigError(f"--{flag}: {first['msg']} (got {first['input']!r})") from None
+        raise ConfigError(f"`{flag}`: {first['msg']} (got {first['input']!r})") from None
 
 
 def override(config: Any, overrides: Mapping[str, Any]) -> Any:
@@ -97,9 +103,9 @@ def override(config: Any, overrides: Mapping[str, Any]) -> Any:
     nested = _as_nested(config)
     for name, value in overrides.items():
         if name not in known:
-            raise ConfigError(f"unknown setting --{name}{did_you_mean(name, known)}")
+            raise ConfigError(f"unknown setting {name}{did_you_mean(name, known)}")
         if isinstance(value, bool) and not _takes_bool(known[name].type):
-            raise ConfigError(f"--{name}: {value} is not a value of it; it takes {known[name].type}")
+            raise ConfigError(f"`{name}`: {value} is not a value of it; it takes {known[name].type}")
         *parents, leaf = name.split(".")
         target = nested
         for parent in parents:

@@ -17,9 +17,9 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     except RuntimeError:
         chosen = None
     if chosen is None or chosen.type not in ("cuda", "cpu"):
-        raise ConfigError(f"--device: {device!r} is not a device that is supported; use cuda, cuda:0 or cpu")
+        raise ConfigError(f"`device`: {device!r} is not a device that is supported; use cuda, cuda:0 or cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"--device: there are {torch.cuda.device_count()} GPUs here, not {device}; use --device cpu")
+        raise ConfigError(f"`device`: there are {torch.cuda.device_count()} GPUs here, not {device}; use `device` cpu")
     return chosen
 
 
@@ -29,5 +29,5 @@ def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.d
         return dtype
     if dtype is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    check_choice("--dtype", dtype, DTYPES)
+    check_choice("dtype", dtype, DTYPES)
     return DTYPES[dtype]

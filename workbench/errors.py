@@ -1,4 +1,12 @@
-"""Errors that a user can cause. Entry points print them as one line and exit with status 2."""
+"""Errors that a user can cause. Entry points print them as one line and exit with status 2.
+
+Messages mark settings by backticks, as in "`max_frames`: 0 is out of range": every front end words them (`worded`).
+"""
+
+import re
+from collections.abc import Callable
+
+_SETTING = re.compile(r"`([a-z][a-z0-9_.]*)`")
 
 
 class WorkbenchError(Exception):
@@ -37,6 +45,11 @@ class ShapeError(WorkbenchError):
 
 class WeightsError(WorkbenchError):
     """Model weights are missing, unreadable or do not fit the model."""
+
+
+def worded(message: object, call: Callable[[str], str | None]) -> str:
+    """A message, or an error's, in which every marked setting is called what `call` says; None leaves it as it is."""
+    return _SETTING.sub(lambda match: call(match[1]) or match[0], str(message))
 
 
 def first_line(error: BaseException) -> str:

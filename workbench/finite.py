@@ -8,8 +8,8 @@ from torch import Tensor
 from workbench.errors import NonFiniteError
 
 _REMEDIES = {
-    torch.float16: "use --dtype float32 or bfloat16, whose range is larger",
-    torch.bfloat16: "use --dtype float32; if that does not help, the weights do not fit",
+    torch.float16: "use `dtype` float32 or bfloat16, whose range is larger",
+    torch.bfloat16: "use `dtype` float32; if that does not help, the weights do not fit",
     torch.float32: "the weights may be damaged, or not those of this model",
 }
 

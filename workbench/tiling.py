@@ -28,10 +28,10 @@ class Tiling:
     tile_overlap_factor: float = setting(0.25, "share of a tile that overlaps the next one, 0 to 0.5")
 
     def __post_init__(self) -> None:
-        check_range("--model.tile_overlap_factor", self.tile_overlap_factor, 0.0, 0.5)
+        check_range("tile_overlap_factor", self.tile_overlap_factor, 0.0, 0.5)
         for name in ("spatial_tile_size", "temporal_tile_size"):
             if getattr(self, name) is not None:
-                check_range(f"--model.{name}", getattr(self, name), 1)
+                check_range(name, getattr(self, name), 1)
 
 
 @dataclass(frozen=True)

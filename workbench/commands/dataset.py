@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from workbench.cli import Command, flag_words
 from workbench.commands.reconstruct import find_inputs
 from workbench.commands.settings import ModelSettings
 from workbench.config import setting
@@ -40,7 +41,8 @@ class DatasetSettings:
 class ClipBar(tqdm):
     """Progress over this rank's clips, shown on rank 0; clips that are left out are named on all."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, command: Command) -> None:
+        self._command = command  # whose flags the reasons name
         super().__init__(unit="clip", dynamic_ncols=True, disable=not world.is_main)
 
     def show(self, failure: str | None, done: int, total: int) -> None:
@@ -48,7 +50,7 @@ class ClipBar(tqdm):
         self.total = total
         self.update(done - self.n)
         if failure is not None:
-            tqdm.write(f"left out: {failure}", file=sys.stderr)
+            tqdm.write(f"left out: {flag_words(failure, self._command)}", file=sys.stderr)
 
 
 def load_identified(

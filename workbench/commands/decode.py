@@ -25,7 +25,7 @@ class DecodeModel:
     def __post_init__(self) -> None:
         for name in ("spatial_tile_size", "temporal_tile_size"):
             if getattr(self, name) is not None:
-                check_range(f"--model.{name}", getattr(self, name), 1)
+                check_range(f"model.{name}", getattr(self, name), 1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
         ae, identity = load_identified(_model(config.model, folder), ranks.world.device, config.dtype)
         check_model(folder, identity)
         tiling, save_dir = _tiling(config.model, folder), Path(config.save_dir).expanduser()
-        with ClipBar(ranks.world) as bar:
+        with ClipBar(ranks.world, COMMAND) as bar:
             count = decode_dataset(ae, folder, save_dir, tiling, ranks.world, config.lossless, bar.show)
     if ranks.world.is_main:
         print(f"{config.save_dir}: {count} clips")

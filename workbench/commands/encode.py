@@ -39,7 +39,7 @@ def run_encode(config: EncodeConfig) -> None:
         ae, identity = load_identified(config.model, ranks.world.device, config.dtype)
         normalisation = _normalisation(config, ae, identity)
         encoding = Encoding(ae, config, config.model, normalisation, identity, load_record(config.model))
-        with ClipBar(ranks.world) as bar:
+        with ClipBar(ranks.world, COMMAND) as bar:
             report = encode_dataset(encoding, clips, ranks, bar.show)
         if ranks.world.is_main:
             print(f"{config.save_dir}: {report.clips} clips in index.csv, {report.encoded} of them encoded by this run")

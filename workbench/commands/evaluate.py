@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from workbench.cli import Command
+from workbench.cli import Command, flag_words
 from workbench.commands.dataset import DatasetSettings
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP
 from workbench.compare.tables import text_table
@@ -59,7 +59,7 @@ def _reporter(bar: tqdm, world: World) -> Callable[[Task, ClipResult | str, int,
         bar.total = total
         bar.update()
         if isinstance(outcome, str):
-            tqdm.write(f"failed: {task.entry.label}: {outcome}", file=sys.stderr)
+            tqdm.write(f"failed: {task.entry.label}: {flag_words(outcome, COMMAND)}", file=sys.stderr)
         elif world.is_main:
             psnr = f"PSNR {summarise(outcome.metrics)['psnr'].mean:.2f} dB"
             tqdm.write(f"{task.entry.label}: {quoted(task.clip.name)}: {psnr}", file=sys.stderr)

@@ -21,7 +21,7 @@ class ExportConfig:
     dtype: str = setting("float16", DTYPE_HELP.partition(";")[0])
 
     def __post_init__(self) -> None:
-        check_choice("--dtype", self.dtype, DTYPES)
+        check_choice("dtype", self.dtype, DTYPES)
 
 
 def run_export(config: ExportConfig, *checkpoints: str) -> None:

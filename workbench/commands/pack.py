@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from workbench.cli import Command
+from workbench.cli import Command, flag_words
 from workbench.config import check_range, setting
 from workbench.data.packing import CropShape, pack_file
 from workbench.errors import ConfigError, MediaError, WorkbenchError
@@ -32,8 +32,8 @@ class PackConfig:
 
     def __post_init__(self) -> None:
         for name in ("frames", "side", "crops"):
-            check_range(f"--{name}", getattr(self, name), 1)
-        check_range("--seed", self.seed, 0)
+            check_range(name, getattr(self, name), 1)
+        check_range("seed", self.seed, 0)
         parse_resolution(self.resolution)
 
 
@@ -62,7 +62,7 @@ def _pack_one(config: PackConfig, number: int, path: Path) -> int:
     try:
         count = pack_file(path, Path(config.out), shape, config.crops, generator)
     except WorkbenchError as error:
-        tqdm.write(f"left out: {error}", file=sys.stderr)
+        tqdm.write(f"left out: {flag_words(error, COMMAND)}", file=sys.stderr)
         return 0
     if not count:
         tqdm.write(f"left out: {path.name} has fewer than {config.frames} frames", file=sys.stderr)

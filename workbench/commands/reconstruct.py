@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from workbench.allocator import give_large_blocks_back
-from workbench.cli import Command
+from workbench.cli import Command, flag_words
 from workbench.commands.folders import claimed_folder
 from workbench.commands.progress import StageBar
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
@@ -78,7 +78,7 @@ def with_preset(flags: Mapping[str, Any]) -> ReconstructConfig:
     name = flags.get("preset")
     if name is None:
         return ReconstructConfig()
-    check_choice("--preset", name, PRESETS)
+    check_choice("preset", name, PRESETS)
     return override(ReconstructConfig(), PRESETS[name])
 
 
@@ -116,7 +116,7 @@ def _reconstruct_all(config: ReconstructConfig, inputs: Sequence[str], ranks: Lo
                 raise
             failures += 1
             if is_main:
-                print(f"skipped: {error}", file=sys.stderr)
+                print(f"skipped: {flag_words(error, COMMAND)}", file=sys.stderr)
     if rows:
         _summarise(rows, Path(config.save_dir), lpips is not None)
     if failures:

@@ -33,7 +33,7 @@ def run_stats(config: StatsConfig) -> None:
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(config.model, ranks.world.device, config.dtype)
         out = _output(config, ae)
-        with ClipBar(ranks.world) as bar:
+        with ClipBar(ranks.world, COMMAND) as bar:
             report = gather_statistics(ae, clips, config, config.model, identity, ranks, bar.show)
         if ranks.world.is_main:
             report.statistics.save(out)

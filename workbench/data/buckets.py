@@ -115,10 +115,10 @@ class Buckets:
         largest = max(clips, key=lambda clip: clip.height * clip.width)
         longest = max(-(-clip.num_frames // clip_interval(clip, fps_max)) for clip in clips)
         return (
-            f"--bucket_config: none of the {len(clips)} clips fits. Its smallest resolution needs "
+            f"`bucket_config`: none of the {len(clips)} clips fits. Its smallest resolution needs "
             f"{PIXELS_NEEDED * self._groups[-1].resolution.pixels:.0f} pixels, and the largest clip is "
             f"{largest.width}x{largest.height}; it needs {min(group.num_frames for group in self._groups)} frames or "
-            f"more, and the longest clip has {longest} at --dataset.fps_max {fps_max:g}"
+            f"more, and the longest clip has {longest} at `dataset.fps_max` {fps_max:g}"
         )
 
 
@@ -146,7 +146,7 @@ class EpochPlan:
                 times = self._times(number, count)
                 timed += [(times[i], number, Step(bucket, i * bucket.batch_size * world_size)) for i in range(count)]
         if not timed:
-            raise DataError(f"--bucket_config: its probabilities left no clip for epoch {epoch}; raise them")
+            raise DataError(f"`bucket_config`: its probabilities left no clip for epoch {epoch}; raise them")
         self.steps = [step for _, _, step in sorted(timed, key=lambda item: item[:2])]
         self.images = np.random.default_rng((seed, epoch, 3)).random(len(self.steps)) < image_probability
         self._used = np.cumsum([0] + [world_size * step.bucket.batch_size for step in self.steps])
@@ -185,14 +185,14 @@ class EpochPlan:
 def check_bucket_config(bucket_config: BucketConfig) -> None:
     """Raise ConfigError unless this is resolution -> frames -> (probability, batch size) with legal values."""
     if not bucket_config or not all(bucket_config.values()):
-        raise ConfigError('--bucket_config: it is empty; an example is {"256px_ar1:1": {32: (1.0, 1)}}')
+        raise ConfigError('`bucket_config`: it is empty; an example is {"256px_ar1:1": {32: (1.0, 1)}}')
     for name, by_frames in bucket_config.items():
         if parse_resolution(name).short_side:
-            raise ConfigError(f"--bucket_config: {name} has no fixed shape; write {name}px or {name}px_ar1:1")
+            raise ConfigError(f"`bucket_config`: {name} has no fixed shape; write {name}px or {name}px_ar1:1")
         for num_frames, (probability, batch_size) in by_frames.items():
-            check_range(f"--bucket_config {name}: number of frames", num_frames, 1)
-            check_range(f"--bucket_config {name}: {num_frames}: probability", probability, 0.0, 1.0)
-            check_range(f"--bucket_config {name}: {num_frames}: batch size", batch_size, 1)
+            check_range(f"bucket_config {name}: number of frames", num_frames, 1)
+            check_range(f"bucket_config {name}: {num_frames}: probability", probability, 0.0, 1.0)
+            check_range(f"bucket_config {name}: {num_frames}: batch size", batch_size, 1)
 
 
 def clip_interval(clip: Clip, fps_max: float) -> int:

@@ -36,10 +36,10 @@ class DataConfig:
     max_bad_in_a_row: int = setting(100, "stop when so many clips in a row cannot be read")
 
     def __post_init__(self) -> None:
-        check_range("--dataset.fps_max", self.fps_max, 0.001)
-        check_range("--dataset.num_workers", self.num_workers, 0, 256)
-        check_range("--dataset.worker_timeout_s", self.worker_timeout_s, 0.001)
-        check_range("--dataset.max_bad_in_a_row", self.max_bad_in_a_row, 1)
+        check_range("dataset.fps_max", self.fps_max, 0.001)
+        check_range("dataset.num_workers", self.num_workers, 0, 256)
+        check_range("dataset.worker_timeout_s", self.worker_timeout_s, 0.001)
+        check_range("dataset.max_bad_in_a_row", self.max_bad_in_a_row, 1)
 
 
 @dataclass
@@ -97,9 +97,9 @@ class ClipLoader:
         """
         if not config.data_path:
             raise ConfigError(
-                "--dataset.data_path is needed; make an index: python -m workbench index FOLDER --out data.csv"
+                "`dataset.data_path` is needed; make an index: python -m workbench index FOLDER --out data.csv"
             )
-        check_range("--seed", seed, 0)
+        check_range("seed", seed, 0)
         index = read_index(config.data_path)
         self._config, self._clips, self._base = config, index.clips, index.base
         self._seed, self._rank, self._world_size = seed, rank, world_size
@@ -257,7 +257,7 @@ class ClipLoader:
         if state["seed"] != self._seed:
             lines.append(f"the seed {state['seed']} became {self._seed}: clips come in another order")
         if state["fingerprint"] != self._fingerprint:
-            lines.append("the index, --bucket_config or a --dataset setting changed: clips come in another order")
+            lines.append("the index, bucket_config or another setting of the data changed: clips come in another order")
         where = (
             f"continuing in epoch {state['epoch']} after {state['samples']} clips; some may come twice or not at all"
         )

@@ -55,7 +55,7 @@ def _crops(path: Path, shape: CropShape, count: int, generator: torch.Generator)
     source = open_clip(path, ClipPolicy(resolution=shape.resolution))
     if min(source.height, source.width) < shape.side:
         size = f"{source.width}x{source.height} at resolution {shape.resolution}"
-        raise ShapeError(f"{quoted(path)}: {size} holds no crop of {shape.side} pixels; use a smaller --side")
+        raise ShapeError(f"{quoted(path)}: {size} holds no crop of {shape.side} pixels; use a smaller `side`")
     if source.info.is_image:
         photo = source.read()[0]
         return PHOTO_FPS, (move_over(photo, shape.frames, shape.side, generator) for _ in range(count))

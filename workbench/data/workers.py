@@ -139,7 +139,7 @@ class Prefetcher:
         if not worker.has_started:
             raise DataError(f"a decode worker did not start within {_START_TIMEOUT_S:.0f} s")
         self._workers[place] = _Worker()
-        limit = f"--dataset.worker_timeout_s {self._timeout_s:g}"
+        limit = f"`dataset.worker_timeout_s` {self._timeout_s:g}"
         worker.slot.fail(f"{quoted(worker.slot.request.path)}: decoding took longer than {limit}")
         self._waiting.appendleft(worker.slot)
 

@@ -113,7 +113,7 @@ def read_frames(clip: ClipSource) -> Tensor:
     size = 3 * clip.num_frames * clip.height * clip.width
     if size > DEFAULT_MAX_BYTES:
         limit = f"over the limit of {DEFAULT_MAX_BYTES:,} bytes"
-        raise MediaError(f"{quoted(clip.info.path)}: its frames take {size:,} bytes, {limit}; give --max_frames")
+        raise MediaError(f"{quoted(clip.info.path)}: its frames take {size:,} bytes, {limit}; give `max_frames`")
     return clip.read()
 
 

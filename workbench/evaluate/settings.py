@@ -74,20 +74,20 @@ def parse_models(text: str) -> tuple[ModelEntry, ...]:
     labels = [label.strip() for label in text.split(",")]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
-        raise ConfigError(f"--models: {twice[0]!r} is given twice")
+        raise ConfigError(f"`models`: {twice[0]!r} is given twice")
     return tuple(map(_parse_entry, labels))
 
 
 def _parse_entry(label: str) -> ModelEntry:
     name, at, weights = label.partition("@")
     if not name or (at and not weights):
-        raise ConfigError(f"--models: {label!r} is not NAME or NAME@WEIGHTS")
+        raise ConfigError(f"`models`: {label!r} is not NAME or NAME@WEIGHTS")
     try:
         needed = needs_weights(name)
     except ConfigError as error:
-        raise ConfigError(str(error).replace("--model:", "--models:")) from None
+        raise ConfigError(str(error).replace("`model`:", "`models`:")) from None
     if needed and not weights:
-        raise WeightsError(f"--models: {name} needs weights: write {name}@FILE, or {name}@random for untrained ones")
+        raise WeightsError(f"`models`: {name} needs weights: write {name}@FILE, or {name}@random for untrained ones")
     return ModelEntry(label, name, weights or None)
 
 

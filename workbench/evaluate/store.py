@@ -35,7 +35,7 @@ class ResultStore:
         """Raise ConfigError if the folder holds results of another policy."""
         found = read_record(self.folder / "policy.json")
         if found is not None:
-            remedy = "give those settings again, or another --save_dir"
+            remedy = "give those settings again, or another `save_dir`"
             check_same(found, policy, f"{self.folder} holds results under another policy", remedy)
 
     def check_model(self, facts: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ class ResultStore:
         found = read_record(folder / "model.json")
         if found is not None:
             what = f"{self.folder} holds results of {facts['model']} as it was before"
-            check_same(found, facts, what, f"remove {folder}, or give another --save_dir")
+            check_same(found, facts, what, f"remove {folder}, or give another `save_dir`")
 
     def begin(self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
         """Write down what the results will have in common; facts by the model's label."""
@@ -95,4 +95,4 @@ class ResultStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileError(f"--save_dir: {quoted(folder)} cannot be made ({error.strerror})") from None
+            raise FileError(f"`save_dir`: {quoted(folder)} cannot be made ({error.strerror})") from None

@@ -52,10 +52,10 @@ def normalisation_of(statistics: LatentStatistics, ae: Autoencoder, weights_sha2
     """
     if len(statistics.mean) != ae.latent_channels:
         channels = f"{len(statistics.mean)} channels, {ae.name} has {ae.latent_channels}"
-        raise WeightsError(f"--normalise: these are statistics of {channels}")
+        raise WeightsError(f"`normalise`: these are statistics of {channels}")
     if statistics.weights_sha256 not in ("", weights_sha256):
         other = "with other weights" if statistics.model == ae.name else f"not of {ae.name}"
-        raise WeightsError(f"--normalise: these are statistics of {statistics.model}, {other}")
+        raise WeightsError(f"`normalise`: these are statistics of {statistics.model}, {other}")
     return Normalisation(statistics.mean, statistics.std)
 
 

@@ -100,7 +100,7 @@ def decode_dataset(
 def _check_sources_stay(sources: list[str], save_dir: Path) -> None:
     for source in map(Path, sources):
         if source.parent.resolve() == save_dir.resolve():
-            raise MediaError(f"{quoted(save_dir)}: holds the source {quoted(source.name)}; name another --save_dir")
+            raise MediaError(f"{quoted(save_dir)}: holds the source {quoted(source.name)}; name another `save_dir`")
 
 
 def model_latents(shard: Shard, key: str) -> tuple[torch.Tensor, tuple[float, ...] | None]:

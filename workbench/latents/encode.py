@@ -36,8 +36,8 @@ class EncodeSettings(ClipPolicy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("--latent_dtype", self.latent_dtype, DTYPES)
-        check_range("--shard_mb", self.shard_mb, 1)
+        check_choice("latent_dtype", self.latent_dtype, DTYPES)
+        check_range("shard_mb", self.shard_mb, 1)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, T
     stored = latents.to(DTYPES[encoding.settings.latent_dtype])
     if not torch.isfinite(stored).all():
         dtype = encoding.settings.latent_dtype
-        raise WorkbenchError(f"{quoted(path)}: latents are too large for {dtype}; use --latent_dtype bfloat16")
+        raise WorkbenchError(f"{quoted(path)}: latents are too large for {dtype}; use `latent_dtype` bfloat16")
     record = LatentClip(
         **source,
         is_image=clip.info.is_image,

@@ -61,7 +61,7 @@ class LatentFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise ConfigError(f"--save_dir {self.path}: another process encodes into it") from None
+                raise ConfigError(f"`save_dir` {self.path}: another process encodes into it") from None
             write_json(self.path / _FACTS, facts)
             yield
 
@@ -72,7 +72,7 @@ class LatentFolder:
                 {name: value for name, value in {**found, **found["policy"]}.items() if name not in _NOT_COMPARED}
                 for found in (facts, self.facts)
             )
-            remedy = "give those settings again, or another --save_dir"
+            remedy = "give those settings again, or another `save_dir`"
             check_same(theirs, ours, f"{self.path} holds latents made otherwise", remedy)
 
     def recover(self) -> tuple[dict[str, LatentClip], list[Path]]:

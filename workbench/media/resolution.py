@@ -66,7 +66,7 @@ class Resolution:
         shapes = [_shape(self.pixels, ratio, spatial_multiple) for ratio in self.ratios]
         if any(side == 0 for shape in shapes for side in shape):
             need = f"a model whose sides are multiples of {spatial_multiple}"
-            raise ConfigError(f"resolution: {self.name} is too small for {need}")
+            raise ConfigError(f"`resolution`: {self.name} is too small for {need}")
         return tuple(dict.fromkeys(shapes))
 
     def resize(self, height: int, width: int, spatial_multiple: int = 1) -> Resize:
@@ -87,14 +87,14 @@ def parse_resolution(name: str | int) -> Resolution:
     match = _NAME.fullmatch(str(name))
     if not match or (match["ratio"] and match["unit"] != "px"):
         hint = did_you_mean(str(name), _examples())
-        raise ConfigError(f"resolution: {name!r} is not a name such as 256px, 256px_ar1:1, 720p or 256{hint}")
+        raise ConfigError(f"`resolution`: {name!r} is not a name such as 256px, 256px_ar1:1, 720p or 256{hint}")
     side, unit, ratio = int(match["side"]), match["unit"], match["ratio"]
     if not 1 <= side <= _MAX_SIDE:
-        raise ConfigError(f"resolution: {name!r} must have a side between 1 and {_MAX_SIDE}")
+        raise ConfigError(f"`resolution`: {name!r} must have a side between 1 and {_MAX_SIDE}")
     if ratio and ratio not in ASPECT_RATIOS:
         nearest = min(ASPECT_RATIOS, key=lambda legal: abs(_angle(legal) - _angle(ratio)))
         legal = ", ".join(ASPECT_RATIOS)
-        raise ConfigError(f"resolution: {ratio} of {name!r} is not one of {legal}; did you mean {nearest}?")
+        raise ConfigError(f"`resolution`: {ratio} of {name!r} is not one of {legal}; did you mean {nearest}?")
     if unit == "px":
         return Resolution(str(name), side * side, (ratio,) if ratio else ASPECT_RATIOS)
     if unit == "p":

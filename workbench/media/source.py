@@ -36,14 +36,14 @@ class ClipPolicy:
     def __post_init__(self) -> None:
         for name in ("max_frames", "num_frames"):
             if getattr(self, name) is not None:
-                check_range(f"--{name}", getattr(self, name), 1, MAX_FRAMES)
+                check_range(name, getattr(self, name), 1, MAX_FRAMES)
         if self.fps_max is not None:
-            check_range("--fps_max", self.fps_max, 0.001)
+            check_range("fps_max", self.fps_max, 0.001)
         if self.resolution is not None:
             parse_resolution(self.resolution)
         if self.num_frames is not None and self.max_frames is not None and self.max_frames < self.num_frames:
-            exactly = f"--num_frames asks for exactly {self.num_frames}; give --num_frames None for at most that many"
-            raise ConfigError(f"--max_frames {self.max_frames}: {exactly}")
+            exactly = f"`num_frames` asks for exactly {self.num_frames}; give `num_frames` None for at most that many"
+            raise ConfigError(f"`max_frames` {self.max_frames}: {exactly}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def open_clip_steps(path: str | Path, policy: ClipPolicy, spatial_multiple: int 
             yield Progress("count", num_frames, max(num_frames, limit or (info.estimated_frames or 0) // interval))
         times, warnings = stream.uneven_timestamps, stream.warnings
     if policy.num_frames is not None and num_frames < policy.num_frames:
-        asked = f"--num_frames asks for {policy.num_frames}; use --max_frames for at most that many"
+        asked = f"`num_frames` asks for {policy.num_frames}; use `max_frames` for at most that many"
         raise MediaError(f"{quoted(path)}: has {num_frames} frames, {asked}")
     resize = plan_resize(policy.resolution, info.height, info.width, spatial_multiple) if policy.resolution else None
     height, width = (resize.crop_height, resize.crop_width) if resize else (info.height, info.width)

@@ -36,12 +36,12 @@ class FeatureNetwork:
         """
         path = Path(path).expanduser()
         if not path.is_file():
-            raise ConfigError(f"--fvd_network: {quoted(path)} is no file; rFVD needs a TorchScript feature network")
+            raise ConfigError(f"`fvd_network`: {quoted(path)} is no file; rFVD needs a TorchScript feature network")
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             self._network = torch.jit.load(path, map_location=device).eval()
         except RuntimeError as error:
-            raise WeightsError(f"--fvd_network: {quoted(path)} is not TorchScript ({first_line(error)})") from None
+            raise WeightsError(f"`fvd_network`: {quoted(path)} is not TorchScript ({first_line(error)})") from None
         self._device, self._path = torch.device(device), path
         known = {argument.name for argument in self._network.forward.schema.arguments}
         self._arguments = {name: value for name, value in _I3D_ARGUMENTS.items() if name in known}
@@ -67,9 +67,9 @@ class FeatureNetwork:
             features = self._network(resized.transpose(0, 1)[None], **self._arguments)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise WeightsError(f"--fvd_network: {quoted(self._path)} does not take clips ({reason})") from None
+            raise WeightsError(f"`fvd_network`: {quoted(self._path)} does not take clips ({reason})") from None
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 1:
-            raise WeightsError(f"--fvd_network: {quoted(self._path)} does not return features (1, D) of a clip")
+            raise WeightsError(f"`fvd_network`: {quoted(self._path)} does not return features (1, D) of a clip")
         return features.float().cpu()
 
 

@@ -18,7 +18,7 @@ _LUMA = (0.299, 0.587, 0.114)
 def require_optical_flow() -> None:
     """Raise ConfigError, saying how to install it, unless OpenCV is there."""
     if importlib.util.find_spec("cv2") is None:
-        raise ConfigError("--warp_error needs OpenCV for optical flow: pip install opencv-python-headless")
+        raise ConfigError("`warp_error` needs OpenCV for optical flow: pip install opencv-python-headless")
 
 
 def warp_error(x: Tensor, y: Tensor, data_range: float) -> Tensor:

@@ -41,13 +41,13 @@ class HunyuanVAEConfig:
 
     def __post_init__(self) -> None:
         if len(self.widths) != LEVELS or any(width < 1 or width % NORM_GROUPS for width in self.widths):
-            raise ConfigError(f"--widths: {self.widths} must be {LEVELS} multiples of {NORM_GROUPS}")
+            raise ConfigError(f"`widths`: {self.widths} must be {LEVELS} multiples of {NORM_GROUPS}")
         if NORM_GROUPS in self.widths[-2:]:  # an image of 8x8 pixels would leave one value to normalise in a group
-            raise ConfigError(f"--widths: {self.widths}: the last two must be at least {2 * NORM_GROUPS}")
-        check_range("--layers_per_block", self.layers_per_block, 1)
-        check_range("--latent_channels", self.latent_channels, 1)
+            raise ConfigError(f"`widths`: {self.widths}: the last two must be at least {2 * NORM_GROUPS}")
+        check_range("layers_per_block", self.layers_per_block, 1)
+        check_range("latent_channels", self.latent_channels, 1)
         if not 0.0 < self.scaling_factor < float("inf"):
-            raise ConfigError(f"--scaling_factor: {self.scaling_factor} must be positive")
+            raise ConfigError(f"`scaling_factor`: {self.scaling_factor} must be positive")
 
 
 class HunyuanVAE(Autoencoder):

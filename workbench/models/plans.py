@@ -52,7 +52,7 @@ def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, height: int, width: in
         return -(-max(height, width) // stride), 0
     if pixels % stride:
         legal = " or ".join(str(n * stride) for n in (pixels // stride, pixels // stride + 1) if n)
-        raise ConfigError(f"--model.spatial_tile_size: {pixels} is no multiple of {stride} ({ae.name}); use {legal}")
+        raise ConfigError(f"`spatial_tile_size`: {pixels} is no multiple of {stride} ({ae.name}); use {legal}")
     return pixels // stride, _overlap(pixels // stride, tiling)
 
 
@@ -65,7 +65,7 @@ def _temporal_tile(ae: Autoencoder, tiling: Tiling | None, latents: int) -> tupl
     tile = ae.latent_frames(frames)
     if ae.frames_of(tile) != frames or tile <= context:
         legal = " or ".join(str(ae.frames_of(n)) for n in (tile - 1, tile, tile + 1) if n > context)
-        raise ConfigError(f"--model.temporal_tile_size: {ae.name} cannot take tiles of {frames} frames; use {legal}")
+        raise ConfigError(f"`temporal_tile_size`: {ae.name} cannot take tiles of {frames} frames; use {legal}")
     return tile, max(context, _overlap(tile, tiling))
 
 

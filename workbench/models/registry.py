@@ -80,7 +80,7 @@ DEFAULT_MODEL = next(iter(MODELS))
 def find_spec(name: str) -> ModelSpec:
     """The entry of `MODELS`; ConfigError with the nearest name where there is none."""
     if name not in MODELS:
-        check_choice("--model", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
+        check_choice("model", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
     return MODELS[name]
 
 
@@ -160,7 +160,7 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
 def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str, Any] | None) -> Autoencoder:
     file = read_weights(locate_weights(weights))
     if file.model not in (None, name):
-        raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use --model {file.model}")
+        raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use `model` {file.model}")
     with torch.device("meta"):  # skips the random initialisation of half a billion weights
         model = build_autoencoder(name, {**(file.architecture or {}), **(architecture or {})})
     load_state(model, file, assign=True)
@@ -173,7 +173,7 @@ def _from_diffusers(
 ) -> Autoencoder:
     if architecture:
         raise ConfigError(
-            f"--model.architecture: {name} has a configuration of its own; {', '.join(architecture)} stays"
+            f"`model.architecture`: {name} has a configuration of its own; {', '.join(architecture)} stays"
         )
     if needs_weights(name) and weights != "random":
         raise WeightsError(f"{name} is a class without weights; give {PREFIX}FOLDER_OR_REPO, or weights 'random'")

@@ -205,8 +205,8 @@ def _suggest_smaller_tiles(apply: Apply) -> Apply:
             size = "x".join(map(str, tile.shape[2:]))
         torch.cuda.empty_cache()
         raise WorkbenchError(
-            f"out of GPU memory on a tile of {size}; use smaller tiles (--model.spatial_tile_size, "
-            "--model.temporal_tile_size), --dtype bfloat16 or --device cpu"
+            f"out of GPU memory on a tile of {size}; use smaller tiles (`spatial_tile_size`, "
+            "`temporal_tile_size`) or `device` cpu"
         )
 
     return guarded

@@ -66,7 +66,7 @@ def fresh_autoencoder(config: TrainConfig) -> Autoencoder:
     """
     model = build_autoencoder(config.model.name, config.model.architecture)
     if model.last_layer is None:
-        raise ConfigError(f"--model.name: {config.model.name} has no weights to train")
+        raise ConfigError(f"`model.name`: {config.model.name} has no weights to train")
     if config.grad_checkpoint:
         model.set_gradient_checkpointing(True, last_layer_off=config.model.disc_off_grad_ckpt)
     if config.model.channels_last:
@@ -78,7 +78,7 @@ def _autoencoder(config: TrainConfig) -> Autoencoder:
     weights = config.model.from_pretrained
     if config.stage == "disc" and weights is None and config.resume is None:
         raise ConfigError(
-            "--model.from_pretrained: stage disc starts from a checkpoint of stage ae; name it, or say random"
+            "`model.from_pretrained`: stage disc starts from a checkpoint of stage ae; name it, or say random"
         )
     model = fresh_autoencoder(config)
     if weights not in (None, "random"):
@@ -95,7 +95,7 @@ def _lpips(config: TrainConfig, world: World) -> nn.Module | None:
     try:
         return load_lpips(world.device)
     except WeightsError as error:
-        raise WeightsError(f"--vae_loss_config.perceptual_loss_weight {weight}: {error} (weight 0)") from None
+        raise WeightsError(f"`vae_loss_config.perceptual_loss_weight` {weight}: {error} (weight 0)") from None
 
 
 def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:

@@ -50,10 +50,10 @@ def find_checkpoint(resume: str, run: Path) -> Path:
     if known:
         return known[max(known)]
     if resume == "latest":
-        raise CheckpointError(f"--resume latest: {run} holds no checkpoint; leave --resume out to start a new run")
+        raise CheckpointError(f"`resume` latest: {run} holds no checkpoint; leave `resume` out to start a new run")
     nearby = checkpoints(folder.parent)
     hint = f"; {folder.parent} has {', '.join(path.name for path in nearby.values())}" if nearby else ""
-    raise CheckpointError(f"--resume {resume}: no such checkpoint{hint}")
+    raise CheckpointError(f"`resume` {resume}: no such checkpoint{hint}")
 
 
 def write_checkpoint(run: Path, step: int, write: Callable[[Path], None], keep: int, world: World) -> Path:
@@ -114,12 +114,12 @@ def _locked(run: Path) -> BinaryIO:
         run.mkdir(parents=True, exist_ok=True)
         file = (run / ".lock").open("ab")
     except OSError as error:
-        raise CheckpointError(f"--save_dir {run}: cannot be written to ({error.strerror})") from None
+        raise CheckpointError(f"`save_dir` {run}: cannot be written to ({error.strerror})") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise CheckpointError(f"--save_dir {run}: another process trains there; name another folder") from None
+        raise CheckpointError(f"`save_dir` {run}: another process trains there; name another folder") from None
     return file
 
 

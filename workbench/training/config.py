@@ -41,9 +41,9 @@ class DiscriminatorConfig:
     lr: float = setting(1e-4, "learning rate of the discriminator")
 
     def __post_init__(self) -> None:
-        check_choice("--discriminator.norm", self.norm, DISCRIMINATOR_NORMS)
-        check_range("--discriminator.channels", self.channels, 1)
-        check_range("--discriminator.lr", self.lr, 0.0)
+        check_choice("discriminator.norm", self.norm, DISCRIMINATOR_NORMS)
+        check_range("discriminator.channels", self.channels, 1)
+        check_range("discriminator.lr", self.lr, 0.0)
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class VAELossConfig:
     kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")
 
     def __post_init__(self) -> None:
-        check_choice("--vae_loss_config.reconstruction", self.reconstruction, RECONSTRUCTION_LOSSES)
-        check_range("--vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
-        check_range("--vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
+        check_choice("vae_loss_config.reconstruction", self.reconstruction, RECONSTRUCTION_LOSSES)
+        check_range("vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
+        check_range("vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class GeneratorLossConfig:
     disc_weight: float = setting(0.05, "weight of the adversarial loss, times the adaptive weight")
 
     def __post_init__(self) -> None:
-        check_range("--gen_loss_config.gen_start", self.gen_start, 0)
-        check_range("--gen_loss_config.disc_weight", self.disc_weight, 0.0)
+        check_range("gen_loss_config.gen_start", self.gen_start, 0)
+        check_range("gen_loss_config.disc_weight", self.disc_weight, 0.0)
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class DiscriminatorLossConfig:
     disc_loss_type: str = setting("hinge", "hinge, or vanilla (softplus)")
 
     def __post_init__(self) -> None:
-        check_range("--disc_loss_config.disc_start", self.disc_start, 0)
-        check_choice("--disc_loss_config.disc_loss_type", self.disc_loss_type, DISCRIMINATOR_LOSSES)
+        check_range("disc_loss_config.disc_start", self.disc_start, 0)
+        check_choice("disc_loss_config.disc_loss_type", self.disc_loss_type, DISCRIMINATOR_LOSSES)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ValidationConfig:
 
     def __post_init__(self) -> None:
         if self.clips is not None:
-            check_range("--validation.clips", self.clips, 1)
+            check_range("validation.clips", self.clips, 1)
 
 
 @dataclass(frozen=True)
@@ -152,31 +152,31 @@ class TrainConfig:
     wandb: bool = setting(False, "log to Weights & Biases too (needs `pip install wandb`; WANDB_MODE=offline works)")
 
     def __post_init__(self) -> None:
-        check_choice("--stage", self.stage, STAGES)
-        check_choice("--parallel", self.parallel, PARALLEL)
-        check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("stage", self.stage, STAGES)
+        check_choice("parallel", self.parallel, PARALLEL)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
         if self.optimizer == "muon" and self.parallel == "fsdp":
-            raise ConfigError("--optimizer muon: needs whole weight matrices; use --parallel ddp, or adamw")
+            raise ConfigError("`optimizer` muon: needs whole weight matrices; use `parallel` ddp, or adamw")
         if self.precision is not None:
-            check_choice("--precision", self.precision, PRECISIONS)
-        check_range("--image_probability", self.image_probability, 0.0, 1.0)
+            check_choice("precision", self.precision, PRECISIONS)
+        check_range("image_probability", self.image_probability, 0.0, 1.0)
         for beta in self.betas:
-            check_range("--betas", beta, 0.0, 0.999999)
-        check_range("--ema_decay", self.ema_decay, 0.0, 1.0)
+            check_range("betas", beta, 0.0, 0.999999)
+        check_range("ema_decay", self.ema_decay, 0.0, 1.0)
         for name in ("lr", "weight_decay", "warmup_steps", "skip_nonfinite"):
-            check_range(f"--{name}", getattr(self, name), 0.0)
+            check_range(name, getattr(self, name), 0.0)
         for name in ("eps", "grad_clip"):
             if not getattr(self, name) > 0.0:
-                raise ConfigError(f"--{name}: {getattr(self, name)} must be above 0")
+                raise ConfigError(f"`{name}`: {getattr(self, name)} must be above 0")
         for name in ("grad_accumulation", "epochs", "log_every", "ckpt_every", "keep_n_latest", "eval_every"):
-            check_range(f"--{name}", getattr(self, name), 1)
+            check_range(name, getattr(self, name), 1)
         if self.max_steps is not None:
-            check_range("--max_steps", self.max_steps, 1)
+            check_range("max_steps", self.max_steps, 1)
         self._check_adversarial_checkpointing()
 
     def _check_adversarial_checkpointing(self) -> None:
         if self.stage == "disc" and self.grad_checkpoint and not self.model.disc_off_grad_ckpt:
             raise ConfigError(
-                "--model.disc_off_grad_ckpt: stage disc with --grad_checkpoint True needs it True; "
+                "`model.disc_off_grad_ckpt`: stage disc with `grad_checkpoint` True needs it True; "
                 "the adaptive weight takes the gradient of the decoder's last layer"
             )

@@ -79,10 +79,10 @@ def preset_config(flags: Mapping[str, Any]) -> TrainConfig:
     """
     name = flags.get("preset", "video_dc_ae")
     stage = flags.get("stage", "disc" if str(name).endswith("_disc") else "ae")
-    check_choice("--stage", stage, STAGES)
+    check_choice("stage", stage, STAGES)
     if stage == "disc" and f"{name}_disc" in PRESETS:
         name = f"{name}_disc"
-    check_choice("--preset", name, PRESETS)
+    check_choice("preset", name, PRESETS)
     if PRESETS[name].get("stage", "ae") != stage:
-        raise ConfigError(f"--stage {stage}: preset {name} is of stage {PRESETS[name].get('stage', 'ae')}")
+        raise ConfigError(f"`stage` {stage}: preset {name} is of stage {PRESETS[name].get('stage', 'ae')}")
     return override(TrainConfig(), {**PRESETS[name], "preset": name, "save_dir": f"outputs/{name}"})

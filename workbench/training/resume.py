@@ -29,13 +29,13 @@ def start_from(config: TrainConfig) -> Path | None:
     known = checkpoints(run)
     resume = "latest" if known and restarted_by_torchrun() and _opened_by_this_launch(run) else config.resume
     if resume is None and known:
-        raise CheckpointError(f"--save_dir {run}: holds a run already; add --resume latest or name another")
+        raise CheckpointError(f"`save_dir` {run}: holds a run already; add `resume` latest or name another")
     if resume is None:
         return None
     start = find_checkpoint(resume, run)
     if known and max(known) > step_of(start):
         newest = known[max(known)].name
-        raise CheckpointError(f"--resume {resume}: {run} has later ones ({newest}); name another --save_dir")
+        raise CheckpointError(f"`resume` {resume}: {run} has later ones ({newest}); name another `save_dir`")
     return start
 
 
@@ -65,15 +65,15 @@ def changed_settings(checkpoint: Path, config: TrainConfig) -> list[str]:
     try:
         before = json.loads((checkpoint / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"--resume {checkpoint}: its config.json cannot be read ({first_line(error)})") from None
+        raise CheckpointError(f"`resume` {checkpoint}: its config.json cannot be read ({first_line(error)})") from None
     names = settings_of(config).keys() - _NOT_SETTINGS
     old, new = {"optimizer": "adamw"} | _values(before, names), _values(to_dict(config), names)
     changed = {name: f"{name} {old[name]} -> {new[name]}" for name in sorted(old) if old[name] != new[name]}
     fixed = [changed[name] for name in _FIXED & changed.keys() if config.stage == old.get("stage") == "disc"]
     if fixed:
-        raise CheckpointError(f"--resume {checkpoint}: {', '.join(fixed)}: an architecture cannot change within a run")
+        raise CheckpointError(f"`resume` {checkpoint}: {', '.join(fixed)}: an architecture cannot change within a run")
     if "optimizer" in changed:
-        raise CheckpointError(f"--resume {checkpoint}: {changed['optimizer']}: an optimiser cannot change within a run")
+        raise CheckpointError(f"`resume` {checkpoint}: {changed['optimizer']}: an optimiser cannot change within a run")
     return list(changed.values())
 
 

@@ -69,8 +69,8 @@ def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) 
         plain = _read_plain(folder)
         if plain["stage"] != config.stage:
             raise CheckpointError(
-                f"--resume {folder}: this is a checkpoint of stage {plain['stage']}; "
-                f"start stage {config.stage} from it by --model.from_pretrained"
+                f"`resume` {folder}: this is a checkpoint of stage {plain['stage']}; "
+                f"start stage {config.stage} from it by `model.from_pretrained`"
             )
         _copy_weights(folder / "model.safetensors", nets.autoencoder, nets.autoencoder.state_dict())
         _copy_weights(folder / "ema.safetensors", nets.autoencoder, nets.ema.values)
@@ -79,7 +79,7 @@ def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) 
     try:
         dcp.load(_training_tensors(nets) | random, storage_reader=TensorReader(folder / TENSORS))
     except CheckpointException as error:
-        message = f"--resume {folder}: {TENSORS}/ is damaged or does not fit this run ({reason_of(error)})"
+        message = f"`resume` {folder}: {TENSORS}/ is damaged or does not fit this run ({reason_of(error)})"
         raise CheckpointError(message) from error
     _set_random_state(random, config, world, plain["step"])
     return plain
@@ -132,7 +132,7 @@ def _names_in(folder: Path) -> set[str]:
         return set(TensorReader(folder / TENSORS).read_metadata().state_dict_metadata)
     except (OSError, ValueError, EOFError, IndexError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"--resume {folder}: {TENSORS}/ is incomplete or damaged ({first_line(error)})"
+            f"`resume` {folder}: {TENSORS}/ is incomplete or damaged ({first_line(error)})"
         ) from error
 
 
@@ -154,4 +154,4 @@ def _read_plain(folder: Path) -> dict[str, Any]:
         plain = json.loads((folder / "state.json").read_text())
         return {name: plain[name] for name in _PLAIN} | plain
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"--resume {folder}: not a training checkpoint ({first_line(error)})") from None
+        raise CheckpointError(f"`resume` {folder}: not a training checkpoint ({first_line(error)})") from None

@@ -141,7 +141,7 @@ def _autoencoder_gradients(
         roots, gradients = [reconstruction], [gradient / count]
         if variational:
             if output.posterior is None:
-                raise ConfigError(f"--vae_loss_config.kl_loss_weight: {nets.autoencoder.name} has no posterior; use 0")
+                raise ConfigError(f"`vae_loss_config.kl_loss_weight`: {nets.autoencoder.name} has no posterior; use 0")
             losses["kl"] = output.posterior.kl()
             roots.append(losses["kl"])
             gradients.append(torch.full_like(losses["kl"], config.vae_loss_config.kl_loss_weight / count))

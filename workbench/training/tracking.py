@@ -91,7 +91,7 @@ class Wandb:
         try:
             import wandb
         except ImportError:
-            raise ConfigError("--wandb True: Weights & Biases is not installed; run `pip install wandb`") from None
+            raise ConfigError("`wandb` True: Weights & Biases is not installed; run `pip install wandb`") from None
         id_file = run / "wandb_id"
         known = id_file.read_text().strip() if id_file.exists() else None
         self._run = wandb.init(

@@ -133,7 +133,7 @@ class Trainer:
     def _total_steps(self) -> int:
         total = self.config.epochs * self.loader.steps_per_epoch // self.config.grad_accumulation
         if total == 0:
-            raise ConfigError(f"--epochs {self.config.epochs}: the data does not fill one step")
+            raise ConfigError(f"`epochs` {self.config.epochs}: the data does not fill one step")
         return min(total, self.config.max_steps or total)
 
     def _open(self, plain: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class Trainer:
         self.bad_clips = self._bad_clips_before = plain.get("bad_clips", 0)
         self.latents = plain.get("latents", {})
         if self.step > self.total:
-            raise ConfigError(f"--max_steps {self.total}: the checkpoint is of step {self.step} already")
+            raise ConfigError(f"`max_steps` {self.total}: the checkpoint is of step {self.step} already")
         with agreed(self.world):
             if self.world.is_main:
                 with write_errors(self.run):
@@ -172,7 +172,7 @@ class Trainer:
         if self.skipped > self.config.skip_nonfinite:
             *_, last = "none yet", *checkpoints(self.run).values()
             allowed = self.config.skip_nonfinite
-            raise NonFiniteError(f"{message}, --skip_nonfinite allows {allowed}; last checkpoint: {last}")
+            raise NonFiniteError(f"{message}, `skip_nonfinite` allows {allowed}; last checkpoint: {last}")
         self.tracker.log(self.step, {"skipped": float(self.skipped)})
         self.tracker.say(message)
 
@@ -235,4 +235,4 @@ class Trainer:
 def _check_precision(config: TrainConfig, world: World) -> None:
     """oneDNN's bfloat16 gradient of small Conv3d weights holds uninitialised memory on CPUs (seen with torch 2.13)."""
     if config.precision == "bfloat16" and world.device.type == "cpu":
-        raise ConfigError("--precision bfloat16: convolution gradients are not reliable in it on a CPU; use float32")
+        raise ConfigError("`precision` bfloat16: convolution gradients are not reliable in it on a CPU; use float32")

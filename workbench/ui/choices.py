@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError
+from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError, worded
 from workbench.files import quoted
 from workbench.media.source import ClipPolicy
 from workbench.models.registry import find_spec
@@ -13,16 +13,15 @@ WEIGHT_EXTENSIONS = (".safetensors", ".pt")
 RANDOM_WEIGHTS = "random"
 
 LABELS = {
-    "--model.spatial_tile_size": "Tile side",
-    "--model.temporal_tile_size": "Tile frames",
-    "--model.tile_overlap_factor": "Overlap",
-    "--model": "Model",
-    "--max_frames": "Frames at most",
-    "--device": "Device",
-    "--dtype bfloat16 or ": "",
-    "resolution:": "Frame size:",
+    "spatial_tile_size": "Tile side",
+    "temporal_tile_size": "Tile frames",
+    "tile_overlap_factor": "Overlap",
+    "model": "Model",
+    "max_frames": "Frames at most",
+    "device": "Device",
+    "resolution": "Frame size",
 }
-"""The library's flags, longest first where one begins another, and what they are called on the page."""
+"""The library's settings, and what they are called on the page."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,8 @@ class Choices:
 
     def explain(self, error: WorkbenchError) -> str:
         """An error's message in the words of the page: labels instead of flags, the clip's name without folders."""
-        text = str(error)
-        if self.source:
-            text = text.replace(quoted(self.source), quoted(Path(self.source).name))
-        for flag, label in LABELS.items():
-            text = text.replace(flag, label)
-        return text
+        text = worded(error, LABELS.get)
+        return text.replace(quoted(self.source), quoted(Path(self.source).name)) if self.source else text
 
 
 def allowed_weights(text: str, root: Path) -> str:

@@ -64,7 +64,7 @@ def shape_of(entry: ModelEntry) -> Autoencoder:
     held = header.get("model", entry.name)
     if held != entry.name:
         name = Path(entry.weights).name
-        raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use --model {held}")
+        raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use `model` {held}")
     with torch.device("meta"):
         return build_autoencoder(entry.name, header.get("architecture"))
 

@@ -95,4 +95,4 @@ def launch(settings: AppSettings) -> None:
                 run_history=False,  # it would keep inputs and results in the browser, or at the Hub
             )
         except OSError as error:
-            raise ConfigError(f"--host {settings.host} --port {settings.port}: cannot listen there ({error})") from None
+            raise ConfigError(f"`host` {settings.host} `port` {settings.port}: cannot listen there ({error})") from None

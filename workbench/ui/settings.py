@@ -21,8 +21,8 @@ class AppSettings:
     )
 
     def __post_init__(self) -> None:
-        check_range("--port", self.port, 1, 65535)
-        check_range("--max_upload_mb", self.max_upload_mb, 1)
+        check_range("port", self.port, 1, 65535)
+        check_range("max_upload_mb", self.max_upload_mb, 1)
 
     @property
     def root_folder(self) -> Path:
@@ -33,5 +33,5 @@ class AppSettings:
         """
         folder = Path(self.root).expanduser().resolve()
         if not folder.is_dir():
-            raise ConfigError(f"--root: {self.root!r} is not a folder")
+            raise ConfigError(f"`root`: {self.root!r} is not a folder")
         return folder
