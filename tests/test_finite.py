@@ -56,7 +56,7 @@ def test_a_failed_decode_gives_no_row_of_an_evaluation(broken: Autoencoder, tmp_
 def test_the_remedy_is_a_type_of_larger_range(dtype: str, remedy: str) -> None:
     ae = wb.load_autoencoder("dct", device="cpu", dtype=dtype)
     x = torch.full((1, 3, 4, 32, 32), 3e38 if dtype == "bfloat16" else 6e4)
-    with pytest.raises(NonFiniteError, match=f"dct in {dtype} gives latents .* tile of 4x32x32; use --dtype {remedy}"):
+    with pytest.raises(NonFiniteError, match=f"dct in {dtype} gives latents .* tile of 4x32x32; use `dtype` {remedy}"):
         wb.encode_tiled(ae, x)
 
 
