@@ -7,7 +7,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import pytorch_msssim
 import torch
+from safetensors.torch import save_file
 from scipy import linalg, ndimage
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -25,8 +27,9 @@ from workbench.metrics import (
 )
 from workbench.metrics.fvd import frechet_distance
 from workbench.metrics.lpips import lpips
+from workbench.metrics.networks import network_path
 from workbench.metrics.psnr import MAX_PSNR_DB, psnr
-from workbench.metrics.ssim import ssim
+from workbench.metrics.ssim import UNIFORM_7, ssim
 from workbench.metrics.temporal import flicker, temporal_error
 from workbench.metrics.warp import warp_error
 
@@ -75,6 +78,17 @@ def test_ssim_is_that_of_scikit_image(original, output):
     torch.testing.assert_close(ssim(original, output, 255).tolist(), expected, rtol=0, atol=1e-5)
 
 
+def test_ssim_is_that_of_pytorch_msssim(original, output):
+    expected = pytorch_msssim.ssim(original.double(), output.double(), data_range=255, size_average=False)
+    torch.testing.assert_close(ssim(original, output, 255).double(), expected, rtol=0, atol=1e-5)
+
+
+def test_ssim_of_the_uniform_window_is_that_of_scikit_image_where_nothing_is_said(original, output):
+    pairs = zip(as_images(original), as_images(output), strict=True)
+    expected = [structural_similarity(x, y, data_range=255, channel_axis=2) for x, y in pairs]
+    torch.testing.assert_close(ssim(original, output, 255, UNIFORM_7).tolist(), expected, rtol=0, atol=1e-5)
+
+
 def test_temporal_metrics_are_their_formulas(original, output):
     x, y = original.numpy().astype(np.float64), output.numpy().astype(np.float64)
     dx, dy = x[1:] - x[:-1], y[1:] - y[:-1]
@@ -84,23 +98,20 @@ def test_temporal_metrics_are_their_formulas(original, output):
     torch.testing.assert_close(flicker(original, output, 255)[1:].tolist(), excess, rtol=1e-5, atol=0)
 
 
-def test_lpips_is_its_formula_over_the_layers_of_vgg(original, output, network):
-    """Zhang et al. 2018, equation 1: distances of unit-length features, weighted by channel, averaged over space."""
-    layers = torch.nn.Sequential(*[layer for part in network.net.children() for layer in part])
-    mean, std = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+@pytest.mark.parametrize("spatial", [False, True])
+@pytest.mark.parametrize("backbone", ["vgg", "alex"])
+def test_lpips_is_that_of_its_authors_package(original, output, backbone, spatial):
+    """The same random convolutions in both, and the package's own heads."""
+    import workbench.torchvision_shim  # noqa: F401, I001  (must precede lpips, which imports torchvision)
+    import lpips as package
 
-    def features(clip: torch.Tensor) -> list[torch.Tensor]:
-        x = (clip / 127.5 - 1 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-        taken = []
-        for index, layer in enumerate(layers):
-            x = layer(x)
-            if index in (3, 8, 15, 22, 29):
-                taken.append(x / x.norm(dim=1, keepdim=True))
-        return taken
-
-    heads = [lin.model[-1].weight for lin in network.lins]
-    triples = zip(heads, features(original), features(output), strict=True)
-    expected = sum((head * (a - b) ** 2).sum(1).mean((1, 2)) for head, a, b in triples)
+    network = load_lpips(random_backbone=True, backbone=backbone, spatial=spatial)
+    theirs = package.LPIPS(net=backbone, pnet_rand=True, spatial=spatial, verbose=False)
+    state = network.layers.state_dict()
+    theirs.net.load_state_dict({name: state[name.split(".", 1)[1]] for name in theirs.net.state_dict()})
+    x, y = original / 127.5 - 1, output / 127.5 - 1
+    torch.testing.assert_close(network(x, y), theirs(x, y), rtol=1e-4, atol=1e-6)
+    expected = theirs(x, y).mean((1, 2, 3))
     torch.testing.assert_close(lpips(original, output, 255, network), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -165,9 +176,9 @@ def test_known_values_of_the_temporal_metrics():
 
 def test_more_noise_is_worse(original, output, network):
     values = measure(original, output, network, requested=["warp_error"])
-    for name, metric in METRICS.items():
-        defined = [value for value in values[name] if not math.isnan(value)]
-        assert defined == sorted(defined, reverse=metric.higher_is_better), name
+    for name, found in values.items():
+        defined = [value for value in found if not math.isnan(value)]
+        assert defined == sorted(defined, reverse=METRICS[name].higher_is_better), name
 
 
 def test_errors_that_stick_to_what_moves_have_little_warp_error():
@@ -263,11 +274,10 @@ def test_a_summary_names_the_worst_frame(original, output):
 # The network of LPIPS
 
 
-def test_a_missing_backbone_is_an_error_that_says_where_it_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("a download was tried"))
+def test_missing_weights_are_an_error_that_says_what_brings_them(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert not lpips_available()
-    with pytest.raises(WeightsError, match=r"missing at .*hub/checkpoints/vgg16-397923af\.pth"):
+    with pytest.raises(WeightsError, match=r"lpips_vgg\.safetensors: no such file; .* fetch lpips brings it"):
         load_lpips()
     assert load_lpips_if_available() is None
 
@@ -280,7 +290,8 @@ class _Bomb:
         return (open, (self.path, "w"))
 
 
-def write_backbone(folder, monkeypatch, content) -> None:
+def write_official(folder, monkeypatch, content) -> None:
+    """A file under the name of torchvision's whole VGG-16 in torch's hub cache."""
     monkeypatch.setenv("TORCH_HOME", str(folder))
     path = folder / "hub" / "checkpoints" / "vgg16-397923af.pth"
     path.parent.mkdir(parents=True)
@@ -289,27 +300,54 @@ def write_backbone(folder, monkeypatch, content) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", {"features.0.weight": torch.zeros(3)}, [1, 2]])
 def test_a_broken_backbone_is_an_error(tmp_path, monkeypatch, content):
-    write_backbone(tmp_path, monkeypatch, content)
-    with pytest.raises(WeightsError, match="VGG-16"):
+    write_official(tmp_path, monkeypatch, content)
+    with pytest.raises(WeightsError, match=r"VGG-16|layers of LPIPS"):
         load_lpips()
 
 
 def test_code_in_a_backbone_is_never_run(tmp_path, monkeypatch):
-    write_backbone(tmp_path, monkeypatch, {"features.0.weight": _Bomb(str(tmp_path / "run"))})
+    write_official(tmp_path, monkeypatch, {"features.0.weight": _Bomb(str(tmp_path / "run"))})
     with pytest.raises(WeightsError):
         load_lpips()
     assert not (tmp_path / "run").exists()
 
 
-def test_the_backbone_is_read_from_torchs_hub_cache(tmp_path, monkeypatch, original, output, network):
+@pytest.mark.parametrize("source", ["fetched", "official"])
+def test_the_backbone_is_read_from_where_it_was_fetched_to_or_from_torchs_hub_cache(
+    tmp_path, monkeypatch, original, output, network, source
+):
     generator = torch.Generator().manual_seed(1)
-    shapes = {name: tensor.shape for name, tensor in network.net.state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in network.layers.state_dict().items()}
     layers = {name: torch.randn(shape, generator=generator) * 0.05 for name, shape in shapes.items()}
-    torchvision_names = {name: "features." + name.split(".", 1)[1] for name in layers}
-    write_backbone(tmp_path, monkeypatch, {torchvision_names[name]: tensor for name, tensor in layers.items()})
+    if source == "official":
+        write_official(tmp_path, monkeypatch, {f"features.{name}": tensor for name, tensor in layers.items()})
+    else:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        network_path("lpips_vgg").parent.mkdir(parents=True)
+        save_file(layers, network_path("lpips_vgg"))
     loaded = load_lpips()
-    assert all(torch.equal(tensor, layers[name]) for name, tensor in loaded.net.state_dict().items())
+    assert all(torch.equal(tensor, layers[name]) for name, tensor in loaded.layers.state_dict().items())
     assert not torch.equal(lpips(original, output, 255, loaded), lpips(original, output, 255, network))
+
+
+def test_only_every_nth_frame_of_the_whole_clip_is_measured(original, output, network):
+    whole = measure(original, output, network)["lpips"]
+    sparse = ClipMetrics(load_lpips(random_backbone=True, every=3))
+    for x, y in zip(original.split(2), output.split(2), strict=True):
+        sparse.add(x, y)
+    found = sparse.values["lpips"]
+    assert [math.isnan(value) for value in found] == [False, True, True, False, True]
+    assert [found[0], found[3]] == pytest.approx([whole[0], whole[3]])
+
+
+def test_features_of_nothing_have_a_gradient():
+    """Where no channel of a layer answers, the root of the norm has no slope."""
+    network = load_lpips(random_backbone=True)
+    with torch.no_grad():
+        network.layers[0].bias.fill_(-1e3)
+    x = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    network(x, torch.ones(1, 3, 32, 32)).sum().backward()
+    assert x.grad.isfinite().all()
 
 
 def test_lpips_serves_as_a_loss(network, original, output):
@@ -330,6 +368,6 @@ def test_loading_lpips_leaves_the_random_state_alone():
 
 
 def test_importing_the_metrics_loads_nothing_heavy():
-    code = "import sys, workbench.metrics; print({'lpips', 'torchvision'} & set(sys.modules))"
+    code = "import sys, workbench.metrics; print({'lpips', 'torchvision', 'vmaf_torch'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -14,7 +14,7 @@ from workbench.config import setting
 from workbench.errors import WorkbenchError
 from workbench.evaluate import ClipResult, EvaluateSettings, Evaluation, Task, evaluate, write_results
 from workbench.files import quoted
-from workbench.metrics import lpips_available, lpips_backbone_path, summarise
+from workbench.metrics import lpips_available, missing_network, summarise
 from workbench.ranks import World, process_group
 
 SHOWN = (
@@ -37,7 +37,7 @@ def run_evaluate(config: EvaluateConfig) -> None:
     clips = config.dataset.clips()
     with process_group(config.device) as world:
         if world.is_main and not lpips_available():
-            print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}", file=sys.stderr)
+            print(f"LPIPS is left out: {missing_network('lpips_vgg')}", file=sys.stderr)
         with tqdm(unit="clip", dynamic_ncols=True, disable=not world.is_main) as bar:
             store, evaluation = evaluate(config, clips, world, config.dtype, _reporter(bar, world))
     if evaluation is None:

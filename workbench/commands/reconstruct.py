@@ -22,7 +22,7 @@ from workbench.errors import FileError, MediaError
 from workbench.files import quoted, write_csv, write_errors, write_json
 from workbench.media import list_media, probe
 from workbench.media.source import ClipPolicy
-from workbench.metrics import load_lpips_if_available, lpips_backbone_path, summarise
+from workbench.metrics import load_lpips_if_available, missing_network, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
@@ -127,7 +127,7 @@ def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, with_lpips: bo
     write_csv(save_dir / "summary.csv", rows)
     print(f"\n{text_table(rows)}\n")
     if not with_lpips:
-        print(f"LPIPS is left out: its backbone is not at {lpips_backbone_path()}")
+        print(f"LPIPS is left out: {missing_network('lpips_vgg')}")
     print(f"results in {save_dir}")
 
 

@@ -215,7 +215,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
         "Frame rate": f"at most {policy['fps_max']:g} a second" if policy["fps_max"] else "as it is",
         "Computed in": f"{policy['dtype']} on {policy['device']}",
         "Timed with": f"{_either(ranks)} processes at once, {_either(threads)} CPU threads each",
-        "LPIPS": "VGG-16, version 0.1" if policy["lpips"] else "left out: its backbone was not there",
+        "LPIPS": "VGG-16, version 0.1" if policy["lpips"] else "left out: its network was not there",
         **({"rFVD": record["rfvd"]} if record["rfvd"] else {}),
         "Overlap of tiles": f"{policy['tile_overlap_factor']:.0%} of a tile",
         **{f"Tiles of {one['model']}": _tiles(one) for one in record["models"]},

@@ -1,107 +1,203 @@
 """Learned perceptual image patch similarity, and its network for use as a training loss."""
 
-import warnings
+import importlib.util
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workbench.config import check_choice
 from workbench.errors import WeightsError, first_line
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
+from workbench.metrics.networks import fill, network_path, read_network
 
-# The file of torchvision's VGG16_Weights.IMAGENET1K_V1, on which the published linear heads were calibrated.
-_BACKBONE_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
-_MIN_SIDE = 16  # four poolings by two
+# Convolutions (channels, kernel, stride, padding) and poolings (kernel, stride) in the order of torchvision's
+# `features`; "tap" follows the layers whose activations count. Simonyan and Zisserman 2015; Krizhevsky 2014.
+_POOL_VGG, _POOL_ALEX = ("pool", 2, 2), ("pool", 3, 2)
+_VGG_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+_PLANS = {
+    "vgg": [
+        step
+        for index, (channels, count) in enumerate(_VGG_BLOCKS)
+        for step in [*[_POOL_VGG] * (index > 0), *[(channels, 3, 1, 1)] * count, "tap"]
+    ],
+    "alex": [
+        *((64, 11, 4, 2), "tap", _POOL_ALEX, (192, 5, 1, 2), "tap", _POOL_ALEX),
+        *((384, 3, 1, 1), "tap", (256, 3, 1, 1), "tap", (256, 3, 1, 1), "tap"),
+    ],
+}
+BACKBONES = {"vgg": "VGG-16", "alex": "AlexNet"}
+"""The networks that LPIPS is published with and that are offered here, by the names of its authors' package."""
+
+_MIN_SIDE = {"vgg": 16, "alex": 31}  # pixels below which a pooling has no window left
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, in [-1, 1]
+_OFFICIAL_VGG = "vgg16-397923af.pth"  # torchvision's VGG16_Weights.IMAGENET1K_V1, which many machines have already
 
 
-def lpips_backbone_path() -> Path:
-    """Where the ImageNet weights of VGG-16 are looked for: torch's hub cache, as torchvision itself does."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONE_URL.rsplit("/", 1)[1]
+class LPIPS(nn.Module):
+    """LPIPS, version 0.1: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric",
+    CVPR 2018. Distances of unit-length features of an ImageNet network, weighted by channel and averaged over space.
+
+    Attributes:
+        backbone: a key of `BACKBONES`.
+        spatial: whether `forward` gives a map, each layer's distances enlarged bilinearly to the size of the frames, as
+            the authors' package does with `spatial=True`. Its mean differs a little from the plain value.
+        every: as a metric of a clip (`lpips`), only every n-th frame is measured.
+    """
+
+    def __init__(self, backbone: str = "vgg", spatial: bool = False, every: int = 1) -> None:
+        super().__init__()
+        self.backbone, self.spatial, self.every = backbone, spatial, every
+        self.layers, self._taps, channels = _layers(_PLANS[backbone])
+        self.heads = nn.ParameterList(torch.ones(count) for count in channels)
+        self.register_buffer("shift", torch.tensor(_SHIFT).view(3, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(_SCALE).view(3, 1, 1), persistent=False)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Unit-length features of frames (B, 3, H, W) in [-1, 1]: one (B, C, h, w) a layer that counts."""
+        x = (x - self.shift) / self.scale
+        taken = []
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in self._taps:
+                taken.append(_unit_length(x))
+        return taken
+
+    def distance(self, a: list[Tensor], b: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """Distances (B, 1, 1, 1) of features of frames of this (H, W); (B, 1, H, W) where `spatial`."""
+        total = 0.0
+        for x, y, head in zip(a, b, self.heads, strict=True):
+            weighted = F.conv2d((x - y).square(), head.view(1, -1, 1, 1))
+            if self.spatial:
+                total = total + F.interpolate(weighted, size, mode="bilinear")
+            else:
+                total = total + weighted.mean((2, 3), keepdim=True)
+        return total
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances of frames (B, 3, H, W) in [-1, 1], sides of 16 (VGG-16) or 31 (AlexNet) pixels or more.
+
+        Gradients flow to both inputs, so that it serves as a loss.
+        """
+        return self.distance(self.features(x), self.features(y), x.shape[2:])
+
+    @property
+    def min_side(self) -> int:
+        """The fewest pixels of a side that the backbone takes."""
+        return _MIN_SIDE[self.backbone]
 
 
-def lpips_available() -> bool:
-    """Whether `load_lpips` finds the backbone without a download."""
-    return lpips_backbone_path().is_file()
+def lpips_available(backbone: str = "vgg") -> bool:
+    """Whether `load_lpips` finds the weights."""
+    return network_path(f"lpips_{backbone}").is_file() or (backbone == "vgg" and _official_vgg().is_file())
 
 
-def load_lpips(device: str | torch.device = "cpu", random_backbone: bool = False) -> nn.Module:
-    """LPIPS (VGG-16, version 0.1): Zhang et al., "The Unreasonable Effectiveness of Deep Features", CVPR 2018.
+def load_lpips(
+    device: str | torch.device = "cpu",
+    random_backbone: bool = False,
+    backbone: str = "vgg",
+    spatial: bool = False,
+    every: int = 1,
+) -> LPIPS:
+    """The network, frozen and in eval mode; nothing is ever downloaded here.
 
     Args:
-        random_backbone: a fixed random VGG-16 instead of the trained one: for tests of code around the network only,
-            its values mean nothing.
-
-    Returns:
-        A frozen module in eval mode: (B, 3, H, W) and (B, 3, H, W) in [-1, 1], sides of 16 pixels or more, to distances
-        (B, 1, 1, 1). Gradients flow to both inputs, so it serves as a loss; keep it in eval mode (it has dropout).
+        random_backbone: fixed random convolutions instead of the trained ones: for tests of code around the network
+            only, its values mean nothing.
+        backbone, spatial, every: see `LPIPS`.
 
     Raises:
-        WeightsError: the backbone is not in torch's hub cache (nothing is ever downloaded here), or is not VGG-16.
+        WeightsError: the weights are not here (`python -m workbench fetch lpips`), or not those of the network.
     """
-    backbone = None if random_backbone else _read_backbone(lpips_backbone_path())
-    network = _build(backbone)
-    return network.eval().requires_grad_(False).to(device)
+    check_choice("backbone", backbone, BACKBONES)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = LPIPS(backbone, spatial, every)
+    state = network.layers.state_dict() if random_backbone else _read_backbone(backbone)
+    path = network_path(f"lpips_{backbone}")
+    fill(network, {f"layers.{name}": tensor for name, tensor in state.items()} | _read_heads(backbone), path)
+    return network.to(device, memory_format=torch.channels_last)
 
 
-def load_lpips_if_available(device: str | torch.device = "cpu") -> nn.Module | None:
-    """`load_lpips` where its backbone is installed, else None: for measurements that go on without it, saying so."""
-    return load_lpips(device) if lpips_available() else None
+def load_lpips_if_available(device: str | torch.device = "cpu", every: int = 1) -> LPIPS | None:
+    """`load_lpips` (VGG-16) where its weights are here, else None: for measurements that go on without, saying so."""
+    return load_lpips(device, every=every) if lpips_available() else None
 
 
-def lpips(x: Tensor, y: Tensor, data_range: float, network: nn.Module) -> Tensor:
-    """LPIPS of every frame: 0 for identical frames, about 0.7 for unrelated ones. NaN with a side under 16 pixels.
+def lpips(x: Tensor, y: Tensor, data_range: float, network: LPIPS, first: int = 0) -> Tensor:
+    """LPIPS of every frame: 0 for identical frames, about 0.7 for unrelated ones.
+
+    NaN with a side under `network.min_side`, and where `network.every` leaves a frame out.
 
     Args:
         x, y: clips (T, 3, H, W) in the same range.
         data_range: 255 for clips in [0, 255] (uint8), 1 in [0, 1], 2 in [-1, 1].
         network: what `load_lpips` returns; frames are moved to its device.
+        first: number of the first frame in the clip that these are a part of.
 
     Returns:
         float32 (T,) on the device of x.
     """
     check_pair(x, y)
-    if min(x.shape[2:]) < _MIN_SIDE:
-        return undefined(len(x)).to(x.device)
-    device = next(network.buffers()).device
-    with torch.no_grad():
-        chunks = unit_chunks(x, y, data_range)
-        pairs = (pair for a, b in chunks for pair in zip(a.to(device).split(1), b.to(device).split(1), strict=True))
-        values = [network(a, b, normalize=True).flatten() for a, b in pairs]  # normalize: from [0, 1] to [-1, 1]
-    return torch.cat(values).float().to(x.device)
+    values = undefined(len(x))
+    start = -first % network.every
+    if min(x.shape[2:]) >= network.min_side and start < len(x):
+        taken = slice(start, None, network.every)
+        device = network.shift.device
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            chunks = unit_chunks(x[taken], y[taken], data_range)
+            found = [network(2 * a.to(device) - 1, 2 * b.to(device) - 1).mean((1, 2, 3)) for a, b in chunks]
+        values[taken] = torch.cat(found).cpu()
+    return values.to(x.device)
 
 
-def _read_backbone(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(
-            f"LPIPS needs the ImageNet weights of VGG-16, missing at {path}: put {_BACKBONE_URL} there, "
-            "or go on without LPIPS"
-        )
+def _layers(plan: list) -> tuple[nn.Sequential, frozenset[int], list[int]]:
+    """Layers numbered as torchvision's `features`, which of them count, and their channels."""
+    layers, taps, channels, now = [], [], [], 3
+    for step in plan:
+        if step == "tap":
+            taps.append(len(layers) - 1)
+            channels.append(now)
+        elif step[0] == "pool":
+            layers.append(nn.MaxPool2d(*step[1:]))
+        else:
+            layers += [nn.Conv2d(now, step[0], *step[1:]), nn.ReLU()]
+            now = step[0]
+    return nn.Sequential(*layers), frozenset(taps), channels
+
+
+def _unit_length(x: Tensor) -> Tensor:
+    """Divided by the norm over channels. Where all are 0 the root's gradient would be infinite: the clamp makes it 0,
+    and changes no value."""
+    return x / (x.square().sum(1, keepdim=True).clamp_min(1e-20).sqrt() + 1e-10)
+
+
+def _read_backbone(backbone: str) -> dict[str, Tensor]:
+    """The convolutions by their number: the fetched file, else the whole VGG-16 of torch's hub cache."""
+    if network_path(f"lpips_{backbone}").is_file() or backbone != "vgg" or not _official_vgg().is_file():
+        return read_network(f"lpips_{backbone}")
+    path = _official_vgg()
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        prefix = "features."
+        return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
     except Exception as error:  # torch.load has no error of its own for a file that is not a checkpoint
-        reason = first_line(error)
-        raise WeightsError(f"{path} cannot be read as the weights of VGG-16 that LPIPS needs: {reason}") from None
+        raise WeightsError(f"{path}: not the weights of VGG-16 that LPIPS needs ({first_line(error)})") from None
 
 
-def _build(backbone: dict[str, Tensor] | None) -> nn.Module:
-    import workbench.torchvision_shim  # noqa: F401, I001  (must precede lpips, which imports torchvision)
-    import lpips as package
-
-    # Initialised at random from a fixed seed first, because lpips itself would download a missing backbone and would
-    # unpickle it without restriction. The caller's random state is left as it was.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lpips calls torchvision by deprecated arguments
-        torch.manual_seed(0)
-        network = package.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    if backbone is not None:
-        _load_backbone(network.net, backbone)
-    return network
+def _official_vgg() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / _OFFICIAL_VGG
 
 
-def _load_backbone(net: nn.Module, backbone: dict[str, Tensor]) -> None:
-    """Fill lpips' VGG-16, whose layers "sliceK.N" are torchvision's "features.N"."""
+def _read_heads(backbone: str) -> dict[str, Tensor]:
+    """The weights of the channels: a few kilobytes that the authors' package `lpips` brings; it is not imported."""
+    package = importlib.util.find_spec("lpips")
+    if package is None:
+        raise WeightsError("LPIPS: the package `lpips`, which holds its linear heads, is missing: pip install lpips")
+    path = Path(package.origin).parent / "weights" / "v0.1" / f"{backbone}.pth"
     try:
-        net.load_state_dict({name: backbone["features." + name.split(".", 1)[1]] for name in net.state_dict()})
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = first_line(error)
-        raise WeightsError(f"{lpips_backbone_path()} does not hold the layers of VGG-16: {reason}") from None
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {f"heads.{index}": state[f"lin{index}.model.1.weight"].flatten() for index in range(5)}
+    except Exception as error:
+        raise WeightsError(f"{path}: not the linear heads of LPIPS ({first_line(error)})") from None

@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.errors import ShapeError
-from workbench.metrics.lpips import lpips
+from workbench.metrics.lpips import LPIPS, lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim
 from workbench.metrics.temporal import flicker, temporal_error
@@ -20,7 +20,8 @@ class Metric:
     """A metric as measuring, tables and figures need it.
 
     Attributes:
-        function: f(x, y, data_range) of two clips (T, 3, H, W) to values (T,).
+        function: f(x, y, data_range) of two clips (T, 3, H, W) to values (T,); None where `measure` leaves it to
+            `workbench.evaluate`, which keeps what is known of the original.
         needs_previous: whether the value of a frame also depends on the frame before it.
         needs_network: whether the function takes the network of `load_lpips` as its last argument.
         on_request: whether it is measured only where it is asked for by name.
@@ -29,7 +30,7 @@ class Metric:
     label: str
     unit: str
     higher_is_better: bool
-    function: Callable[..., Tensor]
+    function: Callable[..., Tensor] | None
     needs_previous: bool = False
     needs_network: bool = False
     on_request: bool = False
@@ -39,6 +40,8 @@ METRICS: dict[str, Metric] = {
     "psnr": Metric("PSNR", "dB", True, psnr),
     "ssim": Metric("SSIM", "", True, ssim),
     "lpips": Metric("LPIPS", "", False, lpips, needs_network=True),
+    "lpips_alex": Metric("LPIPS (AlexNet)", "", False, None, needs_network=True),
+    "vmaf": Metric("VMAF", "", True, None, on_request=True),
     "temporal_error": Metric("Temporal error", "grey levels", False, temporal_error, needs_previous=True),
     "flicker": Metric("Flicker", "grey levels", False, flicker, needs_previous=True),
     "warp_error": Metric("Warp error", "grey levels", False, warp_error, needs_previous=True, on_request=True),
@@ -57,9 +60,10 @@ class Summary:
 def measure(
     original: Tensor,
     output: Tensor,
-    lpips_network: nn.Module | None = None,
+    lpips_network: LPIPS | None = None,
     previous: tuple[Tensor, Tensor] | None = None,
     requested: Collection[str] = (),
+    first: int = 0,
 ) -> dict[str, list[float]]:
     """Every metric of `METRICS` for every frame; LPIPS only with its network (`load_lpips`), and those on request.
 
@@ -68,10 +72,12 @@ def measure(
         previous: the last frame (1, 3, H, W) of the original and of the output before these, where they are a later
             part of a clip: the values are then those of the whole clip.
         requested: names of metrics that are measured on request only.
+        first: number of the first frame in the clip that these are a part of, for LPIPS of every n-th frame.
 
     Returns:
         Name to one value a frame. NaN where a metric is not defined: the temporal ones on the first frame of a clip,
-        SSIM with a side under 11 pixels, LPIPS under 16, the warp error under 32.
+        SSIM with a side under 11 pixels, LPIPS under 16 and where its network leaves frames out, the warp error under
+        32.
 
     Raises:
         ShapeError: the two are not uint8 clips of one shape (T, 3, H, W).
@@ -82,10 +88,11 @@ def measure(
     pair_and_previous = pair if previous is None else tuple(map(torch.cat, zip(previous, pair, strict=True)))
     values = {}
     for name, metric in METRICS.items():
-        if (metric.needs_network and lpips_network is None) or (metric.on_request and name not in requested):
+        left_out = metric.function is None or (metric.needs_network and lpips_network is None)
+        if left_out or (metric.on_request and name not in requested):
             continue
         clips = pair_and_previous if metric.needs_previous else pair
-        network = [lpips_network] if metric.needs_network else []
+        network = [lpips_network, first] if metric.needs_network else []
         values[name] = metric.function(*clips, 255.0, *network)[-len(original) :].tolist()
     return values
 
@@ -97,16 +104,19 @@ class ClipMetrics:
         values: name to one value for every frame added so far.
     """
 
-    def __init__(self, lpips_network: nn.Module | None = None) -> None:
+    def __init__(self, lpips_network: LPIPS | None = None) -> None:
         """`lpips_network`, from `load_lpips`, measures LPIPS too."""
         self.values: dict[str, list[float]] = {}
         self._network = lpips_network
         self._previous: tuple[Tensor, Tensor] | None = None
+        self._measured = 0
 
     def add(self, original: Tensor, output: Tensor) -> None:
         """Measure the next frames: uint8 (T, 3, H, W) before and after. Keeps a copy of the last frame only."""
-        for name, values in measure(original, output, self._network, self._previous).items():
+        measured = measure(original, output, self._network, self._previous, first=self._measured)
+        for name, values in measured.items():
             self.values.setdefault(name, []).extend(values)
+        self._measured += len(original)
         self._previous = original[-1:].clone(), output[-1:].clone()
 
 

@@ -1,21 +1,60 @@
 """Structural similarity."""
 
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
 
-WINDOW = 11
+_K1, _K2 = 0.01, 0.03
 
 
-def ssim(x: Tensor, y: Tensor, data_range: float) -> Tensor:
-    """SSIM of every frame, at most 1, by pytorch-msssim.
+@dataclass(frozen=True)
+class Window:
+    """What a local mean is taken over.
+
+    Attributes:
+        size: pixels of a side, odd.
+        sigma: deviation of a Gaussian, in pixels; None weights all pixels alike.
+        sample: whether variances are divided by the number of pixels less one, as for a sample, where all weigh alike.
+    """
+
+    size: int = 11
+    sigma: float | None = 1.5
+    sample: bool = False
+
+    def weights(self) -> Tensor:
+        """float32 (size,), of sum 1; the window is their product with themselves."""
+        if self.sigma is None:
+            return torch.full((self.size,), 1.0 / self.size)
+        x = torch.arange(self.size, dtype=torch.float64) - self.size // 2
+        weights = torch.exp(-0.5 * (x / self.sigma).square())
+        return (weights / weights.sum()).float()
+
+    @property
+    def correction(self) -> float:
+        """What a variance is multiplied by."""
+        pixels = self.size**2
+        return pixels / (pixels - 1) if self.sample else 1.0
+
+
+WANG = Window()
+"""The window of the paper."""
+
+UNIFORM_7 = Window(7, None, sample=True)
+"""What scikit-image takes where nothing is said."""
+
+
+def ssim(x: Tensor, y: Tensor, data_range: float, window: Window = WANG) -> Tensor:
+    """SSIM of every frame, at most 1.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural Similarity",
     2004: Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03. As in the paper only windows that lie inside
     the frame count; R, G and B are treated alike and averaged.
-    SSIM depends on where black is, so values in [-1, 1] are brought to [0, 1] first. Frames with a side under 11 pixels
-    hold no window: NaN.
+    SSIM depends on where black is, so values in [-1, 1] are brought to [0, 1] first. Frames with a side shorter than
+    the window hold none: NaN.
 
     Args:
         x, y: clips (T, 3, H, W) in the same range.
@@ -24,15 +63,27 @@ def ssim(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     Returns:
         float32 (T,).
     """
-    from pytorch_msssim import ssim as package
-
     check_pair(x, y)
-    if min(x.shape[2:]) < WINDOW:
+    if min(x.shape[2:]) < window.size:
         return undefined(len(x)).to(x.device)
-    values = []
     # Variances are small differences of large numbers: neither autocast nor cuDNN's TF32 may touch them.
     with torch.autocast(x.device.type, enabled=False), torch.backends.cudnn.flags(enabled=False):
-        for chunk in unit_chunks(x, y, data_range):
-            a, b = (clip.contiguous(memory_format=torch.channels_last) for clip in chunk)  # 4 times faster
-            values.append(package(a, b, data_range=1.0, size_average=False))
-    return torch.cat(values)
+        return torch.cat([_of_chunk(a, b, window) for a, b in unit_chunks(x, y, data_range)])
+
+
+def _of_chunk(x: Tensor, y: Tensor, window: Window) -> Tensor:
+    """SSIM (n,) of frames (n, 3, H, W) in [0, 1]. Only the sum of both variances counts: one mean serves for them."""
+    x, y = (clip.contiguous(memory_format=torch.channels_last) for clip in (x, y))  # 4 times faster
+    mean_x, mean_y = _means(x, window), _means(y, window)
+    squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
+    variances = (_means(x * x + y * y, window) - squares) * window.correction
+    covariance = (_means(x * y, window) - product) * window.correction
+    c1, c2 = _K1**2, _K2**2
+    return ((2 * product + c1) / (squares + c1) * (2 * covariance + c2) / (variances + c2)).mean((1, 2, 3))
+
+
+def _means(x: Tensor, window: Window) -> Tensor:
+    """Local means of every channel of (n, C, H, W), along columns and then along rows."""
+    channels, weights = x.shape[1], window.weights().to(x.device)
+    down = F.conv2d(x, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return F.conv2d(down, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)

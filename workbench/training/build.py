@@ -25,7 +25,7 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
 
     Raises, on all ranks alike:
         ConfigError: stage disc has nothing to start from, or a loss does not fit the model.
-        WeightsError: the pretrained weights, or the backbone of a perceptual loss of weight above 0, are not there.
+        WeightsError: the pretrained weights, or the network of a perceptual loss of weight above 0, are not there.
     """
     with agreed(world):
         lpips = _lpips(config, world)
@@ -95,7 +95,7 @@ def _lpips(config: TrainConfig, world: World) -> nn.Module | None:
     try:
         return load_lpips(world.device)
     except WeightsError as error:
-        raise WeightsError(f"`vae_loss_config.perceptual_loss_weight` {weight}: {error} (weight 0)") from None
+        raise WeightsError(f"`vae_loss_config.perceptual_loss_weight` {weight}: {error}; weight 0 trains without") from None
 
 
 def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:

@@ -53,7 +53,7 @@ class VAELossConfig:
     reconstruction: str = setting(
         "l1", "l1 (the recipe), l2 (squared error), or rmse (the root of every clip's squared error)"
     )
-    perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its ImageNet backbone must be there")
+    perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its network must be here: fetch lpips")
     kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")
 
     def __post_init__(self) -> None:

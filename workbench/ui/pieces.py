@@ -51,7 +51,7 @@ def result(job: JobResult) -> str:
         *(f"Note: {html.escape(warning)}." for warning in report.warnings),
     ]
     if not lpips_available():
-        lines.append("LPIPS is left out: the VGG-16 weights that it needs are not on this computer.")
+        lines.append("LPIPS is left out: python -m workbench fetch lpips brings its network to this computer.")
     taken = "Arrows point to the better side. Metrics are taken on the frames themselves"
     lines.append(f"{taken}." if job.pair.is_image else f"{taken}; the videos are compressed once more for the browser.")
     return metric_table(job.summary, job.times_s) + "".join(f"<p>{line}</p>" for line in lines)
