@@ -95,7 +95,9 @@ def _lpips(config: TrainConfig, world: World) -> nn.Module | None:
     try:
         return load_lpips(world.device)
     except WeightsError as error:
-        raise WeightsError(f"`vae_loss_config.perceptual_loss_weight` {weight}: {error}; weight 0 trains without") from None
+        raise WeightsError(
+            f"`vae_loss_config.perceptual_loss_weight` {weight}: {error}; weight 0 trains without"
+        ) from None
 
 
 def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:
