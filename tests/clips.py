@@ -6,7 +6,8 @@ import torch
 from reference_weights import formula_clip
 from torch import Tensor
 
-from workbench.media import Video, VideoWriter, to_uint8
+from workbench.media.video import Video, to_uint8
+from workbench.media.writer import VideoWriter
 
 
 def moving_frames(num_frames: int, height: int, width: int, seed: int = 0) -> Tensor:

@@ -16,8 +16,10 @@ from small_models import ARCHITECTURES, small_model
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, MediaError, WeightsError
-from workbench.evaluate import ModelEntry
-from workbench.media import VideoWriter, probe, read_video, write_image
+from workbench.evaluate.settings import ModelEntry
+from workbench.media.image import write_image
+from workbench.media.reader import probe, read_video
+from workbench.media.writer import VideoWriter
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.tiled import Progress, drain
 from workbench.models.weights import save_weights

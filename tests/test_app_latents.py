@@ -14,9 +14,10 @@ from small_models import small_model
 from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
 from workbench.errors import WorkbenchError
-from workbench.latents import decode_clip
+from workbench.latents.clips import decode_clip
 from workbench.latents.shards import read_shard
-from workbench.media import read_video, write_image
+from workbench.media.image import write_image
+from workbench.media.reader import read_video
 from workbench.models.registry import load_autoencoder
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling

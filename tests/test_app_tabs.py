@@ -13,8 +13,10 @@ from small_models import ARCHITECTURES, small_model
 from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
 from workbench.errors import ConfigError
-from workbench.evaluate import ModelEntry, evaluate_clip
-from workbench.media import read_video, write_image
+from workbench.evaluate.clip import evaluate_clip
+from workbench.evaluate.settings import ModelEntry
+from workbench.media.image import write_image
+from workbench.media.reader import read_video
 from workbench.media.source import open_clip
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights

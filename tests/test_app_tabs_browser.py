@@ -8,7 +8,7 @@ import pytest
 from app_server import open_browser, running_app, visitor_page, wait_for
 from clips import moving_video
 
-from workbench.media import write_video
+from workbench.media.writer import write_video
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import flag_words, main, parse
 from workbench.commands.progress import StageBar
 from workbench.errors import ConfigError
-from workbench.media import read_video, write_video
+from workbench.media.reader import read_video
+from workbench.media.writer import write_video
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES
 from workbench.models.weights import save_weights
 from workbench.steps import Progress

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from workbench.data import Clip
 from workbench.data.buckets import Buckets, EpochPlan, check_bucket_config
+from workbench.data.index import Clip
 from workbench.errors import ConfigError, DataError
 
 

@@ -3,10 +3,11 @@
 import pytest
 
 from workbench.compare.data_figures import bucket_figure, sampling_figure
-from workbench.data import Clip, ClipLoader, DataConfig, read_index
 from workbench.data.buckets import Buckets
 from workbench.data.clips import read_clip
-from workbench.media import to_uint8
+from workbench.data.index import Clip, read_index
+from workbench.data.loader import ClipLoader, DataConfig
+from workbench.media.video import to_uint8
 from workbench.training.presets import EXAMPLES
 
 BUCKETS = {"32px_ar1:1": {4: (0.5, 2), 2: (1.0, 1)}}

@@ -13,11 +13,15 @@ import pytest
 import torch
 from clips import moving_frames, write_clip
 
-from workbench.data import ClipLoader, DataConfig, build_index
 from workbench.data.clips import read_clip
+from workbench.data.indexing import build_index
+from workbench.data.loader import ClipLoader, DataConfig
 from workbench.errors import ConfigError, DataError
-from workbench.media import read_video, to_float, write_image
-from workbench.media.resolution import apply_resize, plan_resize
+from workbench.media.image import write_image
+from workbench.media.reader import read_video
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import plan_resize
+from workbench.media.video import to_float
 
 BUCKETS = {"32px": {8: (0.7, 2), 1: (1.0, 2)}}
 

@@ -6,7 +6,8 @@ from clips import moving_frames
 from torch.nn import functional as F
 
 from workbench.errors import ConfigError, ShapeError
-from workbench.media.resolution import ASPECT_RATIOS, Resize, apply_resize, cover, parse_resolution, plan_resize
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import ASPECT_RATIOS, Resize, cover, parse_resolution, plan_resize
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_crop_offset_picks_these_pixels_of_a_clip_that_needs_no_resize():
 
 
 def test_many_frames_give_what_single_frames_give(monkeypatch):
-    monkeypatch.setattr("workbench.media.resolution._PIXELS_AT_ONCE", 3 * 48 * 48)
+    monkeypatch.setattr("workbench.media.resize._PIXELS_AT_ONCE", 3 * 48 * 48)
     frames, plan = moving_frames(7, 30, 50), cover(30, 50, 48, 48)
     assert torch.equal(apply_resize(frames, plan), torch.cat([apply_resize(frame[None], plan) for frame in frames]))
 

@@ -24,11 +24,12 @@ import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
-from workbench.evaluate import EvaluateSettings, evaluate_clip, parse_models
-from workbench.evaluate.clip import ClipResult, worst_panels
-from workbench.media import read_video
-from workbench.media.source import ClipPolicy, open_clip
-from workbench.metrics import summarise
+from workbench.evaluate.clip import ClipResult, evaluate_clip, worst_panels
+from workbench.evaluate.settings import EvaluateSettings, parse_models
+from workbench.media.policy import ClipPolicy
+from workbench.media.reader import read_video
+from workbench.media.source import open_clip
+from workbench.metrics.measure import summarise
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.reconstruct import reconstruct

@@ -10,9 +10,10 @@ from small_models import ARCHITECTURES, small_model
 
 import workbench as wb
 from workbench.errors import NonFiniteError
-from workbench.evaluate import evaluate_clip
+from workbench.evaluate.clip import evaluate_clip
 from workbench.finite import is_finite
-from workbench.media.source import ClipPolicy, open_clip
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.reconstruct import reconstruct_file
 

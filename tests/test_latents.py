@@ -17,8 +17,10 @@ from small_models import ARCHITECTURES, small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.latents import decoded_frames, open_latents, recorded_tiling, stored_clips
-from workbench.media import VideoWriter, read_video, write_image
+from workbench.latents.decode import decoded_frames, open_latents, recorded_tiling, stored_clips
+from workbench.media.image import write_image
+from workbench.media.reader import read_video
+from workbench.media.writer import VideoWriter
 from workbench.models.latent_moments import read_statistics
 from workbench.models.registry import load_autoencoder
 from workbench.models.tiled import encode_tiled

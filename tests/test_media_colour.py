@@ -23,7 +23,9 @@ from media_files import (
 )
 from PIL import Image
 
-from workbench.media import Video, probe, read_video, write_video
+from workbench.media.reader import probe, read_video
+from workbench.media.video import Video
+from workbench.media.writer import write_video
 
 COLOURS = torch.tensor(
     [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [200, 120, 40], [30, 90, 180], [128, 128, 128]]

@@ -24,7 +24,10 @@ from media_files import (
 from PIL import Image
 
 from workbench.errors import MediaError
-from workbench.media import DEFAULT_FPS, Video, count_frames, open_stream, probe, read_video
+from workbench.media.info import DEFAULT_FPS
+from workbench.media.reader import count_frames, probe, read_video
+from workbench.media.stream import open_stream
+from workbench.media.video import Video
 
 
 def refusal(path: str | Path) -> str:

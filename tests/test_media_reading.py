@@ -13,15 +13,10 @@ from media_files import audio_only, encode, moving_pattern, two_resolutions
 from PIL import Image
 
 from workbench.errors import ConfigError, MediaError
-from workbench.media import (
-    MEDIA_EXTENSIONS,
-    count_frames,
-    list_media,
-    open_stream,
-    probe,
-    read_video,
-    write_image,
-)
+from workbench.media.files import MEDIA_EXTENSIONS, list_media
+from workbench.media.image import write_image
+from workbench.media.reader import count_frames, probe, read_video
+from workbench.media.stream import open_stream
 
 EXAMPLES = Path(__file__).parents[1] / "workbench" / "examples"
 FORMATS = {

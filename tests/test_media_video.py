@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from workbench.errors import ConfigError, ShapeError
-from workbench.media import Video, frame_interval, to_float, to_uint8
+from workbench.media.info import frame_interval
+from workbench.media.video import Video, to_float, to_uint8
 
 EVERY_VALUE = torch.arange(256, dtype=torch.uint8)
 

@@ -12,7 +12,10 @@ import torch
 from media_files import encode, moving_pattern
 
 from workbench.errors import FileError, MediaError, ShapeError
-from workbench.media import Video, VideoWriter, probe, read_video, write_image, write_video
+from workbench.media.image import write_image
+from workbench.media.reader import probe, read_video
+from workbench.media.video import Video
+from workbench.media.writer import VideoWriter, write_video
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 8), (17, 31), (64, 48)])

@@ -15,18 +15,10 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from workbench.errors import ConfigError, ShapeError, WeightsError
-from workbench.metrics import (
-    METRICS,
-    ClipMetrics,
-    frames,
-    load_lpips,
-    load_lpips_if_available,
-    lpips_available,
-    measure,
-    summarise,
-)
+from workbench.metrics import frames
 from workbench.metrics.fvd import frechet_distance
-from workbench.metrics.lpips import lpips
+from workbench.metrics.lpips import load_lpips, load_lpips_if_available, lpips, lpips_available
+from workbench.metrics.measure import METRICS, ClipMetrics, measure, summarise
 from workbench.metrics.networks import network_path
 from workbench.metrics.psnr import MAX_PSNR_DB, psnr
 from workbench.metrics.ssim import UNIFORM_7, ssim

@@ -9,7 +9,11 @@ from skimage import data
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.data.packing import move_over
-from workbench.media import Video, list_media, read_video, write_image, write_video
+from workbench.media.files import list_media
+from workbench.media.image import write_image
+from workbench.media.reader import read_video
+from workbench.media.video import Video
+from workbench.media.writer import write_video
 
 
 def pack(*argv: object) -> None:

@@ -11,7 +11,8 @@ from app_server import open_browser, running_app, visitor_page
 from test_app_browser import choose, run
 
 from workbench import Video, reconstruct
-from workbench.media.source import ClipPolicy, open_clip
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import open_clip
 from workbench.models.registry import load_autoencoder
 from workbench.ui.clip_inputs import EXAMPLES
 

@@ -11,7 +11,8 @@ from media_files import two_resolutions
 from small_models import small_model
 
 import workbench as wb
-from workbench.media import VideoWriter, to_uint8
+from workbench.media.video import to_uint8
+from workbench.media.writer import VideoWriter
 from workbench.reconstruct import reconstruct_file_steps
 from workbench.steps import Progress
 

@@ -14,7 +14,7 @@ from small_models import small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.media import read_video
+from workbench.media.reader import read_video
 from workbench.models.plans import tile_plans
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_runs import small_config
 
 from workbench.config import override, to_json
-from workbench.data import ClipLoader
+from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, DataError, WeightsError, WorkbenchError
 from workbench.models.registry import load_autoencoder
 from workbench.training import checkpoint, trainer

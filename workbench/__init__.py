@@ -1,8 +1,13 @@
 """Video Autoencoder Workbench: reconstruct, train, inspect and compare video autoencoders."""
 
 from workbench.errors import ConfigError, DataError, FileError, MediaError, ShapeError, WeightsError, WorkbenchError
-from workbench.media import MediaInfo, Video, open_stream, probe, read_video, write_image, write_video
-from workbench.media.source import ClipPolicy
+from workbench.media.image import write_image
+from workbench.media.info import MediaInfo
+from workbench.media.policy import ClipPolicy
+from workbench.media.reader import probe, read_video
+from workbench.media.stream import open_stream
+from workbench.media.video import Video
+from workbench.media.writer import write_video
 from workbench.models.base import Autoencoder
 from workbench.models.registry import MODELS, build_autoencoder, load_autoencoder
 from workbench.models.tiled import decode_tiled, encode_tiled

@@ -14,8 +14,9 @@ from torch import Tensor
 from workbench.compare.side_by_side import side_by_side
 from workbench.errors import MediaError
 from workbench.files import quoted, write_errors
-from workbench.media import VideoWriter, write_image
+from workbench.media.image import write_image
 from workbench.media.source import ClipSource
+from workbench.media.writer import VideoWriter
 
 DIFFERENCE_GAIN = 4.0
 """How much the difference is amplified in the picture of the worst frame."""

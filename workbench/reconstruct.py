@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workbench.media import Video, to_uint8
-from workbench.media.source import ClipPolicy, ClipSource, open_clip_steps
-from workbench.metrics import ClipMetrics, summarise
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import ClipSource, open_clip_steps
+from workbench.media.video import Video, to_uint8
+from workbench.metrics.measure import ClipMetrics, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import Apply, decoder, encoder, run_tiles, stream_tiles

@@ -8,7 +8,8 @@ from workbench.commands.dataset import ClipBar, load_identified
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.config import check_range, setting
 from workbench.errors import ConfigError
-from workbench.latents import LatentFolder, check_model, decode_dataset, open_latents, recorded_tiling
+from workbench.latents.decode import check_model, decode_dataset, open_latents, recorded_tiling
+from workbench.latents.folder import LatentFolder
 from workbench.ranks import lockstep
 from workbench.tiling import Tiling
 

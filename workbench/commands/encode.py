@@ -9,7 +9,8 @@ from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.config import setting
 from workbench.errors import WeightsError, WorkbenchError
-from workbench.latents import EncodeSettings, Encoding, Normalisation, encode_dataset, normalisation_of
+from workbench.latents.clips import Normalisation, normalisation_of
+from workbench.latents.encode import EncodeSettings, Encoding, encode_dataset
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics, find_statistics, read_statistics, statistics_path
 from workbench.ranks import lockstep

@@ -12,9 +12,14 @@ from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP
 from workbench.compare.tables import text_table
 from workbench.config import setting
 from workbench.errors import WorkbenchError
-from workbench.evaluate import ClipResult, EvaluateSettings, Evaluation, Task, evaluate, write_results
+from workbench.evaluate.clip import ClipResult
+from workbench.evaluate.run import Evaluation, Task, evaluate
+from workbench.evaluate.settings import EvaluateSettings
+from workbench.evaluate.summary import write_results
 from workbench.files import quoted
-from workbench.metrics import lpips_available, missing_network, summarise
+from workbench.metrics.lpips import lpips_available
+from workbench.metrics.measure import summarise
+from workbench.metrics.networks import missing_network
 from workbench.ranks import World, process_group
 
 SHOWN = (

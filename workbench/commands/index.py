@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from workbench.cli import Command
 from workbench.config import setting
-from workbench.data import build_index
+from workbench.data.indexing import build_index
 from workbench.errors import ConfigError
 
 

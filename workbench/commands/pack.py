@@ -13,7 +13,7 @@ from workbench.config import check_range, setting
 from workbench.data.packing import CropShape, pack_file
 from workbench.errors import ConfigError, MediaError, WorkbenchError
 from workbench.files import write_errors
-from workbench.media import list_media
+from workbench.media.files import list_media
 from workbench.media.resolution import parse_resolution
 
 _THREADS = 2

@@ -20,9 +20,12 @@ from workbench.config import check_choice, override, setting, to_dict
 from workbench.data.index import read_index
 from workbench.errors import FileError, MediaError
 from workbench.files import quoted, write_csv, write_errors, write_json
-from workbench.media import list_media, probe
-from workbench.media.source import ClipPolicy
-from workbench.metrics import load_lpips_if_available, missing_network, summarise
+from workbench.media.files import list_media
+from workbench.media.policy import ClipPolicy
+from workbench.media.reader import probe
+from workbench.metrics.lpips import load_lpips_if_available
+from workbench.metrics.measure import summarise
+from workbench.metrics.networks import missing_network
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans

@@ -8,8 +8,8 @@ from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
 from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
 from workbench.config import setting
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.latents import StatisticsReport, gather_statistics
-from workbench.media.source import ClipPolicy
+from workbench.latents.statistics import StatisticsReport, gather_statistics
+from workbench.media.policy import ClipPolicy
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics, statistics_path
 from workbench.models.registry import MODELS

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from workbench.compare.figures import metric_curves
 from workbench.compare.report_figures import metric_title
-from workbench.metrics import Summary, summarise
+from workbench.metrics.measure import Summary, summarise
 
 _TEMPLATE, _STYLE = (Path(__file__).with_name(name) for name in ("clip_report.html", "report.css"))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.compare.report_figures import COLOURS, metric_title
 from workbench.errors import ShapeError
-from workbench.metrics import METRICS
+from workbench.metrics.measure import METRICS
 
 _MAX_FRAMES_WITH_TICKS = 10  # each with one of its own; more get fewer, at whole numbers in any case
 _MAX_CELLS = 320  # of a heatmap's longer side, so that a page stays a few hundred kilobytes

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.errors import ShapeError
-from workbench.media import to_uint8
+from workbench.media.video import to_uint8
 
 _WIPE_STEPS = 24
 

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from workbench.compare.pictures import png_url
 from workbench.compare.report_figures import COSTS, metric_title, per_clip, trade_off
-from workbench.metrics import METRICS
+from workbench.metrics.measure import METRICS
 
 _TEMPLATE, _STYLE = (Path(__file__).with_name(f"report.{kind}") for kind in ("html", "css"))
 _PANELS = ("original", "reconstruction", "difference")

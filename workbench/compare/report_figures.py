@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.metrics import METRICS
+from workbench.metrics.measure import METRICS
 
 # Okabe and Ito's, told apart by all, with a yellow that shows on white, and grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#7F7F7F")

@@ -13,7 +13,7 @@ import numpy as np
 from workbench.config import check_range
 from workbench.data.index import Clip
 from workbench.errors import ConfigError, DataError
-from workbench.media import frame_interval
+from workbench.media.info import frame_interval
 from workbench.media.resolution import Resolution, nearest_shape, parse_resolution
 
 BucketConfig = dict[str, dict[int, tuple[float, int]]]

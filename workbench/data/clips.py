@@ -9,8 +9,9 @@ from torch import Tensor
 
 from workbench.errors import DataError, MediaError, WorkbenchError
 from workbench.files import quoted
-from workbench.media import open_stream
-from workbench.media.resolution import apply_resize, cover
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import cover
+from workbench.media.stream import open_stream
 
 
 @dataclass(frozen=True)

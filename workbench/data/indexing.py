@@ -16,7 +16,8 @@ from workbench.config import check_range
 from workbench.data.index import COLUMNS, check_format
 from workbench.errors import DataError, WorkbenchError
 from workbench.files import quoted, written_whole
-from workbench.media import count_frames, list_media, probe
+from workbench.media.files import list_media
+from workbench.media.reader import count_frames, probe
 from workbench.media.stream import CUT_SHORT
 
 _TYPES = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.float64())

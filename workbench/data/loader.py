@@ -19,7 +19,7 @@ from workbench.data.index import Clip, read_index
 from workbench.data.workers import Prefetcher
 from workbench.errors import ConfigError
 from workbench.files import quoted
-from workbench.media import to_float
+from workbench.media.video import to_float
 
 logger = logging.getLogger(__name__)
 

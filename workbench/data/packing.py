@@ -15,8 +15,10 @@ from torch import Tensor
 
 from workbench.errors import ShapeError
 from workbench.files import quoted
-from workbench.media import Video, to_float, to_uint8, write_video
-from workbench.media.source import ClipPolicy, open_clip
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import open_clip
+from workbench.media.video import Video, to_float, to_uint8
+from workbench.media.writer import write_video
 
 PHOTO_FPS = 24.0
 _MAX_SHIFT = 0.03  # of the crop's side per frame

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from workbench.compare.side_by_side import absolute_difference
 from workbench.errors import MediaError
 from workbench.files import quoted
-from workbench.media import DEFAULT_MAX_BYTES, to_uint8
+from workbench.media.reader import DEFAULT_MAX_BYTES
 from workbench.media.source import ClipSource
+from workbench.media.video import to_uint8
 from workbench.memory import watch_peak_memory
-from workbench.metrics import measure, summarise
 from workbench.metrics.fvd import FeatureNetwork
+from workbench.metrics.measure import measure, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import decode_steps, encode_steps

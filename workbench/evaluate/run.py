@@ -23,8 +23,8 @@ from workbench.evaluate.settings import (
 )
 from workbench.evaluate.store import ResultStore
 from workbench.media.source import open_clip
-from workbench.metrics import load_lpips_if_available
 from workbench.metrics.fvd import FeatureNetwork
+from workbench.metrics.lpips import load_lpips_if_available
 from workbench.metrics.warp import require_optical_flow
 from workbench.models.base import Autoencoder
 from workbench.models.identity import weights_digest

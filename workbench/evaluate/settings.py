@@ -9,7 +9,7 @@ import torch
 from workbench.config import setting
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate.clip import Instruments
-from workbench.media.source import ClipPolicy
+from workbench.media.policy import ClipPolicy
 from workbench.models.base import Autoencoder
 from workbench.models.registry import DEFAULT_MODEL, load_autoencoder, needs_weights
 from workbench.tiling import Tiling

@@ -19,7 +19,7 @@ from torch import Tensor
 from workbench.errors import FileError
 from workbench.evaluate.clip import ClipEvaluation, ClipResult, result_from_record
 from workbench.files import quoted, read_record, write_errors, write_json, written_whole
-from workbench.media import write_image
+from workbench.media.image import write_image
 from workbench.records import check_same, clip_key, file_key, source_record
 
 _SETS = ("original", "output")

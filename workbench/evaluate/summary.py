@@ -13,7 +13,7 @@ from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import BITS_PER_VALUE
 from workbench.evaluate.store import ResultStore
 from workbench.files import write_csv, write_json, write_text
-from workbench.metrics import METRICS, summarise
+from workbench.metrics.measure import METRICS, summarise
 
 WORST_FRAMES = 3
 """Clips of each model whose worst frame is shown in the report."""

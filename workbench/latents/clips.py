@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from workbench.errors import WeightsError
-from workbench.media import to_uint8
-from workbench.media.source import ClipPolicy, ClipSource
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import ClipSource
+from workbench.media.video import to_uint8
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentStatistics
 from workbench.models.plans import tile_plans

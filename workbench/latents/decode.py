@@ -12,7 +12,8 @@ from workbench.files import quoted, write_errors
 from workbench.latents.clips import Normalisation, OnClip, decode_clip
 from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import REMEDY, LatentClip, Shard
-from workbench.media import VideoWriter, write_image
+from workbench.media.image import write_image
+from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
 from workbench.models.identity import is_same_model
 from workbench.ranks import World

@@ -17,7 +17,8 @@ from workbench.files import quoted
 from workbench.latents.clips import Normalisation, OnClip, encode_clip, policy_record
 from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import LatentClip, clip_tensors
-from workbench.media.source import ClipPolicy, open_clip
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
 from workbench.records import clip_key, source_record

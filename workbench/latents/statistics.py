@@ -7,7 +7,8 @@ from typing import Any
 
 from workbench.errors import DataError, WorkbenchError
 from workbench.latents.clips import OnClip, encode_clip, policy_record
-from workbench.media.source import ClipPolicy, open_clip
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentMoments, LatentStatistics
 from workbench.ranks import Lockstep

@@ -1,4 +1,4 @@
-"""Resolution names, the resize they mean for a clip of a given size, and the resize itself.
+"""Resolution names, and the resize they mean for a clip of a given size; `media.resize` does it.
 
 | name            | meaning                                                                              |
 |-----------------|--------------------------------------------------------------------------------------|
@@ -14,12 +14,8 @@ import dataclasses
 import math
 import re
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from workbench.config import did_you_mean
-from workbench.errors import ConfigError, ShapeError
+from workbench.errors import ConfigError
 
 _LANDSCAPE = ("2.39:1", "2:1", "16:9", "1.85:1", "8:5", "3:2", "4:3", "1:1")
 ASPECT_RATIOS = _LANDSCAPE + tuple(":".join(reversed(ratio.split(":"))) for ratio in _LANDSCAPE[:-1])
@@ -28,7 +24,6 @@ ASPECT_RATIOS = _LANDSCAPE + tuple(":".join(reversed(ratio.split(":"))) for rati
 _NAME = re.compile(r"(?P<side>\d{1,5})(?P<unit>px|p)?(_ar(?P<ratio>\d+(\.\d+)?:\d+(\.\d+)?))?")
 _MAX_SIDE = 8192
 _EXAMPLES = tuple(f"{n}px" for n in (64, 128, 256, 384, 512, 768, 1024)) + ("240p", "360p", "480p", "720p", "1080p")
-_PIXELS_AT_ONCE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,41 +117,6 @@ def cover(height: int, width: int, crop_height: int, crop_width: int) -> Resize:
     return Resize(
         max(crop_height, round(height * scale)), max(crop_width, round(width * scale)), crop_height, crop_width
     )
-
-
-def apply_resize(frames_TCHW: Tensor, plan: Resize, crop_offset: tuple[int, int] | None = None) -> Tensor:
-    """Resize with antialiased bilinear filtering, then crop.
-
-    Args:
-        frames_TCHW: uint8 frames on the CPU, (T, C, H, W).
-        plan: what to do.
-        crop_offset: (top, left) of the crop in the resized frame; the centre if None.
-
-    Returns:
-        uint8, (T, C, plan.crop_height, plan.crop_width), contiguous.
-
-    Raises:
-        ShapeError: `frames_TCHW` is not a 4-dimensional uint8 tensor, or the crop lies outside the frame.
-    """
-    if frames_TCHW.ndim != 4 or frames_TCHW.dtype != torch.uint8:
-        raise ShapeError(f"frames must be uint8 (T, C, H, W), not {frames_TCHW.dtype} {tuple(frames_TCHW.shape)}")
-    slack = plan.height - plan.crop_height, plan.width - plan.crop_width
-    top, left = crop_offset or (slack[0] // 2, slack[1] // 2)
-    if not (0 <= top <= slack[0] and 0 <= left <= slack[1]):
-        raise ShapeError(f"a crop at {(top, left)} leaves the frame: {plan}")
-    out = frames_TCHW.new_empty(*frames_TCHW.shape[:2], plan.crop_height, plan.crop_width)
-    # Some frames at a time: the resized, uncropped frames never exist all at once.
-    step = max(1, _PIXELS_AT_ONCE // (plan.height * plan.width))
-    for start in range(0, len(frames_TCHW), step):
-        resized = _interpolate(frames_TCHW[start : start + step], plan)
-        out[start : start + step] = resized[:, :, top : top + plan.crop_height, left : left + plan.crop_width]
-    return out
-
-
-def _interpolate(frames_TCHW: Tensor, plan: Resize) -> Tensor:
-    if frames_TCHW.shape[-2:] == (plan.height, plan.width):
-        return frames_TCHW
-    return F.interpolate(frames_TCHW, (plan.height, plan.width), mode="bilinear", antialias=True)
 
 
 def _shape(pixels: int, ratio: str, spatial_multiple: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Which frames of a file are taken, and at what size: one policy for reconstruction, evaluation and encoding."""
+"""A clip as a policy takes it: counted, and its frames in chunks at the size asked for."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,41 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workbench.config import check_range, setting
-from workbench.errors import ConfigError, MediaError
+from workbench.errors import MediaError
 from workbench.files import quoted
-from workbench.media import MediaInfo, frame_interval, open_stream, probe
-from workbench.media.resolution import Resize, apply_resize, parse_resolution, plan_resize
+from workbench.media.info import MediaInfo, frame_interval
+from workbench.media.policy import ClipPolicy
+from workbench.media.reader import probe
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import Resize, plan_resize
+from workbench.media.stream import open_stream
 from workbench.steps import Progress, Steps, drain
 
 CHUNK_FRAMES = 8
 COUNTED_AT_ONCE = 100
-MAX_FRAMES = 10_000_000
-"""Most frames that may be asked for: two days at 60 a second. More is a slip of the hand."""
-
-
-@dataclass(frozen=True)
-class ClipPolicy:
-    """Which frames to take of a clip, and their size."""
-
-    resolution: str | None = setting(
-        None, "frame size: 256 (short side), 256px (area), 256px_ar1:1 (cropped) or 720p; by default as it is"
-    )
-    max_frames: int | None = setting(None, "take at most this many frames")
-    num_frames: int | None = setting(None, "take exactly this many frames; shorter clips are refused")
-    fps_max: float | None = setting(None, "take every n-th frame, so that the frame rate is at most this")
-
-    def __post_init__(self) -> None:
-        for name in ("max_frames", "num_frames"):
-            if getattr(self, name) is not None:
-                check_range(name, getattr(self, name), 1, MAX_FRAMES)
-        if self.fps_max is not None:
-            check_range("fps_max", self.fps_max, 0.001)
-        if self.resolution is not None:
-            parse_resolution(self.resolution)
-        if self.num_frames is not None and self.max_frames is not None and self.max_frames < self.num_frames:
-            exactly = f"`num_frames` asks for exactly {self.num_frames}; give `num_frames` None for at most that many"
-            raise ConfigError(f"`max_frames` {self.max_frames}: {exactly}")
 
 
 @dataclass(frozen=True)

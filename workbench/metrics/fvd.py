@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.errors import ConfigError, ShapeError, WeightsError, first_line
 from workbench.files import quoted
-from workbench.media import to_float
+from workbench.media.video import to_float
 
 FVD_FRAMES = 16
 """Frames of a window, as published results mostly have it."""

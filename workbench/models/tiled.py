@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench.errors import ShapeError, WorkbenchError
 from workbench.finite import refuse_nonfinite
-from workbench.media import to_float
+from workbench.media.video import to_float
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.ranks import Lockstep

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.config import check_choice, check_range, setting
-from workbench.data import BucketConfig, DataConfig
+from workbench.data.buckets import BucketConfig
+from workbench.data.loader import DataConfig
 from workbench.errors import ConfigError
 
 STAGES = ("ae", "disc")

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workbench.config import to_json
-from workbench.data import ClipLoader
+from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, NonFiniteError
 from workbench.files import write_errors
 from workbench.training.build import build_networks

@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workbench.data import ClipLoader
+from workbench.data.loader import ClipLoader
 from workbench.files import write_errors
-from workbench.media import Video, to_uint8, write_image, write_video
+from workbench.media.image import write_image
+from workbench.media.video import Video, to_uint8
+from workbench.media.writer import write_video
 from workbench.metrics.lpips import load_lpips_if_available, lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError, worded
 from workbench.files import quoted
-from workbench.media.source import ClipPolicy
+from workbench.media.policy import ClipPolicy
 from workbench.models.registry import find_spec
 from workbench.tiling import Tiling
 

@@ -9,7 +9,7 @@ import torch
 
 from workbench.devices import pick_device
 from workbench.errors import WorkbenchError
-from workbench.media import MEDIA_EXTENSIONS, list_media
+from workbench.media.files import MEDIA_EXTENSIONS, list_media
 from workbench.ui.choices import Choices
 from workbench.ui.components import ClipFile
 

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from workbench.errors import ConfigError
-from workbench.metrics import METRICS, lpips_available
+from workbench.metrics.lpips import lpips_available
+from workbench.metrics.measure import METRICS
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer

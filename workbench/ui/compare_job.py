@@ -15,14 +15,15 @@ from workbench.compare.grid import grid
 from workbench.config import to_dict
 from workbench.devices import pick_device
 from workbench.errors import WorkbenchError
-from workbench.evaluate import ClipResult, Evaluation, ModelEntry
-from workbench.evaluate.clip import evaluate_steps, read_frames, warm_up
-from workbench.evaluate.settings import SIDE_MULTIPLE
+from workbench.evaluate.clip import ClipResult, evaluate_steps, read_frames, warm_up
+from workbench.evaluate.run import Evaluation
+from workbench.evaluate.settings import SIDE_MULTIPLE, ModelEntry
 from workbench.evaluate.summary import all_frame_rows, clip_rows
 from workbench.files import write_csv, write_json
-from workbench.media import VideoWriter, write_image
+from workbench.media.image import write_image
 from workbench.media.source import CHUNK_FRAMES, ClipSource, open_clip_steps
-from workbench.metrics import load_lpips_if_available
+from workbench.media.writer import VideoWriter
+from workbench.metrics.lpips import load_lpips_if_available
 from workbench.steps import Progress, Steps
 from workbench.ui.choices import Choices
 from workbench.ui.jobs import ModelShelf

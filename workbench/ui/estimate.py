@@ -11,9 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.compare.pictures import png_url
-from workbench.evaluate import ModelEntry
-from workbench.media import MediaInfo, open_stream
-from workbench.media.resolution import apply_resize, plan_resize
+from workbench.evaluate.settings import ModelEntry
+from workbench.media.info import MediaInfo
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import plan_resize
+from workbench.media.stream import open_stream
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.tiling import TilePlan

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
-from workbench.evaluate import ModelEntry
+from workbench.evaluate.settings import ModelEntry
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
 from workbench.models.registry import MODELS, build_autoencoder, needs_weights

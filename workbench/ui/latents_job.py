@@ -11,13 +11,14 @@ from torch import Tensor
 
 from workbench.config import to_dict
 from workbench.errors import DataError
-from workbench.evaluate import ModelEntry
-from workbench.latents import LatentClip, model_latents
+from workbench.evaluate.settings import ModelEntry
 from workbench.latents.clips import decode_clip_steps, encode_clip_steps
+from workbench.latents.decode import model_latents
 from workbench.latents.encode import EncodeSettings, Encoding
-from workbench.latents.shards import Shard, clip_tensors, read_shard, write_shard
-from workbench.media import VideoWriter, write_image
+from workbench.latents.shards import LatentClip, Shard, clip_tensors, read_shard, write_shard
+from workbench.media.image import write_image
 from workbench.media.source import open_clip_steps
+from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
 from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics

@@ -6,7 +6,7 @@ import math
 import plotly.graph_objects as go
 
 from workbench.compare.clip_report import metric_table
-from workbench.metrics import lpips_available
+from workbench.metrics.lpips import lpips_available
 from workbench.steps import Progress
 from workbench.ui.estimate import compression_words, time_words
 from workbench.ui.progress import MEASURE, WRITE, ProgressMeter

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from workbench.metrics import METRICS, summarise
+from workbench.metrics.measure import METRICS, summarise
 from workbench.ui.exact import server_functions
 from workbench.ui.jobs import JobFolders
 

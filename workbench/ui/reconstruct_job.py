@@ -11,8 +11,10 @@ from workbench.compare.clip_report import clip_html
 from workbench.compare.tables import frame_rows
 from workbench.config import to_dict
 from workbench.files import write_csv, write_json, write_text
-from workbench.media import MediaInfo, probe
-from workbench.metrics import Summary, load_lpips_if_available, summarise
+from workbench.media.info import MediaInfo
+from workbench.media.reader import probe
+from workbench.metrics.lpips import load_lpips_if_available
+from workbench.metrics.measure import Summary, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans

@@ -12,7 +12,7 @@ from workbench.compare.pictures import picture
 from workbench.compare.seams import Seams
 from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError
-from workbench.evaluate import ModelEntry
+from workbench.evaluate.settings import ModelEntry
 from workbench.models.base import Autoencoder
 from workbench.models.diffusers_adapter import PREFIX
 from workbench.models.registry import MODELS

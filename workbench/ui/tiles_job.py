@@ -7,9 +7,10 @@ from torch import Tensor
 
 from workbench.compare.seams import Seams, find_seams
 from workbench.evaluate.clip import read_frames
-from workbench.media import open_stream
-from workbench.media.resolution import apply_resize, plan_resize
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import plan_resize
 from workbench.media.source import open_clip_steps
+from workbench.media.stream import open_stream
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import decode_steps, encode_steps
