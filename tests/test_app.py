@@ -16,10 +16,10 @@ from small_models import ARCHITECTURES, small_model
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, MediaError, WeightsError
-from workbench.evaluate.settings import ModelEntry
 from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
+from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.tiled import Progress, drain
 from workbench.models.weights import save_weights
@@ -180,7 +180,7 @@ def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -
     told = re.search(r"Memory: about ([\d.]+) MB, counted: ([\d.]+) MB of weights, ([\d.]+) MB in the model", counted)
     total, weights, inside = (float(number) * 1e6 for number in told.groups())
     assert weights == pytest.approx(basis, rel=0.01)  # though no weight file holds them
-    tile = cost_of_tile(ModelEntry("dct", "dct", None), "cpu", (4, 32, 64))
+    tile = cost_of_tile(ModelRef("dct"), "cpu", (4, 32, 64))
     assert inside == pytest.approx(tile.work_bytes, rel=0.01)
     assert total == pytest.approx(weights + inside + 17 * frames, rel=0.05)
 
@@ -350,11 +350,11 @@ def test_the_disk_is_as_full_after_many_jobs_as_after_one(tab: ReconstructTab, t
 
 def test_the_last_model_is_loaded_once_until_its_weights_change(tmp_path: Path) -> None:
     shelf = ModelShelf()
-    assert shelf.load("dct", None, "cpu") is shelf.load("dct", None, "cpu")
+    assert shelf.load(ModelRef("dct"), "cpu") is shelf.load(ModelRef("dct"), "cpu")
     with pytest.raises(ConfigError):
-        shelf.load("dtc", None, "cpu")
+        shelf.load(ModelRef("dtc"), "cpu")
     with pytest.raises(WeightsError):
-        shelf.load("video_dc_ae", str(tmp_path / "none.safetensors"), "cpu")
+        shelf.load(ModelRef("video_dc_ae", str(tmp_path / "none.safetensors")), "cpu")
 
 
 @pytest.mark.parametrize("text", ["../outside.pt", "/etc/passwd", "a/../../outside.pt", "link.pt", "x" * 3000, "a\0b"])

@@ -14,10 +14,10 @@ from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
 from workbench.errors import ConfigError
 from workbench.evaluate.clip import evaluate_clip
-from workbench.evaluate.settings import ModelEntry
 from workbench.media.image import write_image
 from workbench.media.reader import read_video
 from workbench.media.source import open_clip
+from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
@@ -111,7 +111,7 @@ def test_the_baseline_is_always_there_and_photos_give_a_picture(root: Path, tmp_
 def test_a_model_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: Path) -> None:
     tab = make(CompareTab, tmp_path, root)
     (root / "weights" / "small.safetensors").write_bytes(b"damaged")
-    broken = ModelEntry("broken", "video_dc_ae", str(root / "weights" / "small.safetensors"))
+    broken = ModelRef("video_dc_ae", str(root / "weights" / "small.safetensors"), label="broken")
     job = drain(compare_job(choices(), [*pick(["dct"], root), broken], ModelShelf(), tmp_path, str))
     assert [row["model"] for row in job.rows] == ["dct"]
     assert "not a readable .safetensors file" in job.failures["broken"]

@@ -19,7 +19,7 @@ from workbench.commands.progress import StageBar
 from workbench.errors import ConfigError
 from workbench.media.reader import read_video
 from workbench.media.writer import write_video
-from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES
+from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.weights import save_weights
 from workbench.steps import Progress
 from workbench.tiling import Tiling

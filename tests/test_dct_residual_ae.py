@@ -7,8 +7,8 @@ from small_models import small_model
 
 import workbench as wb
 from workbench.models.block_transform import BlockTransform
-from workbench.models.dct_residual_ae import DCTResidualAE, DCTResidualAEConfig
 from workbench.models.patch_blocks import RMSNorm, space_to_channels
+from workbench.models.tiny import DCTResidualAE, DCTResidualAEConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from torch import Tensor
 
 import workbench.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError, WeightsError
-from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, DiffusersAutoencoder, load_diffusers
+from workbench.models.catalogue import DIFFUSERS_CLASSES
+from workbench.models.diffusers_adapter import ADAPTERS, DiffusersAutoencoder, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import decode_tiled, encode_tiled
@@ -110,7 +111,7 @@ def random_clip(*shape: int) -> Tensor:
 def test_every_adapted_class_is_tried_here_and_exists():
     import diffusers
 
-    assert set(TINY) == set(DIFFUSERS_CLASSES)
+    assert set(TINY) == set(DIFFUSERS_CLASSES) == set(ADAPTERS)
     assert all(hasattr(diffusers, name) for name in DIFFUSERS_CLASSES)
 
 
@@ -151,7 +152,7 @@ def test_reconstruction_is_that_of_the_model_itself(adapter, latents):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("latents", [1, 2, 3, 4])
-@pytest.mark.parametrize("adapter", [n for n, row in DIFFUSERS_CLASSES.items() if not row.image], indirect=True)
+@pytest.mark.parametrize("adapter", [n for n, row in ADAPTERS.items() if not row.image], indirect=True)
 def test_decoder_is_given_what_makes_frames_of_every_latent_count(adapter, latents):
     decoded = adapter.vae.decode(
         adapter._padded_latents(random_clip(1, adapter.latent_channels, latents, 2, 2)),

@@ -32,7 +32,7 @@ from workbench.media.source import open_clip
 from workbench.metrics.measure import summarise
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
-from workbench.reconstruct import reconstruct
+from workbench.roundtrip.clip import reconstruct
 from workbench.tiling import Tiling
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from workbench.finite import is_finite
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
-from workbench.reconstruct import reconstruct_file
+from workbench.roundtrip.clip import reconstruct_file
 
 
 @pytest.fixture

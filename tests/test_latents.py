@@ -25,7 +25,7 @@ from workbench.models.latent_moments import read_statistics
 from workbench.models.registry import load_autoencoder
 from workbench.models.tiled import encode_tiled
 from workbench.models.weights import save_weights
-from workbench.reconstruct import reconstruct
+from workbench.roundtrip.clip import reconstruct
 from workbench.tiling import Tiling
 
 ROOT = Path(__file__).parents[1]

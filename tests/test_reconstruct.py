@@ -13,7 +13,7 @@ from small_models import small_model
 import workbench as wb
 from workbench.media.video import to_uint8
 from workbench.media.writer import VideoWriter
-from workbench.reconstruct import reconstruct_file_steps
+from workbench.roundtrip.clip import reconstruct_file_steps
 from workbench.steps import Progress
 
 SMALL_TILES = wb.Tiling(spatial_tile_size=32, temporal_tile_size=8, tile_overlap_factor=0.25)

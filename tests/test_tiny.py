@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import workbench as wb
-from workbench.models.dct_residual_ae import DCTResidualAE
+from workbench.models.catalogue import DEFAULT_MODEL, MODELS
 from workbench.models.latent_moments import find_statistics
-from workbench.models.registry import DEFAULT_MODEL, MODELS, architecture_of
+from workbench.models.registry import architecture_of
+from workbench.models.tiny import DCTResidualAE
 from workbench.models.weights import read_weights
 from workbench.training.presets import EXAMPLES, preset_config
 

@@ -1,15 +1,23 @@
-"""Where to compute and in which type."""
+"""Where to compute and in which type. Torch is imported when it is needed: settings name types and devices only."""
 
-import torch
+from typing import TYPE_CHECKING
 
 from workbench.config import check_choice
 from workbench.errors import ConfigError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+DEVICE_HELP = "cuda, cuda:1, cpu; by default the GPU where there is one"
+DTYPE_HELP = "float32, bfloat16 or float16; by default bfloat16 on a GPU, float32 on a CPU"
 
 
-def pick_device(device: str | torch.device | None) -> torch.device:
+def pick_device(device: "str | torch.device | None") -> "torch.device":
     """The device asked for, or the GPU where there is one and else the CPU."""
+    import torch
+
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -19,15 +27,24 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     if chosen is None or chosen.type not in ("cuda", "cpu"):
         raise ConfigError(f"`device`: {device!r} is not a device that is supported; use cuda, cuda:0 or cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"`device`: there are {torch.cuda.device_count()} GPUs here, not {device}; use `device` cpu")
+        raise ConfigError(f"`device`: there are {torch.cuda.device_count()} GPUs here, not {device}; use cpu")
     return chosen
 
 
-def pick_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "torch.dtype":
     """The type asked for, or bfloat16 on a GPU and float32 on a CPU (where bfloat16 is often emulated and slow)."""
+    import torch
+
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    check_choice("dtype", dtype, DTYPES)
-    return DTYPES[dtype]
+    return torch_dtype(dtype)
+
+
+def torch_dtype(name: str) -> "torch.dtype":
+    """The type of one of the names in `DTYPES`."""
+    import torch
+
+    check_choice("dtype", name, DTYPES)
+    return getattr(torch, name)

@@ -7,13 +7,12 @@ from tqdm import tqdm
 
 from workbench.bench import BenchSettings, bench_steps, check_memory
 from workbench.cli import Command
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import text_table
 from workbench.config import setting, to_dict
-from workbench.devices import pick_device, pick_dtype
+from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
 from workbench.files import write_json
-from workbench.models.identity import model_record
-from workbench.models.registry import needs_weights
+from workbench.models.catalogue import needs_weights
 from workbench.steps import Progress, drain
 from workbench.tiling import Tiling
 
@@ -30,6 +29,8 @@ class BenchConfig(BenchSettings):
 
 def run_bench(config: BenchConfig) -> None:
     """Measure encode and decode and print, and if asked write, a table."""
+    from workbench.models.identity import model_record
+
     model, device = config.model, pick_device(config.device)
     check_memory(config, device, pick_dtype(config.dtype, device))
     if model.from_pretrained is None and needs_weights(model.name):

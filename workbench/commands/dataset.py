@@ -3,21 +3,22 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm import tqdm
 
 from workbench.cli import Command, flag_words
-from workbench.commands.reconstruct import find_inputs
+from workbench.commands.inputs import find_inputs
 from workbench.commands.settings import ModelSettings
 from workbench.config import setting
 from workbench.devices import pick_dtype
 from workbench.errors import ConfigError
-from workbench.models.base import Autoencoder
-from workbench.models.diffusers_adapter import PREFIX
-from workbench.models.identity import identity_of
-from workbench.ranks import World
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.models.base import Autoencoder
+    from workbench.ranks import World
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DatasetSettings:
 class ClipBar(tqdm):
     """Progress over this rank's clips, shown on rank 0; clips that are left out are named on all."""
 
-    def __init__(self, world: World, command: Command) -> None:
+    def __init__(self, world: "World", command: Command) -> None:
         self._command = command  # whose flags the reasons name
         super().__init__(unit="clip", dynamic_ncols=True, disable=not world.is_main)
 
@@ -54,27 +55,11 @@ class ClipBar(tqdm):
 
 
 def load_identified(
-    model: ModelSettings, device: torch.device, dtype: str | None
-) -> tuple[Autoencoder, dict[str, Any]]:
+    model: ModelSettings, device: "torch.device", dtype: str | None
+) -> tuple["Autoencoder", dict[str, Any]]:
     """A model ready for inference, and its identity, which depends neither on the device nor on the type."""
+    from workbench.models.identity import identity_of
+
     ae = model.load("cpu", "float32")
     identity = identity_of(ae)
     return ae.to(device, pick_dtype(dtype, device)), identity
-
-
-def load_record(model: ModelSettings) -> dict[str, Any]:
-    """The fields of `ModelSettings` that load a model again, from any working directory."""
-    name = PREFIX + _absolute(model.name.removeprefix(PREFIX)) if model.name.startswith(PREFIX) else model.name
-    weights = model.from_pretrained and _absolute(model.from_pretrained)
-    return {
-        "name": name,
-        "from_pretrained": weights,
-        "architecture": model.architecture,
-        "scale_factor": model.scale_factor,
-    }
-
-
-def _absolute(source: str) -> str:
-    """A path that exists, in full; any other source of weights as it is."""
-    path = Path(source).expanduser()
-    return str(path.absolute()) if path.exists() else source

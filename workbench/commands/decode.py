@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.cli import Command
 from workbench.commands.dataset import ClipBar, load_identified
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import check_range, setting
+from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import ConfigError
-from workbench.latents.decode import check_model, decode_dataset, open_latents, recorded_tiling
-from workbench.latents.folder import LatentFolder
-from workbench.ranks import lockstep
 from workbench.tiling import Tiling
+
+if TYPE_CHECKING:
+    from workbench.latents.folder import LatentFolder
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
     """Write the video of every clip in a folder of latents."""
     if len(words) != 1:
         raise ConfigError("give one folder of latents: python -m workbench decode LATENTS_DIR --save_dir OUT")
+    from workbench.latents.decode import check_model, decode_dataset, open_latents
+    from workbench.ranks import lockstep
+
     folder = open_latents(Path(words[0]).expanduser())
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(_model(config.model, folder), ranks.world.device, config.dtype)
@@ -57,7 +62,7 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
             print(f"{pending} more in {folder.path} are not in a shard yet: run the same encode command to its end")
 
 
-def _model(asked: DecodeModel, folder: LatentFolder) -> ModelSettings:
+def _model(asked: DecodeModel, folder: "LatentFolder") -> ModelSettings:
     """The model as it was loaded for encoding, or from where the user says that it is now."""
     recorded = ModelSettings(**folder.facts["load"])
     if asked.name is not None:
@@ -65,8 +70,10 @@ def _model(asked: DecodeModel, folder: LatentFolder) -> ModelSettings:
     return replace(recorded, from_pretrained=asked.from_pretrained or recorded.from_pretrained)
 
 
-def _tiling(asked: DecodeModel, folder: LatentFolder) -> Tiling:
+def _tiling(asked: DecodeModel, folder: "LatentFolder") -> Tiling:
     """The tiles of the encoding, smaller or larger where the user says so."""
+    from workbench.latents.decode import recorded_tiling
+
     tiling = recorded_tiling(folder)
     if asked.spatial_tile_size is not None:
         tiling = replace(tiling, use_spatial_tiling=True, spatial_tile_size=asked.spatial_tile_size)

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.cli import Command
-from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified, load_record
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
+from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import setting
+from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import WeightsError, WorkbenchError
-from workbench.latents.clips import Normalisation, normalisation_of
-from workbench.latents.encode import EncodeSettings, Encoding, encode_dataset
-from workbench.models.base import Autoencoder
-from workbench.models.latent_moments import LatentStatistics, find_statistics, read_statistics, statistics_path
-from workbench.ranks import lockstep
+from workbench.latents.settings import EncodeSettings
+from workbench.models.ref import ModelRef
+
+if TYPE_CHECKING:
+    from workbench.latents.clips import Normalisation
+    from workbench.models.base import Autoencoder
+    from workbench.models.latent_moments import LatentStatistics
 
 _BESIDE = "weights"
 
@@ -35,11 +38,14 @@ class EncodeConfig(EncodeSettings):
 
 def run_encode(config: EncodeConfig) -> None:
     """Encode every clip that the folder does not hold yet."""
+    from workbench.latents.encode import Encoding, encode_dataset
+    from workbench.ranks import lockstep
+
     clips = config.dataset.clips()
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(config.model, ranks.world.device, config.dtype)
         normalisation = _normalisation(config, ae, identity)
-        encoding = Encoding(ae, config, config.model, normalisation, identity, load_record(config.model))
+        encoding = Encoding(ae, config, config.model, normalisation, identity, _record(config.model.ref.absolute()))
         with ClipBar(ranks.world, COMMAND) as bar:
             report = encode_dataset(encoding, clips, ranks, bar.show)
         if ranks.world.is_main:
@@ -48,12 +54,20 @@ def run_encode(config: EncodeConfig) -> None:
         raise WorkbenchError(f"{len(report.failures)} clips were left out, see above; the same command tries again")
 
 
-def _normalisation(config: EncodeConfig, ae: Autoencoder, identity: dict[str, Any]) -> Normalisation | None:
+def _record(ref: ModelRef) -> dict[str, Any]:
+    """What `decode` loads the same model by: fields of `ModelSettings`."""
+    return {"name": ref.name, "from_pretrained": ref.weights, "architecture": dict(ref.architecture)}
+
+
+def _normalisation(config: EncodeConfig, ae: "Autoencoder", identity: dict[str, Any]) -> "Normalisation | None":
     """What `--normalise` asks for.
 
     Raises:
         WeightsError: the statistics are not there, damaged, or of another model.
     """
+    from workbench.latents.clips import normalisation_of
+    from workbench.models.latent_moments import read_statistics
+
     if config.normalise is None:
         return None
     by_file = config.normalise != _BESIDE
@@ -61,7 +75,9 @@ def _normalisation(config: EncodeConfig, ae: Autoencoder, identity: dict[str, An
     return normalisation_of(statistics, ae, identity["weights_sha256"])
 
 
-def _beside_weights(ae: Autoencoder) -> LatentStatistics:
+def _beside_weights(ae: "Autoencoder") -> "LatentStatistics":
+    from workbench.models.latent_moments import find_statistics, statistics_path
+
     if ae.weights_path is None:
         raise WeightsError(f"--normalise: {ae.name} has no weights file; name a file that stats wrote")
     found = find_statistics(ae.weights_path)

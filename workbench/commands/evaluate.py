@@ -3,24 +3,23 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from workbench.cli import Command, flag_words
 from workbench.commands.dataset import DatasetSettings
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP
 from workbench.compare.tables import text_table
 from workbench.config import setting
+from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import WorkbenchError
-from workbench.evaluate.clip import ClipResult
-from workbench.evaluate.run import Evaluation, Task, evaluate
 from workbench.evaluate.settings import EvaluateSettings
-from workbench.evaluate.summary import write_results
 from workbench.files import quoted
-from workbench.metrics.lpips import lpips_available
-from workbench.metrics.measure import summarise
-from workbench.metrics.networks import missing_network
-from workbench.ranks import World, process_group
+
+if TYPE_CHECKING:
+    from workbench.evaluate.clip import ClipResult
+    from workbench.evaluate.run import Evaluation, Task
+    from workbench.ranks import World
 
 SHOWN = (
     *("model", "psnr", "ssim", "lpips", "temporal_error", "flicker", "warp_error", "rfvd"),
@@ -40,6 +39,12 @@ class EvaluateConfig(EvaluateSettings):
 def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate every model on every clip, continuing where an earlier run stopped, and write the leaderboard."""
     clips = config.dataset.clips()
+    from workbench.evaluate.run import evaluate
+    from workbench.evaluate.summary import write_results
+    from workbench.metrics.lpips import lpips_available
+    from workbench.metrics.networks import missing_network
+    from workbench.ranks import process_group
+
     with process_group(config.device) as world:
         if world.is_main and not lpips_available():
             print(f"LPIPS is left out: {missing_network('lpips_vgg')}", file=sys.stderr)
@@ -57,10 +62,12 @@ def run_evaluate(config: EvaluateConfig) -> None:
         raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")
 
 
-def _reporter(bar: tqdm, world: World) -> Callable[[Task, ClipResult | str, int, int], None]:
+def _reporter(bar: tqdm, world: "World") -> "Callable[[Task, ClipResult | str, int, int], None]":
     """A function that shows a finished task: results on rank 0, failures on all."""
 
-    def report(task: Task, outcome: ClipResult | str, done: int, total: int) -> None:
+    from workbench.metrics.measure import summarise
+
+    def report(task: "Task", outcome: "ClipResult | str", done: int, total: int) -> None:
         bar.total = total
         bar.update()
         if isinstance(outcome, str):
@@ -72,7 +79,7 @@ def _reporter(bar: tqdm, world: World) -> Callable[[Task, ClipResult | str, int,
     return report
 
 
-def _counts(evaluation: Evaluation, clips: int) -> str:
+def _counts(evaluation: "Evaluation", clips: int) -> str:
     finished = sum(map(len, evaluation.results.values()))
     return f"{finished} of {clips * len(evaluation.facts)} results ({clips} clips, {len(evaluation.facts)} models)"
 

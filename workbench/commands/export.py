@@ -4,13 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.cli import Command
-from workbench.commands.settings import DTYPE_HELP
 from workbench.config import check_choice, setting
-from workbench.devices import DTYPES
+from workbench.devices import DTYPE_HELP, DTYPES, torch_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.files import write_errors
-from workbench.models.registry import build_autoencoder
-from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -28,12 +25,15 @@ def run_export(config: ExportConfig, *checkpoints: str) -> None:
     """Write the averaged weights of a checkpoint, or of a run's newest, with the model's name and architecture."""
     if len(checkpoints) != 1 or not config.out.endswith(".safetensors"):
         raise ConfigError("give one checkpoint and a name: python -m workbench export outputs/tiny --out a.safetensors")
+    from workbench.models.registry import build_autoencoder
+    from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
+
     file = read_weights(locate_weights(checkpoints[0]))
     if file.model is None:
         raise WeightsError(f"{file.path}: does not say which model it holds; give a checkpoint of train.py")
     load_state(build_autoencoder(file.model, file.architecture), file)  # nothing that does not load is passed on
     out = Path(config.out)
-    state = {name: tensor.to(DTYPES[config.dtype]) for name, tensor in file.state.items()}
+    state = {name: tensor.to(torch_dtype(config.dtype)) for name, tensor in file.state.items()}
     with write_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         save_weights(out, state, file.model, file.architecture)

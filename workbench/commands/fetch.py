@@ -7,9 +7,7 @@ from tqdm import tqdm
 from workbench.cli import Command
 from workbench.commands.models import NoSettings
 from workbench.compare.tables import text_table
-from workbench.fetch import fetch_network, fetch_weights, items
-from workbench.metrics.networks import NETWORKS, network_path, networks_folder
-from workbench.models.registry import MODELS
+from workbench.models.catalogue import MODELS
 
 
 class _BytesBar(tqdm):
@@ -25,6 +23,9 @@ class _BytesBar(tqdm):
 
 def run_fetch(config: NoSettings, *words: str) -> None:
     """Bring what is named here; without a name, list what there is."""
+    from workbench.fetch.hub import fetch_weights
+    from workbench.metrics.networks import NETWORKS, networks_folder
+
     if not words:
         print(text_table([*_networks(), *_weights()]))
         print(f"\nnetworks are kept in {networks_folder()}, weights in the Hub's own cache")
@@ -37,6 +38,9 @@ def run_fetch(config: NoSettings, *words: str) -> None:
 
 
 def _fetch_networks(argument: str) -> None:
+    from workbench.fetch.run import fetch_network
+    from workbench.metrics.networks import NETWORKS, network_path
+
     for name in (name for name, wanted in NETWORKS.items() if wanted == argument):
         with _BytesBar(name) as bar:
             source = fetch_network(name, bar.show)
@@ -44,6 +48,8 @@ def _fetch_networks(argument: str) -> None:
 
 
 def _networks() -> list[dict[str, Any]]:
+    from workbench.fetch.run import items
+
     return [
         {
             "fetch": item.argument,

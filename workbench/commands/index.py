@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from workbench.cli import Command
 from workbench.config import setting
-from workbench.data.indexing import build_index
 from workbench.errors import ConfigError
 
 
@@ -21,6 +20,8 @@ def run_index(config: IndexConfig, *folders: str) -> None:
     """Probe every video and photo under a folder and write the index."""
     if len(folders) != 1:
         raise ConfigError("give one folder: python -m workbench index FOLDER --out data.csv")
+    from workbench.data.indexing import build_index
+
     report = build_index(folders[0], config.out, num_threads=config.num_threads)
     for reason in report.failed.values():
         print(f"left out: {reason}", file=sys.stderr)

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from workbench.cli import Command
 from workbench.compare.tables import text_table
-from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
-from workbench.models.registry import MODELS, find_spec
+from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX
 
 
 @dataclass(frozen=True)
@@ -21,16 +18,19 @@ def run_models(config: NoSettings) -> None:
     print(text_table([_describe(name) for name in MODELS]))
     for name, spec in MODELS.items():
         print(f"\n{name}: {spec.summary} ({spec.source})\n    weights: {spec.weights or 'none needed'}")
-    classes = [{"class of diffusers": name, "of": row.summary} for name, row in DIFFUSERS_CLASSES.items()]
+    classes = [{"class of diffusers": name, "of": of} for name, of in DIFFUSERS_CLASSES.items()]
     print(f"\n{text_table(classes)}\n")
     print(f"Those of diffusers: --model {PREFIX}FOLDER_OR_REPO, or {PREFIX}CLASS with random weights.")
 
 
 def _describe(name: str) -> dict[str, Any]:
     """One row of `models`, counted on a model without memory."""
-    spec = find_spec(name)
+    import torch
+
+    from workbench.models.registry import build_autoencoder
+
     with torch.device("meta"):
-        model = spec.build(spec.architecture)
+        model = build_autoencoder(name)
     values = model.temporal_stride * model.spatial_stride**2 * 3
     first = f"1 + {model.temporal_stride}k" if model.causal else f"1 or {model.temporal_stride}k"
     return {

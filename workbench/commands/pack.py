@@ -5,12 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from workbench.cli import Command, flag_words
 from workbench.config import check_range, setting
-from workbench.data.packing import CropShape, pack_file
 from workbench.errors import ConfigError, MediaError, WorkbenchError
 from workbench.files import write_errors
 from workbench.media.files import list_media
@@ -57,6 +55,10 @@ def run_pack(config: PackConfig, *sources: str) -> None:
 
 
 def _pack_one(config: PackConfig, number: int, path: Path) -> int:
+    import torch
+
+    from workbench.data.packing import CropShape, pack_file
+
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
     shape = CropShape(config.frames, config.side, config.resolution)
     try:

@@ -1,42 +1,15 @@
 """`python -m workbench reconstruct`: clips in; originals, reconstructions and what was lost out."""
 
-import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from workbench.allocator import give_large_blocks_back
-from workbench.cli import Command, flag_words
-from workbench.commands.folders import claimed_folder
-from workbench.commands.progress import StageBar
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
-from workbench.compare.tables import frame_rows, text_table
-from workbench.config import check_choice, override, setting, to_dict
-from workbench.data.index import read_index
-from workbench.errors import FileError, MediaError
-from workbench.files import quoted, write_csv, write_errors, write_json
-from workbench.media.files import list_media
+from workbench.cli import Command
+from workbench.commands.inputs import find_inputs
+from workbench.commands.settings import MODEL_ALIASES, ModelSettings
+from workbench.config import check_choice, override, setting
+from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.media.policy import ClipPolicy
-from workbench.media.reader import probe
-from workbench.metrics.lpips import load_lpips_if_available
-from workbench.metrics.measure import summarise
-from workbench.metrics.networks import missing_network
-from workbench.models.base import Autoencoder
-from workbench.models.identity import model_record
-from workbench.models.plans import tile_plans
-from workbench.outputs import Outputs
-from workbench.ranks import Lockstep, lockstep, under_torchrun
-from workbench.reconstruct import FileReport, reconstruct_file_steps
-from workbench.steps import drain
-from workbench.tiling import Tiling
-
-INDEX_EXTENSIONS = (".csv", ".parquet")
-"""Index files that `reconstruct` takes, as `python -m workbench index` writes them."""
 
 
 @dataclass(frozen=True)
@@ -90,132 +63,15 @@ def run_reconstruct(config: ReconstructConfig, *inputs: str) -> None:
 
     Under torchrun the ranks share the tiles of every clip; rank 0 writes and speaks.
     """
-    give_large_blocks_back()
+    files = find_inputs(inputs)  # a slip of the hand is told before torch is imported
+    from workbench.commands.reconstruct_files import reconstruct_files
+    from workbench.ranks import lockstep, under_torchrun
+
     if not under_torchrun():
-        _reconstruct_all(config, inputs, None)
+        reconstruct_files(config, files, None)
         return
     with lockstep(config.device) as ranks:
-        _reconstruct_all(config, inputs, ranks)
-
-
-def _reconstruct_all(config: ReconstructConfig, inputs: Sequence[str], ranks: Lockstep | None) -> None:
-    files = find_inputs(inputs)
-    with write_errors(Path(config.save_dir)):
-        Path(config.save_dir).mkdir(parents=True, exist_ok=True)
-    ae = config.model.load(ranks.world.device if ranks else config.device, config.dtype)
-    tile_plans(ae, ae.legal_frames(2), 1, 1, config.model)  # refuses illegal tile sizes
-    is_main = ranks is None or ranks.world.is_main
-    lpips = load_lpips_if_available(ae.device) if is_main else None
-    rows, failures = [], 0
-    for number, path in enumerate(files, 1):
-        try:
-            with ranks.shared_errors() if ranks else nullcontext():
-                if is_main:
-                    rows.append(_reconstruct_one(config, ae, lpips, ranks, path, f"{number}/{len(files)} {path.name}"))
-                else:
-                    drain(reconstruct_file_steps(ae, path, Outputs(), config.model, config, ranks=ranks))
-        except FileError as error:
-            if len(files) == 1:
-                raise
-            failures += 1
-            if is_main:
-                print(f"skipped: {flag_words(error, COMMAND)}", file=sys.stderr)
-    if rows:
-        _summarise(rows, Path(config.save_dir), lpips is not None)
-    if failures:
-        raise MediaError(f"{failures} of {len(files)} inputs were skipped, see above")
-
-
-def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, with_lpips: bool) -> None:
-    write_csv(save_dir / "summary.csv", rows)
-    print(f"\n{text_table(rows)}\n")
-    if not with_lpips:
-        print(f"LPIPS is left out: {missing_network('lpips_vgg')}")
-    print(f"results in {save_dir}")
-
-
-def find_inputs(inputs: Sequence[str]) -> list[Path]:
-    """The media files that these arguments name: files, folders (not recursive) and CSV or Parquet indexes.
-
-    Raises:
-        MediaError: there is no input, or a folder or index holds none.
-    """
-    if not inputs:
-        raise MediaError("nothing to reconstruct: give a video, a photo, a folder or a CSV index")
-    files = [path for word in inputs for path in _expand(Path(word))]
-    if not files:
-        raise MediaError(f"{', '.join(inputs)}: no video or photo in there")
-    missing = [path for path in files if not path.exists()]
-    if missing:
-        raise MediaError(f"{quoted(missing[0])}: no such file")
-    return files
-
-
-def _expand(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from list_media(path)
-    elif path.suffix.lower() in INDEX_EXTENSIONS:
-        yield from (Path(clip.path) for clip in read_index(path).clips)
-    else:
-        yield path
-
-
-def _reconstruct_one(
-    config: ReconstructConfig, ae: Autoencoder, lpips: nn.Module | None, ranks: Lockstep | None, path: Path, label: str
-) -> dict[str, Any]:
-    """Reconstruct one clip into its own folder; returns its row of the summary."""
-    extension = ".png" if probe(path).is_image else ".mkv" if config.lossless else ".mp4"
-    names = ["reconstruction", "original"] + ["side_by_side"] * config.side_by_side
-    with claimed_folder(Path(config.save_dir), path) as folder:
-        files = {name: folder / (name + extension) for name in names}
-        outputs = Outputs(**files, worst_frame=folder / "worst_frame.png")
-        with StageBar(label) as bar:
-            report = drain(reconstruct_file_steps(ae, path, outputs, config.model, config, lpips, ranks), bar.show)
-        _write_metrics(folder, report, config, ae, ranks)
-    for warning in report.warnings:
-        print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
-    print(_compression(ae, report, config.model), file=sys.stderr)
-    return _summary_row(report, folder)
-
-
-def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
-    """What the clip became and what tiling it cost, in one line."""
-    size = report.num_frames, report.height, report.width
-    plan, _ = tile_plans(ae, *size, tiling)
-    volume, latents = math.prod(size), "x".join(map(str, report.latent_shape))
-    ratio = 3 * volume / math.prod(report.latent_shape)
-    cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
-    return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}"
-
-
-def _write_metrics(
-    folder: Path, report: FileReport, config: ReconstructConfig, ae: Autoencoder, ranks: Lockstep | None
-) -> None:
-    size = report.num_frames, report.height, report.width
-    used = model_record(ae, config.model) | {
-        "tiles": len(tile_plans(ae, *size, config.model)[0]),
-        "ranks": ranks.world.size if ranks else 1,
-    }
-    record = asdict(report) | {"source": str(report.source.resolve()), "settings": to_dict(config), "used": used}
-    record["summary"] = {name: asdict(summary) for name, summary in summarise(report.metrics).items()}
-    write_json(folder / "metrics.json", record)
-    write_csv(folder / "metrics.csv", frame_rows(report.metrics, report.timestamps_s))
-
-
-def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:
-    means = {name: summary.mean for name, summary in summarise(report.metrics).items()}
-    return {
-        "clip": report.source.name,
-        "frames": report.num_frames,
-        "size": f"{report.width}x{report.height}",
-        **means,
-        "worst_frame": report.worst_frame,
-        "worst_at_s": report.time_of(report.worst_frame),
-        "worst_psnr": report.metrics["psnr"][report.worst_frame],
-        "encode_s": report.encode_s,
-        "decode_s": report.decode_s,
-        "folder": str(folder),
-    }
+        reconstruct_files(config, files, ranks)
 
 
 COMMAND = Command(

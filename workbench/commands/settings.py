@@ -1,20 +1,20 @@
 """Settings that several commands share."""
 
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from workbench.config import setting
-from workbench.models.base import Autoencoder
-from workbench.models.registry import DEFAULT_MODEL, MODELS, load_autoencoder
+from workbench.models.catalogue import DEFAULT_MODEL, MODELS
+from workbench.models.ref import ModelRef
 from workbench.tiling import Tiling
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.models.base import Autoencoder
 
 MODEL_ALIASES = {"model": "model.name"}
 """`--model NAME` is short for `--model.name NAME`."""
-
-DEVICE_HELP = "cuda, cuda:1, cpu; by default the GPU where there is one"
-DTYPE_HELP = "float32, bfloat16 or float16; by default bfloat16 on a GPU, float32 on a CPU"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,12 @@ class ModelSettings(Tiling):
     architecture: dict[str, Any] = setting({}, "fields of the model's configuration to replace, as a dict")
     scale_factor: float | None = setting(None, "latent scale of the model (its scaling_factor), if not its own")
 
-    def load(self, device: str | torch.device | None, dtype: str | None) -> Autoencoder:
-        """The model, ready for inference."""
+    @property
+    def ref(self) -> ModelRef:
+        """The model and its weights, without the tiles."""
         scale = {} if self.scale_factor is None else {"scaling_factor": self.scale_factor}
-        return load_autoencoder(self.name, self.from_pretrained, device, dtype, {**self.architecture, **scale})
+        return ModelRef(self.name, self.from_pretrained, {**self.architecture, **scale})
+
+    def load(self, device: "str | torch.device | None", dtype: str | None) -> "Autoencoder":
+        """The model, ready for inference."""
+        return self.ref.load(device, dtype)

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.cli import Command
 from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
-from workbench.commands.settings import DEVICE_HELP, DTYPE_HELP, MODEL_ALIASES, ModelSettings
+from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import setting
+from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.latents.statistics import StatisticsReport, gather_statistics
 from workbench.media.policy import ClipPolicy
-from workbench.models.base import Autoencoder
-from workbench.models.latent_moments import LatentStatistics, statistics_path
-from workbench.models.registry import MODELS
-from workbench.ranks import lockstep
+from workbench.models.catalogue import MODELS
+
+if TYPE_CHECKING:
+    from workbench.latents.statistics import StatisticsReport
+    from workbench.models.base import Autoencoder
+    from workbench.models.latent_moments import LatentStatistics
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class StatsConfig(ClipPolicy):
 
 def run_stats(config: StatsConfig) -> None:
     """Encode every clip and write the statistics of all latents together."""
+    from workbench.latents.statistics import gather_statistics
+    from workbench.ranks import lockstep
+
     clips = config.dataset.clips()
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(config.model, ranks.world.device, config.dtype)
@@ -41,7 +47,9 @@ def run_stats(config: StatsConfig) -> None:
     _check(report)
 
 
-def _output(config: StatsConfig, ae: Autoencoder) -> Path:
+def _output(config: StatsConfig, ae: "Autoencoder") -> Path:
+    from workbench.models.latent_moments import statistics_path
+
     if config.out is not None:
         return Path(config.out).expanduser()
     if ae.weights_path is None:
@@ -51,7 +59,7 @@ def _output(config: StatsConfig, ae: Autoencoder) -> Path:
     return statistics_path(ae.weights_path)
 
 
-def _summary(statistics: LatentStatistics, out: Path) -> str:
+def _summary(statistics: "LatentStatistics", out: Path) -> str:
     mean, std = (f"{min(values):.4g} to {max(values):.4g}" for values in (statistics.mean, statistics.std))
     counted = (
         f"{statistics.policy['clips']} clips, {statistics.count:,} values in each of {len(statistics.mean)} channels"
@@ -59,7 +67,7 @@ def _summary(statistics: LatentStatistics, out: Path) -> str:
     return f"{out}: {counted}; means {mean}, standard deviations {std}"
 
 
-def _check(report: StatisticsReport) -> None:
+def _check(report: "StatisticsReport") -> None:
     if report.failures:
         raise WorkbenchError(f"{len(report.failures)} clips were left out of the statistics, see above")
 

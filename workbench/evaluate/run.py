@@ -13,14 +13,8 @@ import torch.distributed as dist
 from workbench.devices import pick_dtype
 from workbench.errors import WorkbenchError
 from workbench.evaluate.clip import ClipResult, Instruments, evaluate_clip, warm_up
-from workbench.evaluate.settings import (
-    SIDE_MULTIPLE,
-    EvaluateSettings,
-    ModelEntry,
-    folder_of,
-    parse_models,
-    policy_record,
-)
+from workbench.evaluate.policy import policy_record
+from workbench.evaluate.settings import SIDE_MULTIPLE, EvaluateSettings, folder_of, parse_models
 from workbench.evaluate.store import ResultStore
 from workbench.media.source import open_clip
 from workbench.metrics.fvd import FeatureNetwork
@@ -29,6 +23,7 @@ from workbench.metrics.warp import require_optical_flow
 from workbench.models.base import Autoencoder
 from workbench.models.identity import weights_digest
 from workbench.models.plans import tile_plans
+from workbench.models.ref import ModelRef
 from workbench.ranks import World
 from workbench.tiling import Tiling
 
@@ -39,7 +34,7 @@ _LONGEST_WAIT = timedelta(days=30)  # ranks with little left to do wait for the 
 class Task:
     """One model on one clip."""
 
-    entry: ModelEntry
+    entry: ModelRef
     clip: Path
 
 
@@ -113,7 +108,7 @@ def _instruments(settings: EvaluateSettings, device: torch.device) -> Instrument
     return Instruments(load_lpips_if_available(device), fvd, ("warp_error",) if settings.warp_error else ())
 
 
-def model_facts(entry: ModelEntry, tiling: Tiling, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def model_facts(entry: ModelRef, tiling: Tiling, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Size, strides and tiles of a model, and a digest of its weights; the model is loaded for it.
 
     Raises:
@@ -182,11 +177,11 @@ def _run_one(
     return evaluation.result
 
 
-def _is_done(store: ResultStore, entry: ModelEntry, clip: Path) -> bool:
+def _is_done(store: ResultStore, entry: ModelRef, clip: Path) -> bool:
     return clip.is_file() and store.load(entry.label, clip) is not None
 
 
-def _load_all(store: ResultStore, entry: ModelEntry, clips: Iterable[Path]) -> dict[Path, ClipResult]:
+def _load_all(store: ResultStore, entry: ModelRef, clips: Iterable[Path]) -> dict[Path, ClipResult]:
     found = {clip: store.load(entry.label, clip) for clip in clips if clip.is_file()}
     return {clip: result for clip, result in found.items() if result is not None}
 

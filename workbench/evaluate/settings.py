@@ -1,17 +1,13 @@
 """What to evaluate, and the policy that is the same for every model."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from workbench.config import setting
+from workbench.config import check_choice, setting
 from workbench.errors import ConfigError, WeightsError
-from workbench.evaluate.clip import Instruments
 from workbench.media.policy import ClipPolicy
-from workbench.models.base import Autoencoder
-from workbench.models.registry import DEFAULT_MODEL, load_autoencoder, needs_weights
+from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, needs_weights
+from workbench.models.ref import ModelRef
 from workbench.tiling import Tiling
 
 SIDE_MULTIPLE = 32
@@ -19,26 +15,6 @@ SIDE_MULTIPLE = 32
 
 BITS_PER_VALUE = 16
 """Bits that a latent value is charged for: it is stored as bfloat16 or float16, without entropy coding."""
-
-_VERSION = 1  # of the files in an evaluation's folder
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """One model of `--models`, as NAME or NAME@WEIGHTS.
-
-    Attributes:
-        label: the whole entry, which names the model in all results.
-        name, weights: as `load_autoencoder` takes them.
-    """
-
-    label: str
-    name: str
-    weights: str | None
-
-    def load(self, device: str | torch.device | None, dtype: str | torch.dtype | None) -> Autoencoder:
-        """The model, ready for inference."""
-        return load_autoencoder(self.name, self.weights, device, dtype)
 
 
 @dataclass(frozen=True)
@@ -64,7 +40,7 @@ class EvaluateSettings(ClipPolicy):
         parse_models(self.models)
 
 
-def parse_models(text: str) -> tuple[ModelEntry, ...]:
+def parse_models(text: str) -> tuple[ModelRef, ...]:
     """The entries of `--models`. The first @ of an entry ends its name, so weights may hold more of them.
 
     Raises:
@@ -78,39 +54,15 @@ def parse_models(text: str) -> tuple[ModelEntry, ...]:
     return tuple(map(_parse_entry, labels))
 
 
-def _parse_entry(label: str) -> ModelEntry:
+def _parse_entry(label: str) -> ModelRef:
     name, at, weights = label.partition("@")
     if not name or (at and not weights):
         raise ConfigError(f"`models`: {label!r} is not NAME or NAME@WEIGHTS")
-    try:
-        needed = needs_weights(name)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("`model`:", "`models`:")) from None
-    if needed and not weights:
+    if not name.startswith(PREFIX):
+        check_choice("models", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
+    if needs_weights(name) and not weights:
         raise WeightsError(f"`models`: {name} needs weights: write {name}@FILE, or {name}@random for untrained ones")
-    return ModelEntry(label, name, weights or None)
-
-
-def policy_record(
-    settings: EvaluateSettings, device: torch.device, dtype: torch.dtype, instruments: Instruments
-) -> dict[str, Any]:
-    """All that decides the numbers besides models and clips, as plain values: two evaluations compare only if equal."""
-    is_cuda = device.type == "cuda"
-    return {
-        "resolution": settings.resolution,
-        "max_frames": settings.max_frames,
-        "num_frames": settings.num_frames,
-        "fps_max": settings.fps_max,
-        **asdict(settings.model),
-        "dtype": str(dtype).removeprefix("torch."),
-        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
-        "lpips": instruments.lpips is not None,
-        "warp_error": "warp_error" in instruments.requested,
-        "fvd_network": instruments.fvd and instruments.fvd.sha256,
-        "side_multiple": SIDE_MULTIPLE,
-        "bits_per_value": BITS_PER_VALUE,
-        "version": _VERSION,
-    }
+    return ModelRef(name, weights or None, label=label)
 
 
 def folder_of(settings: EvaluateSettings) -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from workbench.errors import ConfigError
-from workbench.models.registry import MODELS
+from workbench.models.catalogue import MODELS
 from workbench.models.weights import locate_weights
 
 

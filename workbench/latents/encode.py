@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.config import check_choice, check_range, setting
-from workbench.devices import DTYPES
+from workbench.devices import torch_dtype
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.files import quoted
 from workbench.latents.clips import Normalisation, OnClip, encode_clip, policy_record
 from workbench.latents.folder import LatentFolder
+from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, clip_tensors
-from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
@@ -25,20 +24,6 @@ from workbench.records import clip_key, source_record
 from workbench.tiling import Tiling
 
 _VERSION = 1  # of the files in a folder of latents
-
-
-@dataclass(frozen=True)
-class EncodeSettings(ClipPolicy):
-    """Which frames are encoded, and how latents are stored."""
-
-    save_dir: str = setting("latents", "folder for the latents; an interrupted run continues there")
-    latent_dtype: str = setting("float32", f"type that latents are stored in: {', '.join(DTYPES)}")
-    shard_mb: int = setting(256, "megabytes of latents in a shard, at least; clips are never split")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("latent_dtype", self.latent_dtype, DTYPES)
-        check_range("shard_mb", self.shard_mb, 1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +135,7 @@ def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, T
     latents = encode_clip(encoding.ae, clip, encoding.tiling)
     if encoding.normalisation:
         latents = encoding.normalisation.apply(latents)
-    stored = latents.to(DTYPES[encoding.settings.latent_dtype])
+    stored = latents.to(torch_dtype(encoding.settings.latent_dtype))
     if not torch.isfinite(stored).all():
         dtype = encoding.settings.latent_dtype
         raise WorkbenchError(f"{quoted(path)}: latents are too large for {dtype}; use `latent_dtype` bfloat16")

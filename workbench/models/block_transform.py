@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from workbench.models.linear import (
+from workbench.models.dct import (
     IMAGE_ZONE,
     VIDEO_ZONE,
     Frequency,

@@ -1,7 +1,7 @@
 """Autoencoders of the `diffusers` library behind the one interface, so that they compare on equal terms.
 
 The classes differ in legal frame counts, latent scaling, extra arguments and what their methods return. A row of
-DIFFUSERS_CLASSES says how. Padding, cropping and tiling are those of this library; diffusers' own tiling stays off.
+ADAPTERS says how. Padding, cropping and tiling are those of this library; diffusers' own tiling stays off.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from torch import Tensor
 from workbench.config import did_you_mean
 from workbench.errors import ConfigError, WeightsError, first_line
 from workbench.models.base import Autoencoder, DiagonalGaussian, pad_end
+from workbench.models.catalogue import PREFIX
 from workbench.models.weights import check_hub
 
-PREFIX = "diffusers:"
 TILE_FRAMES = 32
 DECODE_TIMESTEP = 0.05  # of decoders that also denoise (LTX-Video): the value its authors recommend
 
@@ -28,7 +28,6 @@ class DiffusersClass:
     """How one class of diffusers is adapted.
 
     Attributes:
-        summary: the model it belongs to.
         strides: frames, and pixels of a side, per latent, of an instance.
         latent_channels: the name of that setting in its configuration.
         image: whether it takes single images; otherwise it is a causal video model for 1 + k * stride frames.
@@ -37,7 +36,6 @@ class DiffusersClass:
         odd_latents: whether `decode` gives the first frame a latent of its own only if their number is odd.
     """
 
-    summary: str
     strides: Callable[[Any], tuple[int, int]]
     latent_channels: str = "latent_channels"
     image: bool = False
@@ -61,11 +59,10 @@ def _ltx_strides(vae: Any) -> tuple[int, int]:
     return frames, config.patch_size * 2 ** sum(kind != "temporal" for kind in kinds)
 
 
-DIFFUSERS_CLASSES: dict[str, DiffusersClass] = {
-    "AutoencoderKLHunyuanVideo": DiffusersClass("HunyuanVideo", _configured_strides),
-    "AutoencoderKLHunyuanVideo15": DiffusersClass("HunyuanVideo 1.5", _configured_strides),
+ADAPTERS: dict[str, DiffusersClass] = {
+    "AutoencoderKLHunyuanVideo": DiffusersClass(_configured_strides),
+    "AutoencoderKLHunyuanVideo15": DiffusersClass(_configured_strides),
     "AutoencoderKLWan": DiffusersClass(
-        "Wan 2.1 and 2.2",
         lambda vae: (
             2 ** sum(vae.config.temperal_downsample),
             2 ** len(vae.config.temperal_downsample) * (vae.config.patch_size or 1),
@@ -73,30 +70,26 @@ DIFFUSERS_CLASSES: dict[str, DiffusersClass] = {
         latent_channels="z_dim",
     ),
     "AutoencoderKLCogVideoX": DiffusersClass(
-        "CogVideoX",
         lambda vae: (vae.config.temporal_compression_ratio, 2 ** (len(vae.config.block_out_channels) - 1)),
         odd_latents=True,
     ),
-    "AutoencoderKLLTXVideo": DiffusersClass("LTX-Video", _ltx_strides),
-    "AutoencoderKLLTX2Video": DiffusersClass("LTX-2", _ltx_strides, min_side=2),
-    "AutoencoderKLCosmos": DiffusersClass("Cosmos tokenizer", _configured_strides),
-    "AutoencoderKLMochi": DiffusersClass("Mochi", _derived_strides),
-    "AutoencoderKLMagvit": DiffusersClass("EasyAnimate", _derived_strides),
+    "AutoencoderKLLTXVideo": DiffusersClass(_ltx_strides),
+    "AutoencoderKLLTX2Video": DiffusersClass(_ltx_strides, min_side=2),
+    "AutoencoderKLCosmos": DiffusersClass(_configured_strides),
+    "AutoencoderKLMochi": DiffusersClass(_derived_strides),
+    "AutoencoderKLMagvit": DiffusersClass(_derived_strides),
     "AutoencoderVidTok": DiffusersClass(
-        "VidTok, causal",
         lambda vae: (vae.temporal_compression_ratio, 2 ** len(vae.encoder.spatial_ds)),
         latent_channels="z_channels",
         repeat_first=True,
     ),
-    "AutoencoderDC": DiffusersClass("DC-AE", lambda vae: (1, vae.spatial_compression_ratio), image=True),
-    "AutoencoderKL": DiffusersClass(
-        "Stable Diffusion and FLUX", lambda vae: (1, 2 ** (len(vae.config.block_out_channels) - 1)), image=True
-    ),
+    "AutoencoderDC": DiffusersClass(lambda vae: (1, vae.spatial_compression_ratio), image=True),
+    "AutoencoderKL": DiffusersClass(lambda vae: (1, 2 ** (len(vae.config.block_out_channels) - 1)), image=True),
 }
 
 
 class DiffusersAutoencoder(Autoencoder):
-    """An instance of one of DIFFUSERS_CLASSES as an Autoencoder.
+    """An instance of one of ADAPTERS as an Autoencoder.
 
     Latents are (z - mean) / std * scaling, with what the model's configuration says of the three. Image models take a
     clip frame by frame. `last_layer` stays None: these models are here to be compared with, not to be trained.
@@ -107,7 +100,7 @@ class DiffusersAutoencoder(Autoencoder):
 
     def __init__(self, vae: Any):
         super().__init__()
-        row = DIFFUSERS_CLASSES[type(vae).__name__]
+        row = ADAPTERS[type(vae).__name__]
         if not vae.config.get("is_causal", True):
             raise ConfigError(f"{type(vae).__name__}: is_causal = False is not supported; use a causal model")
         self.vae, self.config, self.name = vae, vae.config, PREFIX + type(vae).__name__
@@ -158,15 +151,15 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
     """An autoencoder of diffusers, on the CPU in float32.
 
     Args:
-        source: a name of DIFFUSERS_CLASSES (default configuration, random weights), a folder written by
+        source: a name of ADAPTERS (default configuration, random weights), a folder written by
             `save_pretrained` (of the autoencoder, or of a pipeline with a folder `vae`), or org/repo[/folder] on the
             Hugging Face Hub.
 
     Raises:
-        ConfigError: the class is not one of DIFFUSERS_CLASSES.
+        ConfigError: the class is not one of ADAPTERS.
         WeightsError: there is no such folder or repository, or its weights cannot be read.
     """
-    if source in DIFFUSERS_CLASSES:
+    if source in ADAPTERS:
         return DiffusersAutoencoder(_diffusers_class(source)())
     if "/" not in source and not Path(source).is_dir():
         _diffusers_class(source)
@@ -187,9 +180,9 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
 
 
 def _diffusers_class(name: str | None) -> Any:
-    if name not in DIFFUSERS_CLASSES:
-        known = ", ".join(DIFFUSERS_CLASSES)
-        raise ConfigError(f"{PREFIX}{name}: not one of {known}{did_you_mean(str(name), DIFFUSERS_CLASSES)}")
+    if name not in ADAPTERS:
+        known = ", ".join(ADAPTERS)
+        raise ConfigError(f"{PREFIX}{name}: not one of {known}{did_you_mean(str(name), ADAPTERS)}")
     import diffusers
 
     import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up: that imports torchvision)
@@ -216,7 +209,7 @@ def _statistic(vae: Any, name: str, default: float) -> Tensor:
     values = dict(vae.named_buffers(recurse=False)).get(name, vae.config.get(name))
     if values is None:
         return torch.tensor(default)
-    channels = vae.config[DIFFUSERS_CLASSES[type(vae).__name__].latent_channels]
+    channels = vae.config[ADAPTERS[type(vae).__name__].latent_channels]
     return torch.as_tensor(values, dtype=torch.float32).view(channels, -1).mean(1).view(channels, 1, 1, 1)
 
 

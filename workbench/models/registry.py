@@ -1,94 +1,32 @@
-"""The autoencoders by name, and loading one with its weights."""
+"""Building the autoencoders of the catalogue, and loading one with its weights."""
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from workbench.config import check_choice, override, to_dict
+from workbench.config import override, to_dict
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
-from workbench.models.dct_residual_ae import DCTResidualAE, DCTResidualAEConfig
-from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX, load_diffusers
+from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
+from workbench.models.dct import LinearDCT, LinearDCTConfig
+from workbench.models.diffusers_adapter import load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
-from workbench.models.linear import LinearDCT, LinearDCTConfig
+from workbench.models.tiny import DCTResidualAE, DCTResidualAEConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
 from workbench.models.weights import check_finite, load_state, locate_weights, read_weights
 
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """One entry of MODELS.
-
-    Attributes:
-        build: makes the model from its architecture.
-        summary, source: what it is, and where its method was published.
-        weights: where its weights come from: a file that is shipped, org/repo/file on the Hub, or None if it has none.
-    """
-
-    build: Callable[[Any], Autoencoder]
-    architecture: Any
-    summary: str
-    source: str
-    weights: Path | str | None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it runs without weights being named."""
-        return not isinstance(self.weights, str)
-
-
-MODELS: dict[str, ModelSpec] = {
-    "tiny": ModelSpec(
-        DCTResidualAE,
-        DCTResidualAEConfig(),
-        "small model of the Video DC-AE's rate: a learned residual beside the block DCT, trained on free clips",
-        "this project; rate of arXiv 2503.09642",
-        Path(__file__).parents[1] / "weights" / "tiny.safetensors",
-    ),
-    "dct": ModelSpec(
-        LinearDCT,
-        LinearDCTConfig(),
-        "linear 4x32x32 block transform to 128 coefficients: the baseline of the same rate",
-        "discrete cosine transform, Ahmed et al. 1974",
-        None,
-    ),
-    "video_dc_ae": ModelSpec(
-        VideoDCAE,
-        VideoDCAEConfig(),
-        "Video DC-AE f32t4c128 of Open-Sora 2.0",
-        "arXiv 2503.09642",
-        "hpcai-tech/Open-Sora-v2-Video-DC-AE/F32T4C128_AE.safetensors",
-    ),
-    "hunyuan_vae": ModelSpec(
-        HunyuanVAE,
-        HunyuanVAEConfig(),
-        "causal 3D VAE of HunyuanVideo",
-        "arXiv 2412.03603",
-        "hpcai-tech/Open-Sora-v2/hunyuan_vae.safetensors",
-    ),
+ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
+    "tiny": (DCTResidualAE, DCTResidualAEConfig()),
+    "dct": (LinearDCT, LinearDCTConfig()),
+    "video_dc_ae": (VideoDCAE, VideoDCAEConfig()),
+    "hunyuan_vae": (HunyuanVAE, HunyuanVAEConfig()),
 }
-DEFAULT_MODEL = next(iter(MODELS))
-
-
-def find_spec(name: str) -> ModelSpec:
-    """The entry of `MODELS`; ConfigError with the nearest name where there is none."""
-    if name not in MODELS:
-        check_choice("model", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
-    return MODELS[name]
-
-
-def needs_weights(name: str) -> bool:
-    """Whether `load_autoencoder` asks for weights to be named: not for shipped models and diffusers' folders."""
-    if name.startswith(PREFIX):
-        return name.removeprefix(PREFIX) in DIFFUSERS_CLASSES
-    return not find_spec(name).is_ready
+"""How the models of the catalogue are made, and their architectures."""
 
 
 def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
@@ -97,8 +35,9 @@ def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) 
     Raises:
         ConfigError: the name or a field is unknown, or a value is not possible.
     """
-    spec = find_spec(name)
-    model = spec.build(override(spec.architecture, architecture or {}))
+    find_spec(name)
+    build, default = ARCHITECTURES[name]
+    model = build(override(default, architecture or {}))
     model.name = name
     return model
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
-from workbench.models.registry import MODELS, ModelSpec, needs_weights
+from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, ModelSpec, needs_weights
 from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.found_models import find_models
 

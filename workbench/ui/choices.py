@@ -6,7 +6,8 @@ from pathlib import Path
 from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError, worded
 from workbench.files import quoted
 from workbench.media.policy import ClipPolicy
-from workbench.models.registry import find_spec
+from workbench.models.catalogue import find_spec
+from workbench.models.ref import ModelRef
 from workbench.tiling import Tiling
 
 WEIGHT_EXTENSIONS = (".safetensors", ".pt")
@@ -85,6 +86,10 @@ class Choices:
         """
         text = self.named_weights
         return text if text in (None, RANDOM_WEIGHTS) else allowed_weights(text, root)
+
+    def ref_in(self, root: Path) -> ModelRef:
+        """The model with its weights; errors as of `weights_in`."""
+        return ModelRef(self.model, self.weights_in(root))
 
     def explain(self, error: WorkbenchError) -> str:
         """An error's message in the words of the page: labels instead of flags, the clip's name without folders."""

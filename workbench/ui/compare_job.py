@@ -17,13 +17,14 @@ from workbench.devices import pick_device
 from workbench.errors import WorkbenchError
 from workbench.evaluate.clip import ClipResult, evaluate_steps, read_frames, warm_up
 from workbench.evaluate.run import Evaluation
-from workbench.evaluate.settings import SIDE_MULTIPLE, ModelEntry
+from workbench.evaluate.settings import SIDE_MULTIPLE
 from workbench.evaluate.summary import all_frame_rows, clip_rows
 from workbench.files import write_csv, write_json
 from workbench.media.image import write_image
 from workbench.media.source import CHUNK_FRAMES, ClipSource, open_clip_steps
 from workbench.media.writer import VideoWriter
 from workbench.metrics.lpips import load_lpips_if_available
+from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps
 from workbench.ui.choices import Choices
 from workbench.ui.jobs import ModelShelf
@@ -59,7 +60,7 @@ def stages_of(models: int) -> int:
 
 def compare_job(
     choices: Choices,
-    entries: Sequence[ModelEntry],
+    entries: Sequence[ModelRef],
     models: ModelShelf,
     folder: Path,
     explain: Callable[[WorkbenchError], str],
@@ -94,7 +95,7 @@ def compare_job(
 
 
 def _evaluate(
-    entry: ModelEntry,
+    entry: ModelRef,
     choices: Choices,
     clip: ClipSource,
     frames: Tensor,
@@ -102,7 +103,7 @@ def _evaluate(
     lpips: nn.Module | None,
 ) -> Steps[tuple[ClipResult, Tensor]]:
     """Load and measure one model; its progress is of stages of its own."""
-    ae = models.load(entry.name, entry.weights, choices.device)
+    ae = models.load(entry, choices.device)
     warm_up(ae)
     steps = evaluate_steps(ae, clip, frames, choices.tiling, lpips)
     try:

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.compare.pictures import png_url
-from workbench.evaluate.settings import ModelEntry
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
+from workbench.models.ref import ModelRef
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
 from workbench.ui.found_models import cost_of_tile, shape_of
@@ -197,10 +197,10 @@ def taken_size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tupl
     return resize.crop_height, resize.crop_width
 
 
-def _entry(choices: Choices, weights: str | None) -> ModelEntry:
+def _entry(choices: Choices, weights: str | None) -> ModelRef:
     """The model, with its weights where they are here and so can tell its architecture."""
     local = weights if weights and Path(weights).is_absolute() and Path(weights).exists() else None
-    return ModelEntry(choices.model, choices.model, local)
+    return ModelRef(choices.model, local)
 
 
 def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:

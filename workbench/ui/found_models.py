@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
-from workbench.evaluate.settings import ModelEntry
 from workbench.models.base import Autoencoder
-from workbench.models.diffusers_adapter import DIFFUSERS_CLASSES, PREFIX
-from workbench.models.registry import MODELS, build_autoencoder, needs_weights
+from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, needs_weights
+from workbench.models.ref import ModelRef
+from workbench.models.registry import build_autoencoder
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
 from workbench.ui.choices import find_weights
 
@@ -29,19 +29,19 @@ _COSTS_KEPT = 64
 _DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 
 
-def find_models(root: Path) -> dict[str, ModelEntry]:
+def find_models(root: Path) -> dict[str, ModelRef]:
     """Models by label, those of MODELS that need no weights first; paths in labels are relative to `root`.
 
     Safetensors at most three folders deep count where they say which model they hold, or have exactly the tensors of
     one; a checkpoint counts once, as its folder. Only headers are read.
     """
-    entries = [ModelEntry(name, name, None) for name in MODELS if not needs_weights(name)]
+    entries = [ModelRef(name) for name in MODELS if not needs_weights(name)]
     entries += sorted(_weight_entries(root), key=lambda entry: (list(MODELS).index(entry.name), entry.label))
     entries += _diffusers_entries(root)
     return {entry.label: entry for entry in entries}
 
 
-def pick(labels: list[str], root: Path) -> list[ModelEntry]:
+def pick(labels: list[str], root: Path) -> list[ModelRef]:
     """The entries of these labels. A label is looked up anew, so that nothing outside of `root` can be named.
 
     Raises:
@@ -54,7 +54,7 @@ def pick(labels: list[str], root: Path) -> list[ModelEntry]:
     return [found[label] for label in labels]
 
 
-def shape_of(entry: ModelEntry) -> Autoencoder:
+def shape_of(entry: ModelRef) -> Autoencoder:
     """The model of an entry of MODELS without memory, for shapes and costs.
 
     Raises:
@@ -70,7 +70,7 @@ def shape_of(entry: ModelEntry) -> Autoencoder:
 
 
 @lru_cache(_COSTS_KEPT)  # counting takes seconds for a large model
-def cost_of_tile(entry: ModelEntry, device: str, tile_shape: tuple[int, int, int]) -> "TileCost":
+def cost_of_tile(entry: ModelRef, device: str, tile_shape: tuple[int, int, int]) -> "TileCost":
     """What encoding and decoding one tile of (frames, height, width) costs in the type that the device runs in."""
     from workbench.evaluate.tile_cost import tile_cost  # the page must not wait for what it imports
 
@@ -79,7 +79,7 @@ def cost_of_tile(entry: ModelEntry, device: str, tile_shape: tuple[int, int, int
     return replace(cost, weight_bytes=round(cost.weight_bytes * share), work_bytes=round(cost.work_bytes * share))
 
 
-def _weight_entries(root: Path) -> Iterator[ModelEntry]:
+def _weight_entries(root: Path) -> Iterator[ModelRef]:
     folders: set[Path] = set()
     shipped = {spec.weights for spec in MODELS.values()}
     for text in find_weights(root):
@@ -95,15 +95,15 @@ def _weight_entries(root: Path) -> Iterator[ModelEntry]:
             folders.add(path.parent)
             path = path.parent
         if name is not None:
-            yield ModelEntry(f"{name}@{path}", name, str(root / path))
+            yield ModelRef(name, str(root / path), label=f"{name}@{path}")
 
 
-def _diffusers_entries(root: Path) -> Iterator[ModelEntry]:
+def _diffusers_entries(root: Path) -> Iterator[ModelRef]:
     for config in sorted(path for depth in _DEPTHS for path in root.glob(depth + "config.json")):
         folder = config.parent
         hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
         if not hidden and folder.resolve().is_relative_to(root) and _class_of(config) in DIFFUSERS_CLASSES:
-            yield ModelEntry(f"{PREFIX}{folder.relative_to(root)}", f"{PREFIX}{folder}", None)
+            yield ModelRef(f"{PREFIX}{folder}", label=f"{PREFIX}{folder.relative_to(root)}")
 
 
 def _class_of(config: Path) -> Any:

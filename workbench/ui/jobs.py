@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from workbench.models.base import Autoencoder
-from workbench.models.registry import load_autoencoder
+from workbench.models.ref import ModelRef
 
 _LAST_JOB, _MOST_SESSIONS = "last job", 16
 
@@ -120,13 +120,13 @@ class ModelShelf:
         self._model: Autoencoder | None = None
         self._lock = threading.Lock()
 
-    def load(self, name: str, weights: str | None, device: str) -> Autoencoder:
-        """`load_autoencoder`, or the same model as last time if its weights have not changed on disk."""
-        key = name, weights, device, _changed_ns(weights)
+    def load(self, ref: ModelRef, device: str) -> Autoencoder:
+        """The model, or the same as last time if its weights have not changed on disk."""
+        key = ref, device, _changed_ns(ref.weights)
         with self._lock:
             if key != self._key:
                 self._key = self._model = None  # frees the old one before the new one needs its memory
-                self._model = load_autoencoder(name, weights, device)
+                self._model = ref.load(device)
                 self._key = key
             return self._model
 

@@ -73,7 +73,7 @@ class LatentsTab:
         def start(folder: Path) -> Steps[LatentView]:
             is_latents = choices.path.suffix.lower() == LATENTS_EXTENSION
             entry = pick([model], self._root)[0]
-            ae = self._models.load(entry.name, entry.weights, device)
+            ae = self._models.load(entry, device)
             job = decode_job if is_latents else encode_job
             return (yield from job(choices, entry, ae, folder))
 

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from workbench.config import to_dict
 from workbench.errors import DataError
-from workbench.evaluate.settings import ModelEntry
 from workbench.latents.clips import decode_clip_steps, encode_clip_steps
 from workbench.latents.decode import model_latents
-from workbench.latents.encode import EncodeSettings, Encoding
+from workbench.latents.encode import Encoding
+from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, Shard, clip_tensors, read_shard, write_shard
 from workbench.media.image import write_image
 from workbench.media.source import open_clip_steps
 from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
+from workbench.models.catalogue import MODELS
 from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
-from workbench.models.registry import MODELS
+from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps
 from workbench.tiling import Tiling
 from workbench.ui.choices import Choices
@@ -55,7 +56,7 @@ class LatentView:
     notes: tuple[str, ...] = ()
 
 
-def encode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
+def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
     """Encode a clip into a file in `folder`, yielding a Progress after every tile.
 
     Raises:
@@ -75,7 +76,7 @@ def encode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Pat
     return LatentView(path, _KEY, record, _plain_name(entry), latents, _statistics(entry), notes=clip.warnings)
 
 
-def decode_job(choices: Choices, entry: ModelEntry, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
+def decode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
     """Decode the first clip of a file of latents into `folder`, yielding a Progress after every tile.
 
     Raises:
@@ -121,19 +122,19 @@ def _written(
                 written += len(frames)
 
 
-def _facts(choices: Choices, entry: ModelEntry, ae: Autoencoder) -> dict[str, Any]:
+def _facts(choices: Choices, entry: ModelRef, ae: Autoencoder) -> dict[str, Any]:
     """What the file says of its latents: as `encode` writes it, without the server's folders."""
     settings = EncodeSettings(**to_dict(choices.policy))
     identity = identity_of(ae) | {"model": _plain_name(entry)}
     return Encoding(ae, settings, choices.tiling or Tiling(), None, identity, {"name": _plain_name(entry)}).facts
 
 
-def _plain_name(entry: ModelEntry) -> str:
+def _plain_name(entry: ModelRef) -> str:
     """The model's name; that of a diffusers folder is relative to the app's root."""
     return entry.label.partition("@")[0]
 
 
-def _statistics(entry: ModelEntry) -> LatentStatistics | None:
+def _statistics(entry: ModelRef) -> LatentStatistics | None:
     weights = entry.weights or (entry.name in MODELS and MODELS[entry.name].weights)
     return find_statistics(Path(weights)) if weights else None
 

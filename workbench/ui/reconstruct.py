@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.errors import WorkbenchError
-from workbench.models.registry import MODELS, ModelSpec, find_spec
+from workbench.models.catalogue import MODELS, ModelSpec, find_spec
 from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
@@ -92,7 +92,7 @@ class ReconstructTab:
         return gr.update(info=f"{spec.summary} ({spec.source})"), weights
 
     def _steps(self, choices: Choices, folder: Path) -> Steps[JobResult]:
-        ae = self._models.load(choices.model, choices.weights_in(self._root), choices.device)
+        ae = self._models.load(choices.ref_in(self._root), choices.device)
         job, seconds = yield from timed(reconstruct_job(choices, ae, folder))
         pixels = job.report.num_frames * job.report.height * job.report.width
         if pixels >= _PACE_PIXELS:

@@ -18,8 +18,8 @@ from workbench.metrics.measure import Summary, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
-from workbench.outputs import DIFFERENCE_GAIN, Outputs
-from workbench.reconstruct import FileReport, reconstruct_file_steps
+from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
+from workbench.roundtrip.outputs import DIFFERENCE_GAIN, Outputs
 from workbench.steps import Progress, Steps
 from workbench.tiling import TilePlan, Tiling
 from workbench.ui.choices import Choices

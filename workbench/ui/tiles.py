@@ -12,10 +12,9 @@ from workbench.compare.pictures import picture
 from workbench.compare.seams import Seams
 from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError
-from workbench.evaluate.settings import ModelEntry
 from workbench.models.base import Autoencoder
-from workbench.models.diffusers_adapter import PREFIX
-from workbench.models.registry import MODELS
+from workbench.models.catalogue import MODELS, PREFIX
+from workbench.models.ref import ModelRef
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.choices import Choices
@@ -98,7 +97,7 @@ class TilesTab:
 
         def start(_: Path) -> Steps[SeamReport]:
             entry = self._entry(model)
-            ae = self._models.load(entry.name, entry.weights, device)
+            ae = self._models.load(entry, device)
             return (yield from seam_job(choices, ae))
 
         with self._uploads.used(source, request.session_hash):
@@ -149,9 +148,9 @@ class TilesTab:
             self.jumps: jump_table(report.seams, report),
         }
 
-    def _entry(self, label: str) -> ModelEntry:
+    def _entry(self, label: str) -> ModelRef:
         """The model; one of MODELS without weights here can be planned for, and says itself that it cannot run."""
-        return ModelEntry(label, label, None) if label in MODELS else pick([label], self._root)[0]
+        return ModelRef(label) if label in MODELS else pick([label], self._root)[0]
 
     def _labels(self) -> list[str]:
         """Models to plan for: those that can run first, then those whose weights are not here."""

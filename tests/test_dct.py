@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
-from workbench.models.linear import LinearDCT, LinearDCTConfig
+from workbench.models.dct import LinearDCT, LinearDCTConfig
 
 
 @pytest.fixture(scope="module")

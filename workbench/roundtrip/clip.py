@@ -17,8 +17,8 @@ from workbench.metrics.measure import ClipMetrics, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.tiled import Apply, decoder, encoder, run_tiles, stream_tiles
-from workbench.outputs import Outputs, OutputWriter
 from workbench.ranks import Lockstep
+from workbench.roundtrip.outputs import Outputs, OutputWriter
 from workbench.steps import Progress, Steps, drain
 from workbench.tiling import Tiling
 

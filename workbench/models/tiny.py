@@ -16,7 +16,7 @@ from workbench.config import check_range, setting
 from workbench.models.base import Autoencoder
 from workbench.models.block_transform import BlockTransform
 from workbench.models.checkpointing import set_checkpointing
-from workbench.models.linear import from_blocks, to_blocks
+from workbench.models.dct import from_blocks, to_blocks
 from workbench.models.patch_blocks import Linear, PatchResBlock, RMSNorm, space_to_channels
 
 _PATCH = (4, 4, 4)

@@ -1,0 +1,33 @@
+"""What decides the numbers of an evaluation besides models and clips."""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from workbench.evaluate.clip import Instruments
+from workbench.evaluate.settings import BITS_PER_VALUE, SIDE_MULTIPLE, EvaluateSettings
+
+_VERSION = 1  # of the files in an evaluation's folder
+
+
+def policy_record(
+    settings: EvaluateSettings, device: torch.device, dtype: torch.dtype, instruments: Instruments
+) -> dict[str, Any]:
+    """All that decides the numbers besides models and clips, as plain values: two evaluations compare only if equal."""
+    is_cuda = device.type == "cuda"
+    return {
+        "resolution": settings.resolution,
+        "max_frames": settings.max_frames,
+        "num_frames": settings.num_frames,
+        "fps_max": settings.fps_max,
+        **asdict(settings.model),
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
+        "lpips": instruments.lpips is not None,
+        "warp_error": "warp_error" in instruments.requested,
+        "fvd_network": instruments.fvd and instruments.fvd.sha256,
+        "side_multiple": SIDE_MULTIPLE,
+        "bits_per_value": BITS_PER_VALUE,
+        "version": _VERSION,
+    }

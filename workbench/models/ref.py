@@ -1,0 +1,52 @@
+"""Which model, with which weights: the one way to say it, from a command line, a page or a record."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.models.catalogue import PREFIX
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.models.base import Autoencoder
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model to load.
+
+    Attributes:
+        name, weights, architecture: as `load_autoencoder` takes them.
+        label: what it is called in results and lists; by default NAME, or NAME@WEIGHTS.
+    """
+
+    name: str
+    weights: str | None = None
+    architecture: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or "@".join(filter(None, (self.name, self.weights))))
+
+    def load(
+        self, device: "str | torch.device | None" = None, dtype: "str | torch.dtype | None" = None
+    ) -> "Autoencoder":
+        """The model, ready for inference; errors as of `load_autoencoder`."""
+        from workbench.models.registry import load_autoencoder
+
+        return load_autoencoder(self.name, self.weights, device, dtype, self.architecture)
+
+    def absolute(self) -> "ModelRef":
+        """The same model from any working directory: paths that exist are written in full, its label stays."""
+        is_diffusers = self.name.startswith(PREFIX)
+        name = PREFIX + _absolute(self.name.removeprefix(PREFIX)) if is_diffusers else self.name
+        return ModelRef(name, self.weights and _absolute(self.weights), self.architecture, self.label)
+
+
+def _absolute(source: str | os.PathLike) -> str:
+    """A path that exists, in full; any other source of weights as it is."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else str(source)

@@ -1,0 +1,1 @@
+"""A clip in, its reconstruction and what was lost out."""
