@@ -21,8 +21,8 @@ from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
-from workbench.models.tiled import Progress, drain
 from workbench.models.weights import save_weights
+from workbench.steps import Progress, drain
 from workbench.ui import pieces
 from workbench.ui.choices import Choices, allowed_weights, find_weights
 from workbench.ui.clip_inputs import EXAMPLES

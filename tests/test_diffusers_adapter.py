@@ -8,10 +8,10 @@ from torch import Tensor
 import workbench.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.catalogue import DIFFUSERS_CLASSES
+from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.diffusers_adapter import ADAPTERS, DiffusersAutoencoder, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.plans import tile_plans
-from workbench.models.tiled import decode_tiled, encode_tiled
 from workbench.tiling import Tiling
 
 TINY = {

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ORDER = (
     *("errors", "steps", "allocator", "torchvision_shim", "config", "files", "records", "devices", "counting"),
-    *("finite", "memory", "tiling", "media", "metrics", "ranks", "models", "data", "compare", "roundtrip"),
+    *("finite", "memory", "tiling", "stages", "media", "metrics", "ranks", "models", "data", "compare", "roundtrip"),
     *("evaluate", "latents", "training", "bench", "fetch", "cli", "commands", "ui", "__main__", "__init__"),
 )
 """From the ground up. A module may import its own package and what stands before it, so no two lean on each other."""

@@ -21,9 +21,9 @@ from workbench.latents.decode import decoded_frames, open_latents, recorded_tili
 from workbench.media.image import write_image
 from workbench.media.reader import read_video
 from workbench.media.writer import VideoWriter
+from workbench.models.coding import encode_tiled
 from workbench.models.latent_moments import read_statistics
 from workbench.models.registry import load_autoencoder
-from workbench.models.tiled import encode_tiled
 from workbench.models.weights import save_weights
 from workbench.roundtrip.clip import reconstruct
 from workbench.tiling import Tiling

@@ -15,10 +15,10 @@ from .media.video import Video as Video
 from .media.writer import write_video as write_video
 from .models.base import Autoencoder as Autoencoder
 from .models.catalogue import MODELS as MODELS
+from .models.coding import decode_tiled as decode_tiled
+from .models.coding import encode_tiled as encode_tiled
 from .models.registry import build_autoencoder as build_autoencoder
 from .models.registry import load_autoencoder as load_autoencoder
-from .models.tiled import decode_tiled as decode_tiled
-from .models.tiled import encode_tiled as encode_tiled
 from .ranks import Lockstep as Lockstep
 from .ranks import lockstep as lockstep
 from .roundtrip.clip import FileReport as FileReport

@@ -19,8 +19,8 @@ from workbench.memory import watch_peak_memory
 from workbench.metrics.fvd import FeatureNetwork
 from workbench.metrics.measure import measure, summarise
 from workbench.models.base import Autoencoder
+from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
-from workbench.models.tiled import decode_steps, encode_steps
 from workbench.steps import Steps, drain, timed
 from workbench.tiling import Tiling
 

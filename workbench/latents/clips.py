@@ -13,9 +13,8 @@ from workbench.media.policy import ClipPolicy
 from workbench.media.source import ClipSource
 from workbench.media.video import to_uint8
 from workbench.models.base import Autoencoder
+from workbench.models.coding import decode_pieces, encode_pieces
 from workbench.models.latent_moments import LatentStatistics
-from workbench.models.plans import tile_plans
-from workbench.models.tiled import decoder, encoder, stream_tiles
 from workbench.steps import Progress, Steps, drain
 from workbench.tiling import Tiling
 
@@ -79,11 +78,10 @@ def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:
 
 def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling | None) -> Steps[Tensor]:
     """`encode_clip` as steps: tiles."""
-    plan, _ = tile_plans(ae, clip.num_frames, clip.height, clip.width, tiling)
-    pieces = []
+    size, pieces = (clip.num_frames, clip.height, clip.width), []
     with closing(clip.chunks()) as chunks:
         frames = (chunk.transpose(0, 1)[None] for chunk in chunks)
-        for piece in stream_tiles(plan, frames, encoder(ae), "encode", ae.device):
+        for piece in encode_pieces(ae, frames, size, tiling):
             if isinstance(piece, Progress):
                 yield piece
             else:
@@ -109,7 +107,5 @@ def decode_clip_steps(
 ) -> Iterator[Tensor | Progress]:
     """`decode_clip` with a Progress after every tile. What it refuses, it refuses before the first step."""
     ae.decoded_shape(latents[None], num_frames, size)
-    _, plan = tile_plans(ae, num_frames, *size, tiling)
-    apply = decoder(ae, is_image=num_frames == 1)
-    pieces = stream_tiles(plan, iter([latents[None]]), apply, "decode", ae.device)
+    pieces = decode_pieces(ae, iter([latents[None]]), (num_frames, *size), tiling)
     return (p if isinstance(p, Progress) else to_uint8(p[0]).transpose(0, 1).cpu() for p in pieces)

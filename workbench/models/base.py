@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import ShapeError
+from workbench.stages import GlobalStage, Stage
 from workbench.tiling import pad_end
 
 
@@ -48,6 +49,8 @@ class Autoencoder(nn.Module, ABC):
             otherwise a clip has k * temporal_stride frames and a single frame is an image.
         default_tile_frames, default_tile_pixels: tile sizes of its published tiled inference, or, of the
             shipped models, what suits their memory.
+        default_tiling_mode: how it is run over a clip unless another way is asked for, see `Tiling`.
+        default_push_frames: frames that its local stages take at once.
         last_layer: weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights.
     """
 
@@ -59,6 +62,8 @@ class Autoencoder(nn.Module, ABC):
     causal: bool = False
     default_tile_frames: int = 32
     default_tile_pixels: int = 256
+    default_tiling_mode: str = "tiles"
+    default_push_frames: int = 4
     last_layer: nn.Parameter | None = None
 
     def frames_of(self, latent_frames: int) -> int:
@@ -141,6 +146,29 @@ class Autoencoder(nn.Module, ABC):
         num_frames, height, width = x.shape[2:]
         y = self._legal_output(latents, num_frames, height, width)
         return AutoencoderOutput(y[:, :, :num_frames, :height, :width], latents, posterior)
+
+    def encode_stages(self) -> list[Stage]:
+        """The encoder in parts that are streamed or tiled each by itself; by default all of it is tiled.
+
+        All stages work on whole latents of legal clips and have no gradient.
+        """
+        return self.whole_encoder()
+
+    def decode_stages(self, is_image: bool) -> list[Stage]:
+        """The decoder in parts, as `encode_stages`."""
+        return self.whole_decoder(is_image)
+
+    def whole_encoder(self) -> list[Stage]:
+        """The encoder as one stage, which is tiled."""
+        return [GlobalStage("encode", self.encode, self.frames_of, self.spatial_stride, int(self.causal))]
+
+    def whole_decoder(self, is_image: bool) -> list[Stage]:
+        """The decoder as one stage, which is tiled."""
+
+        def run(z: Tensor) -> Tensor:
+            return self.decode(z, num_frames=1 if is_image else self.frames_of(z.shape[2]))
+
+        return [GlobalStage("decode", run, self.frames_of, self.spatial_stride, int(self.causal))]
 
     @abstractmethod
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, DiagonalGaussian | None]:

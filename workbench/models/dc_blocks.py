@@ -54,7 +54,14 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = reachable_taps(self.weight, x.shape[2])
-        padding = [size // 2 for size in weight.shape[2:]]
+        return self._convolve(x, weight, weight.shape[2] // 2)
+
+    def valid(self, x: Tensor) -> Tensor:
+        """The same without padding in time."""
+        return self._convolve(x, self.weight, 0)
+
+    def _convolve(self, x: Tensor, weight: Tensor, time_padding: int) -> Tensor:
+        padding = (time_padding, *(size // 2 for size in weight.shape[3:]))
         return F.conv3d(x, weight, self.bias, self.stride, padding, groups=self.groups)
 
 
@@ -187,5 +194,13 @@ class GatedBottleneck(nn.Module):
         self.point_conv = conv_layer(4 * channels, channels, 1, bias=False, norm=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, gate = self.depth_conv(F.silu(self.inverted_conv(x), inplace=True)).chunk(2, dim=1)
+        return self.gate(self.depth_conv(self.widen(x)))
+
+    def widen(self, x: Tensor) -> Tensor:
+        """The part before the convolution."""
+        return F.silu(self.inverted_conv(x), inplace=True)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """The part after it."""
+        x, gate = x.chunk(2, dim=1)
         return self.point_conv(x * F.silu(gate))

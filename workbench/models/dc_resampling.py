@@ -76,6 +76,13 @@ class SpatialUpsampleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = reachable_taps(self.conv.conv.weight, x.shape[2])
+        return self._upsample(x, weight, weight.shape[2] // 2)
+
+    def valid(self, x: Tensor) -> Tensor:
+        """The same without padding in time."""
+        return self._upsample(x, self.conv.conv.weight, 0)
+
+    def _upsample(self, x: Tensor, weight: Tensor, time_padding: int) -> Tensor:
         padded = F.pad(x, (1, 1, 1, 1))
         even, odd = tap_sums(weight)
         phases = []
@@ -83,7 +90,7 @@ class SpatialUpsampleConv(nn.Module):
             sums = torch.kron((even, odd)[row], (even, odd)[column])
             kernel = (weight.flatten(3) @ sums.T).unflatten(3, (2, 2))
             window = padded[..., row : row + x.shape[3] + 1, column : column + x.shape[4] + 1]
-            phases.append(F.conv3d(window, kernel, self.conv.conv.bias, padding=(kernel.shape[2] // 2, 0, 0)))
+            phases.append(F.conv3d(window, kernel, self.conv.conv.bias, padding=(time_padding, 0, 0)))
         return pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), (1, 2, 2))
 
 

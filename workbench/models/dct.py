@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from workbench.models.base import Autoencoder
+from workbench.models.streams import chain, each
+from workbench.stages import LocalStage, Push, Stage
 
 
 class Frequency(NamedTuple):
@@ -70,6 +72,19 @@ class LinearDCT(Autoencoder):
         with torch.device("cpu"):  # on the meta device, indexing first imports torch's compiler for two seconds
             self.register_buffer("video_basis", frequency_basis(frequencies(VIDEO_ZONE), 4, 32), persistent=False)
             self.register_buffer("image_basis", frequency_basis(frequencies(IMAGE_ZONE), 1, 32), persistent=False)
+
+    def encode_stages(self) -> list[Stage]:
+        def stream(size: int) -> Push:
+            return chain([each(lambda x: self._encode(x, False)[0])], size)
+
+        cell = (self.spatial_stride, 1)
+        return [LocalStage("encode", stream, self.frames_of, unit=self.temporal_stride, cell=cell, reach=0)]
+
+    def decode_stages(self, is_image: bool) -> list[Stage]:
+        def stream(size: int) -> Push:
+            return chain([each(lambda z: self._decode(z, 1 if is_image else self.frames_of(z.shape[2])))], size)
+
+        return [LocalStage("decode", stream, lambda latents: latents, cell=(1, self.spatial_stride), reach=0)]
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         return to_coefficients(x, self._basis(x.shape[2])), None

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import CheckpointedBlock
+from workbench.models.streams import Beside, ConvStream, Stream, each, sequence
+from workbench.stages import Apply
 
 
 def space_to_channels(x: Tensor, factor: int) -> Tensor:
@@ -56,6 +58,14 @@ class TemporalConv(nn.Module):
         y[:, :-1] += F.linear(x[:, 1:], after)
         return y
 
+    def valid(self, x: Tensor) -> Tensor:
+        """The same without padding."""
+        before, now, after = self.linear.weight.chunk(3, dim=1)
+        y = F.linear(x[:, 1:-1], now, self.linear.bias)
+        y += F.linear(x[:, :-2], before)
+        y += F.linear(x[:, 2:], after)
+        return y
+
 
 class RMSNorm(nn.RMSNorm):
     """Over the channels, in the type of its input also under autocast, where torch's would leave its fast kernel."""
@@ -76,8 +86,25 @@ class PatchResBlock(CheckpointedBlock):
         self.conv1 = SpatialConv(channels, gain=1.4)  # SiLU halves the deviation of a normal
         self.conv2 = TemporalConv(channels, gain=0.1)
 
+    def stream(self) -> Stream:
+        """The block streamed in time, on channels-first features (B, C, T, H, W)."""
+        main = sequence(channels_last(self._within_frames), ConvStream(_moved(self.conv2.valid)))
+        return Beside(main, lambda x: x, torch.add)
+
     def _block(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.conv1(self.norm(x))))
+        return x + self.conv2(self._within_frames(x))
+
+    def _within_frames(self, x: Tensor) -> Tensor:
+        return F.silu(self.conv1(self.norm(x)))
+
+
+def channels_last(function: Apply) -> Stream:
+    """The stream of a function of single frames, which takes and gives channels-last features."""
+    return each(_moved(function))
+
+
+def _moved(function: Apply) -> Apply:
+    return lambda x: function(x.movedim(1, -1)).movedim(-1, 1)
 
 
 def draw(weight: Tensor, gain: float) -> None:

@@ -1,7 +1,10 @@
-"""Tile plans for an autoencoder: its strides, legal lengths and default tile sizes, as data for `workbench.tiling`."""
+"""What will be computed for a clip, as data: the stages of an autoencoder, pushes and tiles of each."""
+
+from dataclasses import replace
 
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
+from workbench.stages import CodingPlan, GlobalStage, LocalStage, Stage, StreamPlan, TiledPlan, Window, strips_of
 from workbench.tiling import (
     TilePlan,
     Tiling,
@@ -12,29 +15,99 @@ from workbench.tiling import (
     whole_axis,
 )
 
+Size = tuple[int, int, int]
+"""Frames, height and width of a clip."""
+
+
+def encode_plan(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> CodingPlan:
+    """How a clip of this size is encoded. Without a tiling it is one tile.
+
+    Args:
+        ranks: how many processes share the work.
+
+    Raises:
+        ConfigError: a tile size is not legal for the model, the nearest legal ones are named; or the model cannot be
+            run in this way.
+    """
+    stages = ae.whole_encoder() if _mode(ae, tiling) == "tiles" else ae.encode_stages()
+    return _coding_plan(ae, stages, size, tiling, ranks, encodes=True)
+
+
+def decode_plan(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> CodingPlan:
+    """How the latents of a clip of this size are decoded; the rest as in `encode_plan`."""
+    is_image = size[0] == 1
+    stages = ae.whole_decoder(is_image) if _mode(ae, tiling) == "tiles" else ae.decode_stages(is_image)
+    return _coding_plan(ae, stages, size, tiling, ranks, encodes=False)
+
 
 def tile_plans(
     ae: Autoencoder, num_frames: int, height: int, width: int, tiling: Tiling | None
 ) -> tuple[TilePlan, TilePlan]:
-    """The tiles that encode a clip of this size and those that decode its latents: the same in number.
-
-    Without a tiling, or where it is smaller than a tile, the clip is one tile.
+    """The tiles of the whole model, as mode `tiles` has them, that encode a clip and that decode it: as many of each.
 
     Raises:
         ConfigError: a tile size is not legal for the model; the nearest legal ones are named.
     """
-    tile, overlap = _spatial_tile(ae, tiling, height, width)
-    encode = [plan_encode_side(side, ae.spatial_stride, tile, overlap) for side in (height, width)]
-    decode = [plan_decode_side(side, ae.spatial_stride, tile, overlap) for side in (height, width)]
-    latents = ae.latent_frames(num_frames)
-    tile, overlap = _temporal_tile(ae, tiling, latents)
-    if num_frames == 1:
-        return TilePlan(whole_axis(1, 1), *encode), TilePlan(whole_axis(1, 1), *decode)
-    time = (tile, overlap, ae.frames_of, int(ae.causal))
-    return (
-        TilePlan(plan_encode_time(latents, *time), *encode),
-        TilePlan(plan_decode_time(num_frames, latents, *time), *decode),
-    )
+    size = num_frames, height, width
+    (encode,), (decode,) = ae.whole_encoder(), ae.whole_decoder(num_frames == 1)
+    common = size, ae.latent_shape(*size)[1:], tiling
+    return _tiles(ae, encode, *common, encodes=True), _tiles(ae, decode, *common, encodes=False)
+
+
+def _mode(ae: Autoencoder, tiling: Tiling | None) -> str:
+    return (tiling.tiling_mode or ae.default_tiling_mode) if tiling else "tiles"
+
+
+def _coding_plan(
+    ae: Autoencoder, stages: list[Stage], size: Size, tiling: Tiling | None, ranks: int, encodes: bool
+) -> CodingPlan:
+    grid, mode = ae.latent_shape(*size)[1:], _mode(ae, tiling)
+    legal = ae.legal_frames(size[0]), ae.legal_side(size[1]), ae.legal_side(size[2])
+    if mode == "windows":
+        stages = [_windowed(ae, stage, tiling, grid) for stage in stages]
+    elif mode == "frames":
+        tiling = replace(tiling, use_spatial_tiling=False)
+    sides, plans = legal[1:] if encodes else grid[1:], []
+    for stage in stages:
+        frames = 1 if size[0] == 1 else stage.frames_of(grid[0])
+        if isinstance(stage, LocalStage):
+            plans.append(_stream_plan(ae, stage, (frames, *sides), tiling, ranks))
+            sides = tuple(side // stage.cell[0] * stage.cell[1] for side in sides)
+        else:
+            finer = tuple(side * stage.side for side in grid[1:])
+            out = size if not encodes and stage is stages[-1] else (frames, *finer)
+            plans.append(TiledPlan(stage, _tiles(ae, stage, out, grid, tiling, encodes)))
+            sides = grid[1:] if encodes else finer
+    return CodingPlan(tuple(plans), *((size, legal, grid) if encodes else (grid, grid, size)))
+
+
+def _windowed(ae: Autoencoder, stage: Stage, tiling: Tiling, grid: Size) -> LocalStage:
+    if isinstance(stage, LocalStage):
+        return stage
+    if stage.windowed is None:
+        raise ConfigError(f"`tiling_mode`: {ae.name} has no attention in windows; use tiles, stages or frames")
+    side, overlap = _spatial_tile(ae, tiling, grid)
+    return stage.windowed(Window(_temporal_tile(ae, tiling, grid[0])[0], side, overlap))
+
+
+def _stream_plan(ae: Autoencoder, stage: LocalStage, size: Size, tiling: Tiling, ranks: int) -> StreamPlan:
+    push = -(-(tiling.push_frames or ae.default_push_frames) // stage.unit) * stage.unit
+    shares = ranks > 1 and stage.reach is not None
+    return StreamPlan(stage, size, push, strips_of(stage, size[1], ranks) if shares else None)
+
+
+def _tiles(
+    ae: Autoencoder, stage: GlobalStage, size: Size, grid: Size, tiling: Tiling | None, encodes: bool
+) -> TilePlan:
+    """The tiles of a stage whose finer end is of this size, over a grid of latents."""
+    plan_side = plan_encode_side if encodes else plan_decode_side
+    spatial = _spatial_tile(ae, tiling, grid)
+    height, width = (plan_side(side, stage.side, *spatial) for side in size[1:])
+    tile, overlap = _temporal_tile(ae, tiling, grid[0])
+    if size[0] == 1:
+        return TilePlan(whole_axis(1, 1), height, width)
+    time = (grid[0], tile, overlap, stage.frames_of, stage.context)
+    return TilePlan(plan_encode_time(*time) if encodes else plan_decode_time(size[0], *time), height, width)
 
 
 def tile_sizes(ae: Autoencoder, tiling: Tiling) -> tuple[int | None, int | None]:
@@ -44,12 +117,12 @@ def tile_sizes(ae: Autoencoder, tiling: Tiling) -> tuple[int | None, int | None]
     return pixels, frames
 
 
-def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, height: int, width: int) -> tuple[int, int]:
+def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, grid: Size) -> tuple[int, int]:
     """Side and overlap of a tile in latents."""
     stride = ae.spatial_stride
     pixels = tile_sizes(ae, tiling)[0] if tiling else None
     if pixels is None:
-        return -(-max(height, width) // stride), 0
+        return max(grid[1:]), 0
     if pixels % stride:
         legal = " or ".join(str(n * stride) for n in (pixels // stride, pixels // stride + 1) if n)
         raise ConfigError(f"`spatial_tile_size`: {pixels} is no multiple of {stride} ({ae.name}); use {legal}")

@@ -8,6 +8,7 @@ last weights: an untrained model is the baseline `dct`, and training adds to it.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from workbench.models.base import Autoencoder
 from workbench.models.block_transform import BlockTransform
 from workbench.models.checkpointing import set_checkpointing
 from workbench.models.dct import from_blocks, to_blocks
-from workbench.models.patch_blocks import Linear, PatchResBlock, RMSNorm, space_to_channels
+from workbench.models.patch_blocks import Linear, PatchResBlock, RMSNorm, channels_last, space_to_channels
+from workbench.models.streams import Beside, Stream, chain, each, sequence, whole_images
+from workbench.stages import LocalStage, Push, Stage
 
 _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
@@ -77,16 +80,48 @@ class DCTResidualAE(Autoencoder):
         """Keep only the input of every residual block for the backward pass; the last layer is always off it."""
         set_checkpointing(self, enabled)
 
+    def encode_stages(self) -> list[Stage]:
+        def stream(size: int) -> Push:
+            learned = sequence(each(_patches_first), *_streams(self.encoder), channels_last(self._to_latents))
+            clip = Beside(learned, self.video.analyse, partial(self._latents, self.video))
+            return chain([whole_images(lambda x: self._encode(x, False)[0], clip)], size)
+
+        unit, cell, reach = self.temporal_stride, (self.spatial_stride, 1), _reach(self.config.encoder_depth)
+        return [LocalStage("encode", stream, self.frames_of, unit, cell, reach)]
+
+    def decode_stages(self, is_image: bool) -> list[Stage]:
+        def stream(size: int) -> Push:
+            if is_image:
+                return chain([each(lambda z: self._decode(z, 1))], size)
+            frames = each(lambda features: self._to_frames(features.movedim(1, -1)))
+            learned = sequence(each(_patches_first), *_streams(self.decoder), frames)
+            clip = Beside(learned, lambda x: x, lambda learned, linear: linear + _PIXEL_STEP * learned)
+            return chain([sequence(each(self.video.synthesise), clip)], size)
+
+        cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depth)
+        return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach)]
+
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         transform = self._transform(x.shape[2])
-        features = F.silu(space_to_channels(self.encoder(_patches(x)), _PATCHES))
-        learned = self.to_latents(features).movedim(-1, 1)
-        return transform.analyse(x) + _COEFFICIENT_STEP * learned / transform.deviation, None
+        learned = self._to_latents(self.encoder(_patches(x))).movedim(-1, 1)
+        return self._latents(transform, learned, transform.analyse(x)), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
         linear = self._transform(num_frames).synthesise(z)
-        learned = from_blocks(self.to_pixels(F.silu(self.decoder(_patches(linear)))), _PATCH)
+        learned = self._to_frames(self.decoder(_patches(linear)))
         return linear + _PIXEL_STEP * (learned.mean(2, keepdim=True) if num_frames == 1 else learned)
+
+    def _to_latents(self, features: Tensor) -> Tensor:
+        """Features (B, t, H, W, C) of the encoder to what they add to the latents, channels last."""
+        return self.to_latents(F.silu(space_to_channels(features, _PATCHES)))
+
+    def _to_frames(self, features: Tensor) -> Tensor:
+        """Features (B, t, H, W, C) of the decoder to frames (B, 3, T, H, W)."""
+        return from_blocks(self.to_pixels(F.silu(features)), _PATCH)
+
+    @staticmethod
+    def _latents(transform: BlockTransform, learned: Tensor, linear: Tensor) -> Tensor:
+        return linear + _COEFFICIENT_STEP * learned / transform.deviation
 
     def _transform(self, num_frames: int) -> BlockTransform:
         return self.image if num_frames == 1 else self.video
@@ -95,6 +130,16 @@ class DCTResidualAE(Autoencoder):
 def _patches(x: Tensor) -> Tensor:
     """Frames (B, 3, T, H, W) to (B, t, H / 4, W / 4, values of a patch); to the networks an image is a still clip."""
     return to_blocks(x.expand(-1, -1, _PATCH[0], -1, -1) if x.shape[2] == 1 else x, _PATCH)
+
+
+def _patches_first(x: Tensor) -> Tensor:
+    """The patches of a clip with their values as channels, (B, C, t, H / 4, W / 4)."""
+    return _patches(x).movedim(-1, 1)
+
+
+def _reach(depth: int) -> int:
+    """Blocks of 32 pixels to each side that so many residual blocks, a patch each, look at."""
+    return -(-depth // _PATCHES)
 
 
 def _network(width: int, depth: int) -> nn.Sequential:
@@ -106,6 +151,11 @@ def _network(width: int, depth: int) -> nn.Sequential:
             norm=RMSNorm(width),
         )
     )
+
+
+def _streams(network: nn.Sequential) -> list[Stream]:
+    blocks = (block.stream() for block in network.blocks)
+    return [channels_last(network.project_in), *blocks, channels_last(network.norm)]
 
 
 def _zeros(inputs: int, outputs: int) -> Linear:

@@ -23,6 +23,8 @@ from workbench.models.dc_blocks import (
     conv_layer,
 )
 from workbench.models.dc_resampling import Downsample, Upsample
+from workbench.models.trunk import decode_stages, encode_stages
+from workbench.stages import Stage
 
 TEMPORAL_DOWNSAMPLES = 2
 
@@ -128,13 +130,28 @@ class VideoDCAE(Autoencoder):
         set_checkpointing(self, enabled)
         self.decoder.checkpoint_output = enabled and not last_layer_off
 
+    def encode_stages(self) -> list[Stage]:
+        encoder = self.encoder
+        blocks = (block for stage in encoder.stages for block in stage.op_list)
+        layers = [encoder.project_in, *blocks, encoder.project_out, self._scaled]
+        return encode_stages(layers, (self.temporal_stride, self.spatial_stride))
+
+    def decode_stages(self, is_image: bool) -> list[Stage]:
+        decoder = self.decoder
+        blocks = (block for stage in reversed(decoder.stages) for block in stage.op_list)
+        return decode_stages([self._unscaled, decoder.project_in, *blocks, decoder.project_out], is_image)
+
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
-        z = self.encoder(x)
-        return (z if self.config.scaling_factor is None else z / self.config.scaling_factor), None
+        return self._scaled(self.encoder(x)), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
-        z = z if self.config.scaling_factor is None else z * self.config.scaling_factor
-        return self.decoder(z, is_image=num_frames == 1)
+        return self.decoder(self._unscaled(z), is_image=num_frames == 1)
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        return z if self.config.scaling_factor is None else z / self.config.scaling_factor
+
+    def _unscaled(self, z: Tensor) -> Tensor:
+        return z if self.config.scaling_factor is None else z * self.config.scaling_factor
 
 
 class BlockList(nn.Module):

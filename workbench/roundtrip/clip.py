@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from workbench.media.source import ClipSource, open_clip_steps
 from workbench.media.video import Video, to_uint8
 from workbench.metrics.measure import ClipMetrics, summarise
 from workbench.models.base import Autoencoder
-from workbench.models.plans import tile_plans
-from workbench.models.tiled import Apply, decoder, encoder, run_tiles, stream_tiles
+from workbench.models.coding import Timer, decode_pieces, encode_pieces
+from workbench.models.tiled import collect
 from workbench.ranks import Lockstep
 from workbench.roundtrip.outputs import Outputs, OutputWriter
 from workbench.steps import Progress, Steps, drain
@@ -82,13 +83,13 @@ class _Clock:
 
     seconds: dict[str, float] = field(default_factory=lambda: {"encode_s": 0.0, "decode_s": 0.0})
 
-    def timed(self, stage: str, apply: Apply) -> Apply:
-        """The same function, its seconds added to those of `stage`; waits for the GPU, which runs ahead."""
+    def timed(self, stage: str) -> Timer:
+        """Runs work and adds its seconds to those of `stage`; waits for the GPU, which runs ahead."""
 
-        def run(tile: Tensor) -> Tensor:
+        def run(work: Callable[[], Any]) -> Any:
             begin = time.perf_counter()
-            result = apply(tile)
-            if result.is_cuda:
+            result = work()
+            if isinstance(result, Tensor) and result.is_cuda:
                 torch.cuda.synchronize(result.device)
             self.seconds[f"{stage}_s"] += time.perf_counter() - begin
             return result
@@ -115,11 +116,11 @@ def reconstruct_steps(
 ) -> Steps[Reconstruction]:
     """`reconstruct` as steps: tiles, then frames measured."""
     clock, metrics = _Clock(), ClipMetrics(lpips)
-    encode_plan, decode_plan = tile_plans(ae, video.num_frames, video.height, video.width, tiling)
-    x = video.frames.transpose(0, 1)[None]
-    z = yield from run_tiles(encode_plan, x, clock.timed("encode", encoder(ae)), "encode")
-    decode = clock.timed("decode", decoder(ae, video.num_frames == 1))
-    y = yield from run_tiles(decode_plan, z, decode, "decode")
+    x, size = video.frames.transpose(0, 1)[None], (video.num_frames, video.height, video.width)
+    latents = encode_pieces(ae, iter([x]), size, tiling, timer=clock.timed("encode"))
+    z = yield from collect(latents, ae.latent_frames(size[0]), x.device)
+    frames = decode_pieces(ae, iter([z]), size, tiling, timer=clock.timed("decode"))
+    y = yield from collect(frames, size[0], x.device)
     output = Video.from_tensor(y, video.fps, timestamps_s=video.timestamps_s)
     for start in range(0, video.num_frames, MEASURED_AT_ONCE):
         part = slice(start, start + MEASURED_AT_ONCE)
@@ -146,7 +147,7 @@ def reconstruct_file(
         output: the file to write (.mp4, lossless .mkv, .png for photos), or `Outputs` for more than one.
         policy: which frames to take and at what size; by default all, as they are.
         ranks: share the tiles over these (`workbench.ranks.lockstep`). Every rank calls it alike and reads the source;
-            rank 0 measures and writes, and all get its report. The frames are those of one rank, see `models.tiled`.
+            rank 0 measures and writes, and all get its report. The frames are those of one rank, see `models.coding`.
 
     Raises:
         MediaError: the input cannot be read or the output cannot be written.
@@ -221,14 +222,11 @@ def _stream(
 
     Pairs come on rank 0 only, which alone remembers the originals.
     """
-    encode_plan, decode_plan = tile_plans(ae, clip.num_frames, clip.height, clip.width, tiling)
-    waiting: deque[Tensor] = deque()
-    encode = clock.timed("encode", encoder(ae))
-    decode = clock.timed("decode", decoder(ae, clip.num_frames == 1))
+    size, waiting = (clip.num_frames, clip.height, clip.width), deque()
     is_main = ranks is None or ranks.world.is_main
     with closing(_chunks(clip, waiting if is_main else None)) as frames:
-        latents = stream_tiles(encode_plan, frames, encode, "encode", ae.device, ranks)
-        for item in stream_tiles(decode_plan, latents, decode, "decode", ae.device, ranks, to_all=False):
+        latents = encode_pieces(ae, frames, size, tiling, ranks, clock.timed("encode"))
+        for item in decode_pieces(ae, latents, size, tiling, ranks, clock.timed("decode"), to_all=False):
             if isinstance(item, Progress):
                 yield item
             else:

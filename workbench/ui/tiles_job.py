@@ -12,8 +12,8 @@ from workbench.media.resolution import plan_resize
 from workbench.media.source import open_clip_steps
 from workbench.media.stream import open_stream
 from workbench.models.base import Autoencoder
+from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
-from workbench.models.tiled import decode_steps, encode_steps
 from workbench.steps import Progress, Steps
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices

@@ -1,0 +1,220 @@
+"""Encoding and decoding of clips of any length: any autoencoder, its stages one after another, in constant memory.
+
+Stages work side by side: what one has finished goes on to the next, so that no stage's output is ever held whole.
+`*_pieces` take and give a clip in chunks, `*_steps` and `*_tiled` a clip in memory.
+
+Ranks that share a clip take strips of a frame in local stages, each read with the rows around it that it depends on,
+and tiles in global ones. What is streamed in windows has no strips: every rank then computes all of it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workbench.errors import ShapeError, WorkbenchError
+from workbench.finite import refuse_nonfinite
+from workbench.media.video import to_float
+from workbench.models.base import Autoencoder
+from workbench.models.plans import Size, decode_plan, encode_plan
+from workbench.models.tiled import collect, count_pieces, stream_tiles
+from workbench.ranks import Lockstep
+from workbench.stages import Apply, CodingPlan, Push, StreamPlan, cropped, in_pieces, padded
+from workbench.steps import Progress, Steps, drain
+from workbench.tiling import Tiling
+
+Timer = Callable[[Callable[[], Any]], Any]
+"""Runs a piece of work of the model, and returns its result."""
+
+
+def encode_tiled(ae: Autoencoder, x: Tensor, tiling: Tiling | None = None, ranks: Lockstep | None = None) -> Tensor:
+    """Frames (B, 3, T, H, W), floats in [-1, 1] or uint8, to float32 latents (B, C, t, h, w) on the device of x.
+
+    Args:
+        ranks: share the work over these; every rank calls it with the same x and gets all latents.
+    """
+    return drain(encode_steps(ae, x, tiling, ranks))
+
+
+def decode_tiled(
+    ae: Autoencoder,
+    z: Tensor,
+    tiling: Tiling | None = None,
+    num_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    ranks: Lockstep | None = None,
+) -> Tensor:
+    """Latents (B, C, t, h, w) to float32 frames (B, 3, num_frames, *size) on the device of z, not clamped.
+
+    Args:
+        num_frames, size: those of the encoded clip, size as (height, width), as in `Autoencoder.decode`.
+        ranks: share the work over these; every rank calls it with the same z and gets all frames.
+    """
+    return drain(decode_steps(ae, z, tiling, num_frames, size, ranks))
+
+
+def encode_steps(ae: Autoencoder, x: Tensor, tiling: Tiling | None, ranks: Lockstep | None = None) -> Steps[Tensor]:
+    """`encode_tiled` as a generator of progress."""
+    if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
+        raise ShapeError(f"frames must be (B, 3, T, H, W), got {tuple(x.shape)}")
+    size = tuple(x.shape[2:])
+    pieces = encode_pieces(ae, iter([x]), size, tiling, ranks)
+    return (yield from collect(pieces, ae.latent_frames(size[0]), x.device))
+
+
+def decode_steps(
+    ae: Autoencoder,
+    z: Tensor,
+    tiling: Tiling | None,
+    num_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    ranks: Lockstep | None = None,
+) -> Steps[Tensor]:
+    """`decode_tiled` as a generator of progress."""
+    shape = ae.decoded_shape(z, num_frames, size)
+    return (yield from collect(decode_pieces(ae, iter([z]), shape, tiling, ranks), shape[0], z.device))
+
+
+def run_at_once(work: Callable[[], Any]) -> Any:
+    """The timer that does not measure."""
+    return work()
+
+
+def encode_pieces(
+    ae: Autoencoder,
+    chunks: Iterator[Tensor | Progress],
+    size: Size,
+    tiling: Tiling | None,
+    ranks: Lockstep | None = None,
+    timer: Timer = run_at_once,
+) -> Iterator[Tensor | Progress]:
+    """A clip of this size in chunks (B, 3, n, H, W), floats in [-1, 1] or uint8, to float32 latents in chunks.
+
+    Yields progress after every tile and push; progress among the chunks is passed on. Output is on the model's device.
+
+    Args:
+        ranks: share the work over these, each of which iterates over the same chunks and gets all latents.
+
+    Raises:
+        ConfigError: as `encode_plan`.
+        WorkbenchError: the memory of a GPU does not suffice.
+    """
+    plan = encode_plan(ae, size, tiling, ranks.world.size if ranks else 1)
+    return _run(ae, plan, chunks, "encode", timer, ranks, to_all=True)
+
+
+def decode_pieces(
+    ae: Autoencoder,
+    chunks: Iterator[Tensor | Progress],
+    size: Size,
+    tiling: Tiling | None,
+    ranks: Lockstep | None = None,
+    timer: Timer = run_at_once,
+    to_all: bool = True,
+) -> Iterator[Tensor | Progress]:
+    """Latents in chunks (B, C, n, h, w) to the float32 frames of a clip of this size in chunks, not clamped.
+
+    Args:
+        to_all: whether all ranks get the frames, or rank 0 alone.
+
+    The rest is as in `encode_pieces`.
+    """
+    plan = decode_plan(ae, size, tiling, ranks.world.size if ranks else 1)
+    return _run(ae, plan, chunks, "decode", timer, ranks, to_all)
+
+
+def _run(
+    ae: Autoencoder,
+    plan: CodingPlan,
+    chunks: Iterator[Tensor | Progress],
+    direction: str,
+    timer: Timer,
+    ranks: Lockstep | None,
+    to_all: bool,
+) -> Iterator[Tensor | Progress]:
+    progress = count_pieces(direction, plan.pieces)
+    work = _Work(ae, "latents" if direction == "encode" else "frames", timer)
+    chunks = padded(chunks, plan)
+    for stage in plan.stages:
+        all_get_it = to_all or stage is not plan.stages[-1]
+        if isinstance(stage, StreamPlan):
+            chunks = _stream(stage, chunks, work, progress, ranks, all_get_it)
+        else:
+            apply = work.of(stage.stage.run)
+            chunks = stream_tiles(stage.tiles, chunks, apply, progress, ae.device, ranks, all_get_it)
+    for chunk in cropped(chunks, plan):
+        yield chunk if isinstance(chunk, Progress) else chunk.float()
+
+
+def _stream(
+    plan: StreamPlan,
+    chunks: Iterator[Tensor | Progress],
+    work: "_Work",
+    progress: Iterator[Progress],
+    ranks: Lockstep | None,
+    to_all: bool,
+) -> Iterator[Tensor | Progress]:
+    """A local stage, push by push."""
+    push = plan.stage.stream(plan.push)
+    strip = plan.strips.spans[min(ranks.world.rank, len(plan.strips.spans) - 1)] if plan.strips else None
+    for item in in_pieces(chunks, plan):
+        if isinstance(item, Progress):
+            yield item
+            continue
+        x, is_last = item
+        rows = x if strip is None else x[:, :, :, strip.start : strip.stop]
+        for y in work.pushed(push, rows, is_last):
+            if strip is not None:
+                y = _joined(y, plan, ranks, to_all)
+            if to_all or ranks is None or ranks.world.is_main:
+                yield y
+        yield next(progress)
+
+
+def _joined(y: Tensor, plan: StreamPlan, ranks: Lockstep, to_all: bool) -> Tensor | None:
+    """The strips of all ranks under each other; None where this rank gets nothing."""
+    spans = plan.strips.spans
+    mine = spans[min(ranks.world.rank, len(spans) - 1)]
+    heights = [span.out_stop - span.out_start for span in spans]
+    rows = y[:, :, :, mine.skip : mine.skip + mine.out_stop - mine.out_start].float()
+    parts = ranks.gather(F.pad(rows, (0, 0, 0, max(heights) - rows.shape[3])), to_all)
+    kept = [part[:, :, :, :height] for part, height in zip(parts, heights, strict=False)]
+    return torch.cat(kept, dim=3) if kept else None
+
+
+class _Work:
+    """What a model does: in its type, on its device, without gradients, timed, and with finite results."""
+
+    def __init__(self, ae: Autoencoder, result: str, timer: Timer) -> None:
+        self._ae, self._result, self._timer = ae, result, timer
+
+    def of(self, apply: Apply) -> Apply:
+        """The function on one tile."""
+        return self._checked(lambda tile: self._do(lambda: apply(self._input(tile)), tile))
+
+    def pushed(self, push: Push, x: Tensor, is_last: bool) -> Iterator[Tensor]:
+        """The frames that a push finishes."""
+        pieces = push(self._do(lambda: self._input(x), x), is_last)
+        while (piece := self._do(lambda: next(pieces, None), x)) is not None:
+            yield self._checked(lambda _, piece=piece: piece)(x)
+
+    def _input(self, x: Tensor) -> Tensor:
+        x = x.to(self._ae.device)
+        return (to_float(x) if x.dtype == torch.uint8 else x).to(self._ae.dtype)
+
+    def _checked(self, apply: Apply) -> Apply:
+        return refuse_nonfinite(apply, self._ae.name, self._ae.dtype, self._result)
+
+    def _do(self, work: Callable[[], Tensor | None], x: Tensor) -> Tensor | None:
+        try:
+            with torch.no_grad():
+                return self._timer(work)
+        except torch.OutOfMemoryError:
+            size = "x".join(map(str, x.shape[2:]))
+        torch.cuda.empty_cache()
+        raise WorkbenchError(
+            f"out of GPU memory on a tile of {size}; use smaller tiles (`spatial_tile_size`, "
+            "`temporal_tile_size`), `push_frames` 1 or `device` cpu"
+        )

@@ -1,0 +1,154 @@
+"""Layers streamed in time: each convolution keeps the last frames of its input, and nothing is computed twice.
+
+A stream takes the next frames (B, C, n, H, W) of a clip and whether they are its last, and gives the output frames that
+it can finish, or None. The result over all pushes is that of the layer on the whole clip: the zero frames before and
+after a clip belong to the input of every layer, not to the clip.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from workbench.stages import Apply, Push
+
+Stream = Callable[[Tensor, bool], Tensor | None]
+
+
+def each(function: Apply) -> Stream:
+    """The stream of a function of single frames."""
+    return lambda x, is_last: function(x)
+
+
+def sequence(*streams: Stream) -> Stream:
+    """Streams one after another, all output of one going to the next at once."""
+
+    def push(x: Tensor | None, is_last: bool) -> Tensor | None:
+        for stream in streams:
+            x = stream(x, is_last)
+            if x is None:
+                return None
+        return x
+
+    return push
+
+
+def whole_images(function: Apply, stream: Stream) -> Stream:
+    """The stream, but the function where the whole clip is a single frame: some layers treat that as an image."""
+    begun = False
+
+    def push(x: Tensor, is_last: bool) -> Tensor | None:
+        nonlocal begun
+        is_image, begun = is_last and not begun and x.shape[2] == 1, True
+        return function(x) if is_image else stream(x, is_last)
+
+    return push
+
+
+def compact(x: Tensor) -> Tensor:
+    """x, copied where it is half or less of a larger tensor that it would keep alive."""
+    return x.clone() if 2 * x.nbytes <= x.untyped_storage().nbytes() else x
+
+
+class Waiting:
+    """Frames (B, C, n, H, W) that wait, first in, first out."""
+
+    def __init__(self) -> None:
+        self._parts: deque[Tensor] = deque()
+        self.count = 0
+
+    def add(self, x: Tensor) -> None:
+        self._parts.append(x)
+        self.count += x.shape[2]
+
+    def take(self, count: int) -> Tensor:
+        """The first `count` frames, which are there."""
+        taken = []
+        self.count -= count
+        while count:
+            part = self._parts.popleft()
+            if part.shape[2] > count:
+                self._parts.appendleft(compact(part[:, :, count:]))
+            taken.append(part[:, :, :count])
+            count -= taken[-1].shape[2]
+        return torch.cat(taken, dim=2) if len(taken) > 1 else taken[0]
+
+
+class ConvStream:
+    """A convolution over time that pads with zeros, one frame late per frame of padding.
+
+    Args:
+        valid: the convolution without padding in time.
+        kernel: its size in time, odd; it pads half of that.
+    """
+
+    def __init__(self, valid: Apply, kernel: int = 3, stride: int = 1) -> None:
+        self._valid, self._kernel, self._stride = valid, kernel, stride
+        self._tail: list[Tensor] | None = None
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        zeros = [torch.zeros_like(x[:, :, :1])] * (self._kernel // 2)
+        parts = [*(zeros if self._tail is None else self._tail), x, *(zeros if is_last else ())]
+        frames = sum(part.shape[2] for part in parts)
+        count = max(0, (frames - self._kernel) // self._stride + 1)
+        self._tail = last_frames(parts, frames - count * self._stride)
+        return self._valid(torch.cat(parts, dim=2)) if count else None
+
+
+def last_frames(parts: Sequence[Tensor], count: int) -> list[Tensor]:
+    """The last `count` frames of these, in parts; whole parts are not copied, as others may hold them too."""
+    kept: list[Tensor] = []
+    for part in reversed(parts):
+        if count <= 0:
+            break
+        kept.insert(0, compact(part[:, :, -count:]))
+        count -= part.shape[2]
+    return kept
+
+
+class Beside:
+    """A stream beside a function of the same frames, of which the stream is late.
+
+    Args:
+        combine: of the frames of both, those of the stream first.
+        group: the function takes a multiple of so many frames.
+    """
+
+    def __init__(
+        self, main: Stream, function: Apply, combine: Callable[[Tensor, Tensor], Tensor], group: int = 1
+    ) -> None:
+        self._main, self._function, self._combine, self._group = main, function, combine, group
+        self._inputs, self._outputs = Waiting(), Waiting()
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        self._inputs.add(x)
+        if ready := self._inputs.count // self._group * self._group:
+            self._outputs.add(self._function(self._inputs.take(ready)))
+        y = self._main(x, is_last)
+        return None if y is None else self._combine(y, self._outputs.take(y.shape[2]))
+
+
+def chain(streams: Sequence[Stream], size: int) -> Push:
+    """Streams one after another, each on at most `size` frames at once.
+
+    What a layer finishes goes through all later ones before the next piece of it does. At the end of a clip every layer
+    gives all that it was late at once: going on with that in one piece would take several times the memory.
+    """
+
+    def push(x: Tensor, is_last: bool) -> Iterator[Tensor]:
+        yield from run([x], is_last, 0)
+
+    def run(held: list[Tensor], is_last: bool, depth: int) -> Iterator[Tensor]:
+        pieces = list(held.pop().split(size, dim=2))  # popped: no layer's input outlives its use
+        while pieces:
+            ends = is_last and len(pieces) == 1
+            output = [streams[depth](pieces.pop(0), ends)]
+            if output[0] is None:
+                continue
+            if depth + 1 < len(streams):
+                yield from run(output, ends, depth + 1)
+            else:
+                yield output.pop()
+
+    return push
