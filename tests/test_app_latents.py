@@ -20,7 +20,7 @@ from workbench.media.image import write_image
 from workbench.media.reader import read_video
 from workbench.models.registry import load_autoencoder
 from workbench.steps import Progress, drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 from workbench.ui.found_models import pick
 from workbench.ui.latents import LatentsTab
 from workbench.ui.latents_job import LatentView, decode_job, encode_job

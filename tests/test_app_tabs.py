@@ -21,7 +21,7 @@ from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 from workbench.ui.about import AboutTab
 from workbench.ui.compare import CompareTab
 from workbench.ui.compare_job import DOWNLOADS, compare_job

@@ -22,7 +22,7 @@ from workbench.media.writer import write_video
 from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.weights import save_weights
 from workbench.steps import Progress
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 ROOT = Path(__file__).parents[1]
 

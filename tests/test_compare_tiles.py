@@ -7,7 +7,7 @@ from workbench.compare.tile_figures import coverage, tile_picture, time_figure
 from workbench.errors import ShapeError
 from workbench.models.plans import tile_plans
 from workbench.models.registry import build_autoencoder
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 
 def plan(overlap: float = 0.25, frames: int = 24, height: int = 128, width: int = 200):

@@ -6,7 +6,8 @@ from workbench.compare.data_figures import bucket_figure, sampling_figure
 from workbench.data.buckets import Buckets
 from workbench.data.clips import read_clip
 from workbench.data.index import Clip, read_index
-from workbench.data.loader import ClipLoader, DataConfig
+from workbench.data.loader import ClipLoader
+from workbench.data.settings import DataConfig
 from workbench.media.video import to_uint8
 from workbench.training.presets import EXAMPLES
 

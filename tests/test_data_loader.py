@@ -15,7 +15,8 @@ from clips import moving_frames, write_clip
 
 from workbench.data.clips import read_clip
 from workbench.data.indexing import build_index
-from workbench.data.loader import ClipLoader, DataConfig
+from workbench.data.loader import ClipLoader
+from workbench.data.settings import DataConfig
 from workbench.errors import ConfigError, DataError
 from workbench.media.image import write_image
 from workbench.media.reader import read_video
@@ -348,7 +349,8 @@ def test_closing_ends_the_workers_and_the_next_batch_starts_them_again(loader_of
 
 def test_a_program_that_forgets_to_close_its_loader_ends(folder):
     program = f"""
-        from workbench.data import ClipLoader, DataConfig
+        from workbench.data.loader import ClipLoader
+        from workbench.data.settings import DataConfig
         config = DataConfig(data_path={str(folder / "data.csv")!r}, num_workers=2)
         next(ClipLoader(config, {BUCKETS!r}, spatial_multiple=16, seed=1))
     """

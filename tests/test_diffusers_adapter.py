@@ -12,7 +12,7 @@ from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.diffusers_adapter import ADAPTERS, DiffusersAutoencoder, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.plans import tile_plans
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 TINY = {
     "AutoencoderKLHunyuanVideo": {"block_out_channels": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4},

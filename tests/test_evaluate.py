@@ -33,7 +33,7 @@ from workbench.metrics.measure import summarise
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.roundtrip.clip import reconstruct
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = Path("/usr/bin/chromium")

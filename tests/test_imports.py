@@ -8,8 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ORDER = (
     *("errors", "steps", "allocator", "torchvision_shim", "config", "files", "records", "devices", "counting"),
-    *("finite", "memory", "tiling", "stages", "media", "metrics", "ranks", "models", "data", "compare", "roundtrip"),
-    *("evaluate", "latents", "training", "bench", "fetch", "cli", "commands", "ui", "__main__", "__init__"),
+    *("finite", "memory", "tile_settings", "tiling", "stages", "media", "metrics", "ranks", "models", "data"),
+    *("compare", "roundtrip", "evaluate", "latents", "training", "bench", "fetch", "cli", "commands", "ui"),
+    *("__main__", "__init__"),
 )
 """From the ground up. A module may import its own package and what stands before it, so no two lean on each other."""
 
@@ -40,6 +41,21 @@ def test_importing_the_library_loads_nothing_heavy():
     code = f"import sys, workbench; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_flags_and_their_errors_need_no_torch():
+    """Its import takes seconds, which nobody who mistypes a flag should wait."""
+    code = "import sys, app, train, workbench.__main__; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    for words in ("--help", "reconstruct --help", "reconstruct --resolutoin 3", "reconstruct none.mp4", "train"):
+        code = f"""import sys, runpy
+sys.argv = ["workbench", *{words.split()!r}]
+try:
+    runpy.run_module("workbench", run_name="__main__")
+except SystemExit as stop:
+    pass
+sys.exit("torch" in sys.modules)"""
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_no_file_grows_beyond_400_lines():

@@ -26,7 +26,7 @@ from workbench.models.latent_moments import read_statistics
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.roundtrip.clip import reconstruct
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"one.mkv": (9, 48, 70), "two.mkv": (5, 33, 40), "three.mkv": (14, 64, 64)}

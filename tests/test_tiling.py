@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import ConfigError
+from workbench.tile_settings import Tiling
 from workbench.tiling import (
     Blend,
     TilePlan,
-    Tiling,
     finished_frames,
     pad_end,
     plan_decode_side,

@@ -26,4 +26,4 @@ from .roundtrip.clip import Reconstruction as Reconstruction
 from .roundtrip.clip import reconstruct as reconstruct
 from .roundtrip.clip import reconstruct_file as reconstruct_file
 from .roundtrip.outputs import Outputs as Outputs
-from .tiling import Tiling as Tiling
+from .tile_settings import Tiling as Tiling

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from workbench.bench import BenchSettings, bench_steps, check_memory
+from workbench.bench.settings import BenchSettings
 from workbench.cli import Command
 from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import text_table
@@ -14,7 +14,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
 from workbench.files import write_json
 from workbench.models.catalogue import needs_weights
 from workbench.steps import Progress, drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class BenchConfig(BenchSettings):
 
 def run_bench(config: BenchConfig) -> None:
     """Measure encode and decode and print, and if asked write, a table."""
+    from workbench.bench.run import bench_steps, check_memory
     from workbench.models.identity import model_record
 
     model, device = config.model, pick_device(config.device)

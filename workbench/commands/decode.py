@@ -10,7 +10,7 @@ from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import check_range, setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import ConfigError
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 if TYPE_CHECKING:
     from workbench.latents.folder import LatentFolder

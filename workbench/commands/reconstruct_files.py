@@ -30,7 +30,7 @@ from workbench.ranks import Lockstep
 from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
 from workbench.roundtrip.outputs import Outputs
 from workbench.steps import drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 
 def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: Lockstep | None) -> None:

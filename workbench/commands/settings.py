@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.config import setting
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS
 from workbench.models.ref import ModelRef
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 if TYPE_CHECKING:
     import torch

@@ -12,12 +12,10 @@ import numpy as np
 
 from workbench.config import check_range
 from workbench.data.index import Clip
+from workbench.data.settings import BucketConfig
 from workbench.errors import ConfigError, DataError
 from workbench.media.info import frame_interval
 from workbench.media.resolution import Resolution, nearest_shape, parse_resolution
-
-BucketConfig = dict[str, dict[int, tuple[float, int]]]
-"""resolution -> number of frames -> (probability, batch size of one rank)"""
 
 PIXELS_NEEDED = 0.8
 """A clip must have this part of a resolution's pixels: less would be enlarged too much."""

@@ -12,34 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.config import check_range, setting
-from workbench.data.buckets import Bucket, BucketConfig, Buckets, EpochPlan, Step, clip_interval, frames_needed
+from workbench.config import check_range
+from workbench.data.buckets import Bucket, Buckets, EpochPlan, Step, clip_interval, frames_needed
 from workbench.data.clips import ClipRequest, ClipSlot
 from workbench.data.index import Clip, read_index
+from workbench.data.settings import BucketConfig, DataConfig
 from workbench.data.workers import Prefetcher
 from workbench.errors import ConfigError
 from workbench.files import quoted
 from workbench.media.video import to_float
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where training clips come from, and how they are read."""
-
-    data_path: str = setting("", "index of the clips, CSV or Parquet: python -m workbench index FOLDER --out data.csv")
-    fps_max: float = setting(24.0, "take every n-th frame of faster clips, so that the frame rate is at most this")
-    random_crop: bool = setting(False, "crop at a random place instead of the centre")
-    num_workers: int = setting(4, "decode processes of each rank; 0 decodes in the training process, without time-out")
-    worker_timeout_s: float = setting(60.0, "a clip that takes longer to decode counts as bad")
-    max_bad_in_a_row: int = setting(100, "stop when so many clips in a row cannot be read")
-
-    def __post_init__(self) -> None:
-        check_range("dataset.fps_max", self.fps_max, 0.001)
-        check_range("dataset.num_workers", self.num_workers, 0, 256)
-        check_range("dataset.worker_timeout_s", self.worker_timeout_s, 0.001)
-        check_range("dataset.max_bad_in_a_row", self.max_bad_in_a_row, 1)
 
 
 @dataclass

@@ -22,7 +22,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
 from workbench.steps import Steps, drain, timed
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 DIFFERENCE_GAIN = 4.0
 """How much the difference is amplified in the picture of the worst frame."""

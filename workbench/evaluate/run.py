@@ -25,7 +25,7 @@ from workbench.models.identity import weights_digest
 from workbench.models.plans import tile_plans
 from workbench.models.ref import ModelRef
 from workbench.ranks import World
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 _LONGEST_WAIT = timedelta(days=30)  # ranks with little left to do wait for the others; torchrun notices dead ones
 

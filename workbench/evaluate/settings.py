@@ -8,7 +8,7 @@ from workbench.errors import ConfigError, WeightsError
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, needs_weights
 from workbench.models.ref import ModelRef
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 SIDE_MULTIPLE = 32
 """Area resolutions such as 256px are rounded to sides of this multiple for every model, so that all get one size."""

@@ -16,7 +16,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, encode_pieces
 from workbench.models.latent_moments import LatentStatistics
 from workbench.steps import Progress, Steps, drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 OnClip = Callable[[str | None, int, int], None]
 """Called after a clip: why it was left out, if it was, and how many of how many of this rank's clips are done."""

@@ -17,7 +17,7 @@ from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
 from workbench.models.identity import is_same_model
 from workbench.ranks import World
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 
 def open_latents(path: Path) -> LatentFolder:

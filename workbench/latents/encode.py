@@ -21,7 +21,7 @@ from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
 from workbench.records import clip_key, source_record
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 _VERSION = 1  # of the files in a folder of latents
 

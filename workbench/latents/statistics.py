@@ -12,7 +12,7 @@ from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentMoments, LatentStatistics
 from workbench.ranks import Lockstep
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from workbench.models.tiled import collect, count_pieces, stream_tiles
 from workbench.ranks import Lockstep
 from workbench.stages import Apply, CodingPlan, Push, StreamPlan, cropped, in_pieces, padded
 from workbench.steps import Progress, Steps, drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 Timer = Callable[[Callable[[], Any]], Any]
 """Runs a piece of work of the model, and returns its result."""

@@ -11,7 +11,7 @@ import torch
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_sizes
 from workbench.models.registry import architecture_of
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 
 def identity_of(ae: Autoencoder) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
 from workbench.stages import CodingPlan, GlobalStage, LocalStage, Stage, StreamPlan, TiledPlan, Window, strips_of
+from workbench.tile_settings import Tiling
 from workbench.tiling import (
     TilePlan,
-    Tiling,
     plan_decode_side,
     plan_decode_time,
     plan_encode_side,

@@ -21,7 +21,7 @@ from workbench.models.tiled import collect
 from workbench.ranks import Lockstep
 from workbench.roundtrip.outputs import Outputs, OutputWriter
 from workbench.steps import Progress, Steps, drain
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 MEASURED_AT_ONCE = 8  # frames between two signs of progress
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.config import check_choice, check_range, setting
-from workbench.data.buckets import BucketConfig
-from workbench.data.loader import DataConfig
+from workbench.data.settings import BucketConfig, DataConfig
 from workbench.errors import ConfigError
 
 STAGES = ("ae", "disc")

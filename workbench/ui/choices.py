@@ -8,7 +8,7 @@ from workbench.files import quoted
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import find_spec
 from workbench.models.ref import ModelRef
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 
 WEIGHT_EXTENSIONS = (".safetensors", ".pt")
 RANDOM_WEIGHTS = "random"

@@ -25,7 +25,7 @@ from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
 from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps
-from workbench.tiling import Tiling
+from workbench.tile_settings import Tiling
 from workbench.ui.choices import Choices
 from workbench.ui.reconstruct_job import safe_stem
 

@@ -21,7 +21,8 @@ from workbench.models.plans import tile_plans
 from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
 from workbench.roundtrip.outputs import DIFFERENCE_GAIN, Outputs
 from workbench.steps import Progress, Steps
-from workbench.tiling import TilePlan, Tiling
+from workbench.tile_settings import Tiling
+from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
 from workbench.ui.estimate import taken_size
 from workbench.ui.exact import exact_path, keeps_exact_frames

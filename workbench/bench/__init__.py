@@ -1,0 +1,1 @@
+"""Speed and peak memory of a model on this machine."""

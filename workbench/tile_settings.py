@@ -1,0 +1,33 @@
+"""How a model is run over a clip, as a user says it; plans come of it in `tiling` and `models.plans`."""
+
+from dataclasses import dataclass
+
+from workbench.config import check_choice, check_range, setting
+
+MODES = ("tiles", "stages", "frames", "windows")
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How to run a model over a clip. Sizes left out are those of the model's published tiled inference.
+
+    Modes: `tiles` cuts the clip, as published. The others compute local layers once and exactly, streamed in time; of
+    the rest, `stages` makes overlapping tiles and `frames` runs of whole frames, and `windows` streams that too, with
+    attention sums over windows as large as the tiles.
+    """
+
+    use_spatial_tiling: bool = setting(True, "cut frames into tiles")
+    use_temporal_tiling: bool = setting(True, "cut the clip into runs of frames")
+    spatial_tile_size: int | None = setting(None, "side of a tile in pixels; by default the model's own (256)")
+    temporal_tile_size: int | None = setting(None, "frames of a tile; by default the model's own (32 for Video DC-AE)")
+    tile_overlap_factor: float = setting(0.25, "share of a tile that overlaps the next one, 0 to 0.5")
+    tiling_mode: str | None = setting(None, f"{', '.join(MODES)}; by default what suits the model")
+    push_frames: int | None = setting(None, "frames that streamed layers take at once; more need memory, fewer time")
+
+    def __post_init__(self) -> None:
+        check_range("tile_overlap_factor", self.tile_overlap_factor, 0.0, 0.5)
+        if self.tiling_mode is not None:
+            check_choice("tiling_mode", self.tiling_mode, MODES)
+        for name in ("spatial_tile_size", "temporal_tile_size", "push_frames"):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), 1)
