@@ -11,7 +11,8 @@ from media_files import encode, moving_pattern
 from PIL import Image
 
 from workbench import read_video, reconstruct
-from workbench.compare.slices import xt_picture, xt_slice
+from workbench.compare.slices import xt_slice
+from workbench.course.pictures import xt_picture
 from workbench.errors import MediaError, ShapeError
 from workbench.models.registry import load_autoencoder
 from workbench.steps import drain

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench.ranks import World, process_group
 from workbench.training import checkpoint
 from workbench.training.checkpoint import (
     CheckpointError,
@@ -14,7 +15,6 @@ from workbench.training.checkpoint import (
     remove_unfinished,
     write_checkpoint,
 )
-from workbench.training.distributed import World, process_group
 
 
 @pytest.fixture(scope="module")

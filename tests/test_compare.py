@@ -9,10 +9,11 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from workbench.compare.figures import difference_heatmap, metric_curves
+from workbench.compare.figures import metric_curves
 from workbench.compare.report_figures import COLOURS
 from workbench.compare.side_by_side import absolute_difference, side_by_side
 from workbench.compare.tables import frame_rows, text_table
+from workbench.course.pictures import difference_heatmap
 from workbench.errors import FileError, ShapeError
 from workbench.files import csv_cell, write_csv, write_json
 

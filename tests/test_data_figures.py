@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.compare.data_figures import bucket_figure, sampling_figure
+from workbench.course.data_figures import bucket_figure, sampling_figure
 from workbench.data.buckets import Buckets
 from workbench.data.clips import read_clip
 from workbench.data.index import Clip, read_index

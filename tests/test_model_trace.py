@@ -6,10 +6,11 @@ from small_models import ARCHITECTURES, small_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.compare.map_figures import map_figure
-from workbench.compare.model_figures import branch_figure, cost_figure
-from workbench.compare.pictures import first_frames, picture, wipe_figure
+from workbench.compare.pictures import picture
+from workbench.course.model_figures import branch_figure, cost_figure
+from workbench.course.pictures import first_frames, wipe_figure
+from workbench.course.trace import branch_shares, part_rows, trace, trace_shape
 from workbench.errors import ShapeError
-from workbench.models.trace import branch_shares, part_rows, trace, trace_shape
 
 SHAPE = (1, 3, 4, 32, 32)
 

@@ -19,9 +19,9 @@ from workbench.cli import main
 from workbench.config import from_dict, override
 from workbench.errors import ConfigError
 from workbench.models.registry import load_autoencoder
+from workbench.ranks import process_group
 from workbench.training.checkpoint import checkpoints
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import process_group
 from workbench.training.dry_run import dry_run
 from workbench.training.estimate import estimate
 from workbench.training.presets import PRESETS, preset_config

@@ -8,8 +8,8 @@ from torch import nn
 from training_runs import clips, networks, small_config, state_of
 
 from workbench.metrics.lpips import load_lpips
+from workbench.ranks import World, process_group
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, process_group
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
 from workbench.training.step import all_finite, step_gradients, train_step, warm_up
 

@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.config import override
+from workbench.ranks import World, leaving_together, process_group
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import write_checkpoint
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, full, leaving_together, process_group
+from workbench.training.distributed import full
 from workbench.training.presets import EXAMPLES
 from workbench.training.state import load_state, save_state
 from workbench.training.step import Networks, train_step

@@ -21,6 +21,13 @@ def quoted(path: str | os.PathLike) -> str:
     return repr(os.fspath(path))
 
 
+def find_below(folder: Path, *patterns: str) -> list[Path]:
+    """Files at most three folders below a folder whose name matches one of these patterns; hidden ones stay out."""
+    depths = ("", "*/", "*/*/", "*/*/*/")
+    found = {path for depth in depths for pattern in patterns for path in folder.glob(depth + pattern)}
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A new, empty file beside `path` to write to. It takes the name `path`, synced to disk, only if all goes well.

@@ -1,4 +1,8 @@
-"""Ranks: the process group that torchrun sets up, and working in step on one clip."""
+"""Ranks: the process group that torchrun sets up, errors that end all of them, and work that they share.
+
+Two rules for errors, for two kinds of work. In training, ranks are in step anyway: `agreed` asks after each piece that
+may fail on one rank alone. On clips they are not: `Lockstep` tells of an error at the next call, whatever it is.
+"""
 
 import os
 from collections.abc import Iterator
@@ -58,6 +62,56 @@ def under_torchrun() -> bool:
 def restarted_by_torchrun() -> bool:
     """Whether torchrun started these processes anew because one of their predecessors died."""
     return _restarts() > 0
+
+
+@contextmanager
+def agreed(world: World) -> Iterator[None]:
+    """Let all ranks fail together: an error inside on any rank is raised on all, the same one, after the block.
+
+    For what can fail on one rank alone, such as reading a clip or writing a file; there must be no collective operation
+    inside, since a rank that failed would not take part in it. A step's own errors do not belong here: the rank just
+    ends, and torchrun with it the others.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:
+        error = caught
+    failures = torch.tensor(float(error is not None))  # on the CPU: nothing waits for the GPU
+    dist.all_reduce(failures)
+    if failures.item() == 0.0:
+        return
+    errors: list[Exception | None] = [None] * world.size
+    dist.all_gather_object(errors, _portable(error, world.rank, (WorkbenchError, OSError)))
+    first = next(rank for rank, found in enumerate(errors) if found is not None)
+    raise error if first == world.rank else errors[first]
+
+
+@contextmanager
+def leaving_together(world: World) -> Iterator[None]:
+    """Wait for all ranks at the end, or where all have the same error (see `agreed`).
+
+    torchrun ends all ranks as soon as one has failed, also one that still has a file to close; and the connections of a
+    rank that is gone are no use to one that still exchanges.
+    """
+    error: WorkbenchError | None = None
+    try:
+        yield
+    except WorkbenchError as caught:
+        error = caught
+    dist.barrier()
+    if error is not None:
+        raise error
+
+
+def gather_on_main(value: Any, world: World) -> list[Any] | None:
+    """Wait for all ranks, however long the last one takes; what they give, which must be picklable, in order on rank 0,
+    None on the others.
+    """
+    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    parts: list[Any] | None = [None] * world.size if world.is_main else None
+    dist.gather_object(value, parts, group=group)
+    return parts
 
 
 class Lockstep:
@@ -159,9 +213,13 @@ def _lost_ranks() -> Iterator[None]:
         raise WorkbenchError(f"the connection to another rank was lost ({first_line(error)})") from None
 
 
-def _portable(error: BaseException | None, rank: int) -> WorkbenchError | None:
-    """What the other ranks raise."""
-    if error is None or isinstance(error, WorkbenchError):
+def _portable(
+    error: BaseException | None, rank: int, known: type[Exception] | tuple[type[Exception], ...] = WorkbenchError
+) -> Any:
+    """What the other ranks raise: an error of a known kind as it is. A defect keeps its traceback on its own rank; the
+    others only name it.
+    """
+    if error is None or isinstance(error, known):
         return error
     return WorkbenchError(f"rank {rank} ended: {type(error).__name__}: {first_line(error)}")
 

@@ -1,12 +1,11 @@
 """Progress of a job on the terminal."""
 
-import time
-
 from tqdm import tqdm
 
+from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Progress
 
-_WHAT = {"encode": "tiles encoded", "decode": "tiles decoded", "measure": "frames measured and written"}
+_WHAT = {"encode": "encoded", "decode": "decoded", "measure": "frames measured and written"}
 
 
 class StageBar(tqdm):
@@ -15,30 +14,19 @@ class StageBar(tqdm):
     def __init__(self, label: str) -> None:
         layout = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
         super().__init__(total=1.0, desc=label, bar_format=layout, dynamic_ncols=True)
-        self._stages: dict[str, Progress] = {}
-        self._seconds: dict[str, float] = {}
-        self._last = time.monotonic()
+        self._meter = ProgressMeter(stages=len(_WHAT))
 
     def show(self, progress: Progress) -> None:
         """One more piece is done; the time since the last one was its own."""
-        now = time.monotonic()
+        self._meter.add(progress)
         if progress.stage == "count":
             self.set_postfix_str(f"{progress.done} frames counted")
-        else:
-            stage = progress.stage
-            self._stages[stage] = progress
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + now - self._last
-            shown = [f"{stage.done}/{stage.total} {_WHAT[stage.stage]}" for stage in self._stages.values()]
-            left = self.format_interval(self._seconds_left())
-            self.set_postfix_str(", ".join([f"about {left} left", *shown]), refresh=False)
-            self.update(sum(stage.done / stage.total for stage in self._stages.values()) / len(_WHAT) - self.n)
-        self._last = now
+            return
+        seconds = self._meter.seconds_left
+        left = [] if seconds is None else [f"about {self.format_interval(seconds)} left"]
+        self.set_postfix_str(", ".join([*left, *map(_done, self._meter.reports)]), refresh=False)
+        self.update(self._meter.share - self.n)
 
-    def _seconds_left(self) -> float:
-        """At each stage's own pace so far; one that has not begun is taken to need the mean of the others."""
-        known = [
-            (seconds, seconds * (self._stages[stage].total / self._stages[stage].done - 1))
-            for stage, seconds in self._seconds.items()
-        ]
-        whole = sum(map(sum, known)) / len(known)
-        return sum(left for _, left in known) + whole * (len(_WHAT) - len(known))
+
+def _done(progress: Progress) -> str:
+    return f"{progress.done}/{progress.total} {_WHAT[progress.stage]}"

@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ from workbench.cli import flag_words
 from workbench.commands.folders import claimed_folder
 from workbench.commands.progress import StageBar
 from workbench.commands.reconstruct import COMMAND, ReconstructConfig
-from workbench.compare.tables import frame_rows, text_table
+from workbench.compare.tables import text_table
 from workbench.config import to_dict
 from workbench.errors import FileError, MediaError
-from workbench.files import quoted, write_csv, write_errors, write_json
+from workbench.files import quoted, write_csv, write_errors
+from workbench.jobs.record import write_metrics
 from workbench.media.reader import probe
 from workbench.metrics.lpips import load_lpips_if_available
 from workbench.metrics.measure import summarise
 from workbench.metrics.networks import missing_network
 from workbench.models.base import Autoencoder
-from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
 from workbench.ranks import Lockstep
 from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
@@ -81,7 +80,8 @@ def _reconstruct_one(
         outputs = Outputs(**files, worst_frame=folder / "worst_frame.png")
         with StageBar(label) as bar:
             report = drain(reconstruct_file_steps(ae, path, outputs, config.model, config, lpips, ranks), bar.show)
-        _write_metrics(folder, report, config, ae, ranks)
+        world_size = ranks.world.size if ranks else 1
+        write_metrics(folder, "", report, ae, config.model, to_dict(config), world_size)
     for warning in report.warnings:
         print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
     print(_compression(ae, report, config.model), file=sys.stderr)
@@ -96,20 +96,6 @@ def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     ratio = 3 * volume / math.prod(report.latent_shape)
     cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
     return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}"
-
-
-def _write_metrics(
-    folder: Path, report: FileReport, config: ReconstructConfig, ae: Autoencoder, ranks: Lockstep | None
-) -> None:
-    size = report.num_frames, report.height, report.width
-    used = model_record(ae, config.model) | {
-        "tiles": len(tile_plans(ae, *size, config.model)[0]),
-        "ranks": ranks.world.size if ranks else 1,
-    }
-    record = asdict(report) | {"source": str(report.source.resolve()), "settings": to_dict(config), "used": used}
-    record["summary"] = {name: asdict(summary) for name, summary in summarise(report.metrics).items()}
-    write_json(folder / "metrics.json", record)
-    write_csv(folder / "metrics.csv", frame_rows(report.metrics, report.timestamps_s))
 
 
 def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:

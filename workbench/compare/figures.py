@@ -4,16 +4,12 @@ import html
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
-import torch.nn.functional as F
 from plotly.subplots import make_subplots
-from torch import Tensor
 
 from workbench.compare.report_figures import COLOURS, metric_title
-from workbench.errors import ShapeError
 from workbench.metrics.measure import METRICS
 
 _MAX_FRAMES_WITH_TICKS = 10  # each with one of its own; more get fewer, at whole numbers in any case
-_MAX_CELLS = 320  # of a heatmap's longer side, so that a page stays a few hundred kilobytes
 
 
 def metric_curves(
@@ -48,41 +44,6 @@ def metric_curves(
 def frame_ticks(num_frames: int) -> dict[str, int]:
     """What an axis of frames needs so that its ticks stand at whole frames: Plotly halves those of short clips."""
     return {"dtick": 1} if num_frames <= _MAX_FRAMES_WITH_TICKS else {}
-
-
-def difference_heatmap(original_CHW: Tensor, output_CHW: Tensor) -> go.Figure:
-    """Where one frame differs: the absolute difference in grey levels, averaged over R, G and B.
-
-    Large frames are averaged over square cells of pixels, so that the longer side has at most 320 cells; axes are in
-    pixels of the frame. The colour scale begins at 0 and ends at the largest cell.
-
-    Args:
-        original_CHW, output_CHW: uint8 (3, H, W).
-
-    Raises:
-        ShapeError: the frames do not have one shape (3, H, W).
-    """
-    if original_CHW.shape != output_CHW.shape or original_CHW.ndim != 3:
-        shapes = f"{tuple(original_CHW.shape)} and {tuple(output_CHW.shape)}"
-        raise ShapeError(f"a difference is taken of two frames (3, H, W) of one shape, got {shapes}")
-    difference_HW = (original_CHW.float() - output_CHW.float()).abs().mean(0)
-    cell = -(-max(difference_HW.shape) // _MAX_CELLS)
-    cells = F.avg_pool2d(difference_HW[None, None], cell, ceil_mode=True)[0, 0]
-    heatmap = go.Heatmap(
-        z=cells.cpu().numpy().round(2),
-        x0=(cell - 1) / 2,
-        dx=cell,
-        y0=(cell - 1) / 2,
-        dy=cell,
-        zmin=0,
-        colorscale="Inferno",
-        colorbar_title="grey levels",
-        hovertemplate="x %{x:.0f}, y %{y:.0f}: %{z:.1f} grey levels<extra></extra>",
-    )
-    figure = go.Figure(heatmap, layout={"template": "plotly_white", "margin": {"l": 40, "r": 10, "t": 30, "b": 40}})
-    figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
-    figure.update_xaxes(constrain="domain")
-    return figure
 
 
 def _curve(

@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.compare.report_figures import COLOURS
 from workbench.errors import ShapeError
 
+_COLUMNS = 16  # of the grid of channels
 _GAP_PIXELS = 2
 _GAP_GREY = 24
 _DEVIATIONS = 2.5  # either side of the mean, that a picture of latents shows
@@ -31,7 +32,7 @@ def tile_grid(pictures: Tensor, columns: int | None = None, scale: int = 1) -> T
     return canvas.to(torch.uint8)
 
 
-def channel_grid(latents_CHW: Tensor, columns: int = 16, side: int = 48) -> Tensor:
+def channel_grid(latents_CHW: Tensor, side: int = 48) -> Tensor:
     """All channels of one latent frame as grey pictures, channel 0 at the top left: uint8 (3, H, W).
 
     Each channel has a scale of its own, 2.5 standard deviations either side of its mean; `side` is about how many
@@ -47,7 +48,7 @@ def channel_grid(latents_CHW: Tensor, columns: int = 16, side: int = 48) -> Tens
     deviation = centred.square().mean((1, 2), keepdim=True).sqrt()
     grey = _as_bytes(centred / deviation.clamp_min(1e-12))
     scale = max(1, round(side / max(values.shape[1:])))
-    return tile_grid(grey[:, None].expand(-1, 3, -1, -1), columns, scale)
+    return tile_grid(grey[:, None].expand(-1, 3, -1, -1), _COLUMNS, scale)
 
 
 def pca_rgb(latents_CTHW: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ _BACKGROUND = 24  # grey level of gaps and labels
 _INK = 235
 _MIN_FONT_PIXELS, _MAX_FONT_PIXELS = 12, 40
 
+DIFFERENCE_GAIN = 4.0
+"""How much the difference is amplified in the picture of a worst frame."""
+
 
 def side_by_side(frames: Mapping[str, Tensor], difference_gain: float | None = None) -> Tensor:
     """Panels from left to right, each under its label; every frame is treated alike, so a clip can come slab by slab.

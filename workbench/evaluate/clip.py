@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.compare.side_by_side import absolute_difference
+from workbench.compare.side_by_side import DIFFERENCE_GAIN, absolute_difference
 from workbench.errors import MediaError
 from workbench.files import quoted
 from workbench.media.reader import DEFAULT_MAX_BYTES
@@ -23,9 +23,6 @@ from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
 from workbench.steps import Steps, drain, timed
 from workbench.tile_settings import Tiling
-
-DIFFERENCE_GAIN = 4.0
-"""How much the difference is amplified in the picture of the worst frame."""
 
 _PANEL_SIDE = 320  # pixels of the longer side of a panel: reports hold many of them
 

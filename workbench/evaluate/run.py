@@ -3,12 +3,10 @@
 import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from workbench.devices import pick_dtype
 from workbench.errors import WorkbenchError
@@ -24,10 +22,8 @@ from workbench.models.base import Autoencoder
 from workbench.models.identity import weights_digest
 from workbench.models.plans import tile_plans
 from workbench.models.ref import ModelRef
-from workbench.ranks import World
+from workbench.ranks import World, gather_on_main
 from workbench.tile_settings import Tiling
-
-_LONGEST_WAIT = timedelta(days=30)  # ranks with little left to do wait for the others; torchrun notices dead ones
 
 
 @dataclass(frozen=True)
@@ -93,11 +89,11 @@ def evaluate(
     mine = clips[world.rank :: world.size]
     pending = [Task(entry, clip) for entry in entries for clip in mine if not _is_done(store, entry, clip)]
     failures = _run(pending, settings, store, instruments, world, dtype, on_task)
-    gathered = _gather(failures, world)
-    if gathered is None:
+    parts = gather_on_main(failures, world)
+    if parts is None:
         return store, None
     results = {entry.label: _load_all(store, entry, clips) for entry in entries}
-    return store, Evaluation(policy, facts, results, gathered)
+    return store, Evaluation(policy, facts, results, {key: reason for part in parts for key, reason in part.items()})
 
 
 def _instruments(settings: EvaluateSettings, device: torch.device) -> Instruments:
@@ -184,11 +180,3 @@ def _is_done(store: ResultStore, entry: ModelRef, clip: Path) -> bool:
 def _load_all(store: ResultStore, entry: ModelRef, clips: Iterable[Path]) -> dict[Path, ClipResult]:
     found = {clip: store.load(entry.label, clip) for clip in clips if clip.is_file()}
     return {clip: result for clip, result in found.items() if result is not None}
-
-
-def _gather(failures: dict[tuple[str, Path], str], world: World) -> dict[tuple[str, Path], str] | None:
-    """Wait for all ranks; the failures of all of them on rank 0, None on the others."""
-    group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
-    parts = [None] * world.size if world.is_main else None
-    dist.gather_object(failures, parts, group=group)
-    return None if parts is None else {key: reason for part in parts for key, reason in part.items()}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from workbench.compare.report import WorstFrame, leaderboard_html
+from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.compare.tables import frame_rows
-from workbench.evaluate.clip import DIFFERENCE_GAIN, ClipResult
+from workbench.evaluate.clip import ClipResult
 from workbench.evaluate.fvd import VideoDistances, video_distances
 from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import BITS_PER_VALUE

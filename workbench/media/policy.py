@@ -32,3 +32,12 @@ class ClipPolicy:
         if self.num_frames is not None and self.max_frames is not None and self.max_frames < self.num_frames:
             exactly = f"`num_frames` asks for exactly {self.num_frames}; give `num_frames` None for at most that many"
             raise ConfigError(f"`max_frames` {self.max_frames}: {exactly}")
+
+    @property
+    def limit(self) -> int | None:
+        """The most frames that are taken; None for all."""
+        return min((n for n in (self.max_frames, self.num_frames) if n is not None), default=None)
+
+    def taken_of(self, frames: int | None) -> int | None:
+        """How many frames are taken of a clip that has this many (None: unknown); None where that is unknown too."""
+        return min((n for n in (frames, self.limit) if n is not None), default=None)

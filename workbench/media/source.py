@@ -77,7 +77,7 @@ def open_clip_steps(path: str | Path, policy: ClipPolicy, spatial_multiple: int 
     """`open_clip` as steps: long files take a while to count."""
     info = probe(path)
     interval = 1 if policy.fps_max is None or info.is_image else frame_interval(info.fps, policy.fps_max)
-    limit = min((n for n in (policy.max_frames, policy.num_frames) if n is not None), default=None)
+    limit = policy.limit
     with open_stream(path, max_frames=limit, frame_interval=interval) as stream:
         num_frames = 0
         while counted := stream.count_rest(COUNTED_AT_ONCE):

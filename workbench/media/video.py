@@ -56,9 +56,9 @@ class Video:
             return self.num_frames / self.fps
         return self.timestamps_s[-1] - self.timestamps_s[0] + 1 / self.fps
 
-    def to_tensor(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The frames as models take them: (1, 3, T, H, W) in [-1, 1]."""
-        return to_float(self.frames.transpose(0, 1).unsqueeze(0), dtype)
+    def to_tensor(self) -> Tensor:
+        """The frames as models take them: float32 (1, 3, T, H, W) in [-1, 1]."""
+        return to_float(self.frames.transpose(0, 1).unsqueeze(0))
 
     @classmethod
     def from_tensor(
@@ -66,8 +66,6 @@ class Video:
         x_BCTHW: Tensor,
         fps: float,
         timestamps_s: tuple[float, ...] | None = None,
-        path: Path | None = None,
-        warnings: tuple[str, ...] = (),
     ) -> "Video":
         """A clip from one float (1, 3, T, H, W) tensor, nominally in [-1, 1]: clamped and rounded to 8 bits.
 
@@ -80,7 +78,7 @@ class Video:
         if not is_finite(x_BCTHW.detach()):
             raise NonFiniteError("frames that are not finite (NaN or Inf) are no video")
         frames = to_uint8(x_BCTHW.detach()[0]).transpose(0, 1).contiguous().cpu()
-        return cls(frames, fps, timestamps_s, path, warnings)
+        return cls(frames, fps, timestamps_s)
 
 
 def to_float(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workbench.errors import ShapeError
+from workbench.errors import ConfigError, ShapeError
 from workbench.stages import GlobalStage, Stage
 from workbench.tiling import pad_end
 
@@ -52,6 +53,7 @@ class Autoencoder(nn.Module, ABC):
         default_tiling_mode: how it is run over a clip unless another way is asked for, see `Tiling`.
         default_push_frames: frames that its local stages take at once.
         last_layer: weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights.
+        config: its architecture, a dataclass, or the mapping that diffusers keeps; see `registry.architecture_of`.
     """
 
     name: str = ""
@@ -65,6 +67,7 @@ class Autoencoder(nn.Module, ABC):
     default_tiling_mode: str = "tiles"
     default_push_frames: int = 4
     last_layer: nn.Parameter | None = None
+    config: Any
 
     def frames_of(self, latent_frames: int) -> int:
         """The number of frames that `latent_frames` >= 1 latents of a clip (not of an image) decode to."""
@@ -99,6 +102,17 @@ class Autoencoder(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The type that inputs are converted to: that of the weights."""
         return self._a_tensor().dtype
+
+    def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
+        """Keep only the inputs of blocks for the backward pass, and compute the rest again.
+
+        Args:
+            last_layer_off: leave the last layer out, whose gradient the adaptive weight takes.
+
+        Raises:
+            ConfigError: the model has no blocks that can.
+        """
+        raise ConfigError(f"`grad_checkpoint`: {self.name} has no blocks that can be computed again")
 
     def encode(self, x: Tensor, sample_posterior: bool = False) -> Tensor:
         """Frames (B, 3, T, H, W) in [-1, 1], any T, H, W >= 1, to latents (B, C, t, h, w) on the model's device.

@@ -11,15 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.compare.side_by_side import side_by_side
+from workbench.compare.side_by_side import DIFFERENCE_GAIN, side_by_side
 from workbench.errors import MediaError
 from workbench.files import quoted, write_errors
 from workbench.media.image import write_image
 from workbench.media.source import ClipSource
 from workbench.media.writer import VideoWriter
-
-DIFFERENCE_GAIN = 4.0
-"""How much the difference is amplified in the picture of the worst frame."""
 
 _VIDEO_EXTENSIONS = (".mp4", ".mov", ".mkv")
 _PICTURE_EXTENSIONS = (".png", ".jpg", ".jpeg")

@@ -12,8 +12,9 @@ from workbench.models.base import Autoencoder
 from workbench.models.discriminator import PatchDiscriminator3D
 from workbench.models.registry import build_autoencoder
 from workbench.models.weights import load_state, locate_weights, read_weights
+from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, agreed, replicate, shard, synchronise_batch_norm
+from workbench.training.distributed import replicate, shard, synchronise_batch_norm
 from workbench.training.ema import EMA
 from workbench.training.muon import Muon, muon_groups
 from workbench.training.state import initialise

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from torch.distributed.checkpoint.api import CheckpointException
 
 from workbench.errors import WorkbenchError, first_line
-from workbench.training.distributed import World, agreed
+from workbench.ranks import World, agreed
 
 _NAME = re.compile(r"step-(\d{6,})")
 _UNFINISHED = ".step-*.tmp"

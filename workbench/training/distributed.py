@@ -12,11 +12,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from workbench.errors import WorkbenchError, first_line
 from workbench.models.checkpointing import CheckpointedBlock
-from workbench.ranks import World as World
-from workbench.ranks import process_group as process_group
-from workbench.ranks import restarted_by_torchrun as restarted_by_torchrun
+from workbench.ranks import World
 
 
 def replicate(module: nn.Module, world: World) -> nn.Module:
@@ -39,53 +36,6 @@ def shard(model: nn.Module, world: World) -> nn.Module:
         if isinstance(module, CheckpointedBlock) and not any(p is last for p in module.parameters()):
             fully_shard(module, mesh=mesh)
     return fully_shard(model, mesh=mesh)
-
-
-@contextmanager
-def agreed(world: World) -> Iterator[None]:
-    """Let all ranks fail together: an error inside on any rank is raised on all, the same one, after the block.
-
-    For what can fail on one rank alone, such as reading a clip or writing a file; there must be no collective operation
-    inside, since a rank that failed would not take part in it. A step's own errors do not belong here: the rank just
-    ends, and torchrun with it the others.
-    """
-    error: Exception | None = None
-    try:
-        yield
-    except Exception as caught:
-        error = caught
-    failures = torch.tensor(float(error is not None))  # on the CPU: nothing waits for the GPU
-    dist.all_reduce(failures)
-    if failures.item() == 0.0:
-        return
-    errors: list[Exception | None] = [None] * world.size
-    dist.all_gather_object(errors, _portable(error, world.rank))
-    first = next(rank for rank, found in enumerate(errors) if found is not None)
-    raise error if first == world.rank else errors[first]
-
-
-@contextmanager
-def leaving_together(world: World) -> Iterator[None]:
-    """Wait for all ranks at the end, or where all have the same error (see `agreed`).
-
-    torchrun ends all ranks as soon as one has failed, also one that still has a file to close; and the connections of a
-    rank that is gone are no use to one that still exchanges.
-    """
-    error: WorkbenchError | None = None
-    try:
-        yield
-    except WorkbenchError as caught:
-        error = caught
-    dist.barrier()
-    if error is not None:
-        raise error
-
-
-def _portable(error: Exception | None, rank: int) -> Exception | None:
-    """What the other ranks raise; a defect of this program keeps its traceback on its own rank alone."""
-    if error is None or isinstance(error, (WorkbenchError, OSError)):
-        return error
-    return WorkbenchError(f"rank {rank} ended: {type(error).__name__}: {first_line(error)}")
 
 
 @contextmanager

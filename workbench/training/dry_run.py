@@ -4,8 +4,8 @@ import dataclasses
 import tempfile
 import time
 
+from workbench.ranks import World, process_group
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, process_group
 from workbench.training.estimate import estimate
 from workbench.training.step import train_step
 from workbench.training.tracking import memory_gb

@@ -8,9 +8,9 @@ from typing import Any
 
 from workbench.config import settings_of, to_dict
 from workbench.errors import first_line
+from workbench.ranks import World, restarted_by_torchrun
 from workbench.training.checkpoint import CheckpointError, checkpoints, find_checkpoint, step_of
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, restarted_by_torchrun
 
 _LAUNCH_FILE = ".launch"
 # What names a run, or says how it begins; everything else is a setting of the training itself.

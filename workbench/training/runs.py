@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import DataError, first_line
+from workbench.files import find_below
 
 CONFIG_FILE = "config.json"
 METRICS_FILE = "metrics.jsonl"
-_DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 
 
 def find_runs(root: Path) -> list[Path]:
     """Run folders under `root`, at most three folders deep: the one that was written to last comes first."""
-    logs = [path for depth in _DEPTHS for path in root.glob(depth + METRICS_FILE)]
+    logs = find_below(root, METRICS_FILE)
     folders = {path.parent: path.stat().st_mtime for path in logs if (path.parent / CONFIG_FILE).is_file()}
-    hidden = {folder for folder in folders if any(part.startswith(".") for part in folder.relative_to(root).parts)}
-    return sorted(folders.keys() - hidden, key=folders.__getitem__, reverse=True)
+    return sorted(folders, key=folders.__getitem__, reverse=True)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

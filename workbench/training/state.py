@@ -25,10 +25,11 @@ from workbench.errors import first_line
 from workbench.models.base import Autoencoder
 from workbench.models.registry import architecture_of
 from workbench.models.weights import read_weights, save_weights
+from workbench.ranks import World, agreed
 from workbench.training.checkpoint import CheckpointError, reason_of
 from workbench.training.checkpoint_reader import TensorReader
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, agreed, copy_full_, full
+from workbench.training.distributed import copy_full_, full
 from workbench.training.muon import initial_state
 from workbench.training.step import Networks
 

@@ -11,8 +11,9 @@ from torch.optim import AdamW
 
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder, AutoencoderOutput
+from workbench.ranks import World
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, full, gradient_sync, mean_over_ranks, reduce_mean
+from workbench.training.distributed import full, gradient_sync, mean_over_ranks, reduce_mean
 from workbench.training.ema import EMA
 from workbench.training.losses import (
     DISCRIMINATOR_LOSSES,
@@ -78,7 +79,7 @@ def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: Tra
     figures["grad_norm"] = _clip(nets.autoencoder, config)
     if discriminates(step, config):
         figures["disc_grad_norm"] = _clip(nets.discriminator, config)
-    means = reduce_mean(figures, world)
+    means = reduce_mean(figures, world)  # a NaN of one rank is one of all, so that they decide alike
     if all_finite(means):
         _update(nets, step, config)
     else:
@@ -133,10 +134,10 @@ def _autoencoder_gradients(
     gradients of both apart.
     """
     variational = config.vae_loss_config.kl_loss_weight > 0.0
-    with gradient_sync(nets.generator, last):
+    with gradient_sync(nets.generator, last):  # the ranks' gradients meet once a step, not once a batch
         with autocast(config, real.device):
             output: AutoencoderOutput = nets.generator(real, sample_posterior=variational)
-        reconstruction = output.reconstruction.float()
+        reconstruction = output.reconstruction.float()  # losses and their gradients are taken in full precision
         gradient, losses = _loss_gradient(nets, real, reconstruction, step, config)
         roots, gradients = [reconstruction], [gradient / count]
         if variational:
@@ -153,7 +154,7 @@ def _loss_gradient(
     nets: Networks, real: Tensor, reconstruction: Tensor, step: int, config: TrainConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Gradient of the losses (but KL) with respect to the reconstruction, and the losses."""
-    fake = reconstruction.detach().requires_grad_()
+    fake = reconstruction.detach().requires_grad_()  # the losses' graphs end here, and are gone before the next begins
     kind = config.vae_loss_config.reconstruction
     losses = {kind: RECONSTRUCTION_LOSSES[kind](fake, real), "train_psnr": psnr_of(real, fake.detach())}
     losses["nll"] = losses[kind]

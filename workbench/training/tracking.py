@@ -14,8 +14,8 @@ from tqdm import tqdm
 from workbench.config import to_dict
 from workbench.errors import ConfigError
 from workbench.files import write_errors, written_whole
+from workbench.ranks import World
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World
 from workbench.training.runs import METRICS_FILE
 
 _FRAMES_SHOWN = 4

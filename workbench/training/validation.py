@@ -16,8 +16,9 @@ from workbench.metrics.lpips import load_lpips_if_available, lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim
 from workbench.models.latent_moments import LatentMoments
+from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import World, agreed, reduce_mean
+from workbench.training.distributed import reduce_mean
 from workbench.training.step import Networks, autocast
 
 SAMPLE_FPS = 12.0

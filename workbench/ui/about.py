@@ -9,6 +9,7 @@ import gradio as gr
 
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, ModelSpec, needs_weights
 from workbench.ui.clip_inputs import EXAMPLES
+from workbench.ui.components import SILENT
 from workbench.ui.found_models import find_models
 
 _PACKAGES = ("torch", "torchvision", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
@@ -30,7 +31,7 @@ class AboutTab:
         gr.Markdown(licences.replace("# ", "## ", 1), elem_classes="licences")
         gr.Markdown("## Versions")
         gr.HTML(version_table(), elem_id="about-versions", elem_classes="summary-box")
-        tab.select(self.model_table, None, self.models, show_progress="hidden", api_visibility="private")
+        tab.select(self.model_table, None, self.models, **SILENT)
 
     def model_table(self) -> str:
         """HTML: every model, what there is of its weights, and where missing ones go."""

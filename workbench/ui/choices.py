@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError, worded
-from workbench.files import quoted
+from workbench.files import find_below, quoted
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import find_spec
 from workbench.models.ref import ModelRef
@@ -124,9 +124,7 @@ def inside(root: Path, text: str) -> Path | None:
 
 def find_weights(root: Path) -> list[str]:
     """Weight files under `root`, at most three folders deep, as paths relative to it."""
-    patterns = [depth + "*" + extension for depth in ("", "*/", "*/*/", "*/*/*/") for extension in WEIGHT_EXTENSIONS]
-    found = (path.relative_to(root) for pattern in patterns for path in root.glob(pattern))
-    return sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
+    return [str(path.relative_to(root)) for path in find_below(root, *(f"*{end}" for end in WEIGHT_EXTENSIONS))]
 
 
 def _whole(number: float | None) -> int | None:

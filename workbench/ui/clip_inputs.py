@@ -11,7 +11,7 @@ from workbench.devices import pick_device
 from workbench.errors import WorkbenchError
 from workbench.media.files import MEDIA_EXTENSIONS, list_media
 from workbench.ui.choices import Choices
-from workbench.ui.components import ClipFile
+from workbench.ui.components import SILENT, ClipFile
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RESOLUTIONS = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
@@ -41,8 +41,7 @@ class ClipInputs:
             gr.HTML("Or try", elem_classes="examples-label")
             for path in list_media(EXAMPLES):
                 button = gr.Button(path.stem.capitalize(), size="sm", min_width=80)
-                chosen = {"show_progress": "hidden", "api_visibility": "private"}
-                button.click(lambda path=path: str(path), None, self.source, **chosen)
+                button.click(lambda path=path: str(path), None, self.source, **SILENT)
         with gr.Row():
             self._lay_out_details(str(pick_device(device)), max_frames, resolution)
         self.components = [self.source, self.max_frames, self.resolution, self.device]

@@ -15,6 +15,7 @@ from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
 from workbench.ui.compare_job import DOWNLOADS, Comparison, compare_job, stages_of
+from workbench.ui.components import SILENT
 from workbench.ui.found_models import BASELINE, find_models, pick
 from workbench.ui.images import IMAGE_BUTTONS
 from workbench.ui.job_panel import JobPanel
@@ -98,7 +99,7 @@ class CompareTab:
             label="Models",
             info=f"weights under the app's root folder; {BASELINE} is always there, as the bar for all others",
         )
-        self.labels.focus(self.refresh, None, self.labels, show_progress="hidden", api_visibility="private")
+        self.labels.focus(self.refresh, None, self.labels, **SILENT)
 
     def _lay_out_results(self) -> None:
         with gr.Column(visible=False) as self.results:

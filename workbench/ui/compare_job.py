@@ -25,10 +25,10 @@ from workbench.media.source import CHUNK_FRAMES, ClipSource, open_clip_steps
 from workbench.media.writer import VideoWriter
 from workbench.metrics.lpips import load_lpips_if_available
 from workbench.models.ref import ModelRef
+from workbench.roundtrip.progress import WRITE
 from workbench.steps import Progress, Steps
 from workbench.ui.choices import Choices
 from workbench.ui.jobs import ModelShelf
-from workbench.ui.progress import WRITE
 from workbench.ui.reconstruct_job import safe_stem
 
 DOWNLOADS = ("grid", "csv", "frames_csv", "json")

@@ -7,6 +7,9 @@ from PIL import Image
 from workbench.compare.pictures import png_url
 from workbench.ui.quick_import import without_stubs
 
+SILENT = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of listeners that are the page's own: no veil over what they change, and no place in the API."""
+
 with without_stubs():
 
     class ClipFile(gr.File):

@@ -72,13 +72,13 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
         ConfigError: a choice is not possible for this model or clip.
     """
     policy, claimed = choices.policy, info.estimated_frames
-    counts = [count for count in (claimed, policy.max_frames) if count is not None]
+    num_frames = policy.taken_of(claimed)
     ae = shape_of(_entry(choices, weights))
     height, width = taken_size(ae, info, policy.resolution)
-    shape = min(counts, default=ae.default_tile_frames), height, width
+    shape = num_frames or ae.default_tile_frames, height, width
     plans = tile_plans(ae, *shape, choices.tiling)
     return Estimate(
-        num_frames=min(counts, default=None),
+        num_frames=num_frames,
         claimed_frames=claimed,
         height=height,
         width=width,

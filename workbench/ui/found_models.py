@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
+from workbench.files import find_below
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, needs_weights
 from workbench.models.ref import ModelRef
@@ -26,7 +27,6 @@ BASELINE = "dct"
 """The linear transform of the same rate, which every comparison includes."""
 
 _COSTS_KEPT = 64
-_DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 
 
 def find_models(root: Path) -> dict[str, ModelRef]:
@@ -99,10 +99,9 @@ def _weight_entries(root: Path) -> Iterator[ModelRef]:
 
 
 def _diffusers_entries(root: Path) -> Iterator[ModelRef]:
-    for config in sorted(path for depth in _DEPTHS for path in root.glob(depth + "config.json")):
+    for config in find_below(root, "config.json"):
         folder = config.parent
-        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
-        if not hidden and folder.resolve().is_relative_to(root) and _class_of(config) in DIFFUSERS_CLASSES:
+        if folder.resolve().is_relative_to(root) and _class_of(config) in DIFFUSERS_CLASSES:
             yield ModelRef(f"{PREFIX}{folder}", label=f"{PREFIX}{folder.relative_to(root)}")
 
 

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from workbench.errors import WorkbenchError
+from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Steps
 from workbench.ui import pieces
+from workbench.ui.components import SILENT
 from workbench.ui.jobs import JobFolders, discard
-from workbench.ui.progress import ProgressMeter
 
 T = TypeVar("T")
 JOBS_AT_ONCE = 2
@@ -80,8 +81,7 @@ class JobPanel:
         """Connect the buttons to the tab's `run`, whose updates are those of `JobPanel.run`; returns its event."""
         self.results = results
         page = [self.idle, self.notice, self.status, self.run_button, self.cancel_button, self.results]
-        hidden = {"show_progress": "hidden", "api_visibility": "private"}
-        begun = self.run_button.click(self._begin, None, page, queue=False, **hidden)
+        begun = self.run_button.click(self._begin, None, page, queue=False, **SILENT)
         job = begun.then(
             run,
             inputs,
@@ -90,11 +90,11 @@ class JobPanel:
             concurrency_limit=JOBS_AT_ONCE,
             show_progress="hidden",
         )
-        job.failure(self._failed, self.notice, page, queue=False, **hidden)
+        job.failure(self._failed, self.notice, page, queue=False, **SILENT)
         # Said by the page itself, at once, so that `_failed` does not take it for a job that could not start.
-        self.cancel_button.click(None, None, self.notice, js=f"() => {json.dumps(pieces.CANCELLED)}", **hidden)
+        self.cancel_button.click(None, None, self.notice, js=f"() => {json.dumps(pieces.CANCELLED)}", **SILENT)
         cancelled = lambda: self._ready(pieces.CANCELLED)  # noqa: E731
-        self.cancel_button.click(cancelled, None, page, cancels=[job], queue=False, **hidden)
+        self.cancel_button.click(cancelled, None, page, cancels=[job], queue=False, **SILENT)
         return job
 
     def _begin(self) -> dict[Any, Any]:

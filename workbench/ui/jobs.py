@@ -11,6 +11,7 @@ import gradio as gr
 
 from workbench.models.base import Autoencoder
 from workbench.models.ref import ModelRef
+from workbench.ui.components import SILENT
 
 _LAST_JOB, _MOST_SESSIONS = "last job", 16
 
@@ -69,7 +70,7 @@ class Uploads:
 
     def watch(self, source: gr.File) -> None:
         """Follow what visitors drop there; before all other listeners, so that a clip belongs to its visitor first."""
-        source.change(self._changed, source, None, show_progress="hidden", api_visibility="private", queue=False)
+        source.change(self._changed, source, None, **SILENT, queue=False)
 
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""

@@ -21,6 +21,7 @@ from workbench.models.latent_moments import LatentMoments
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
+from workbench.ui.components import SILENT
 from workbench.ui.estimate import compression_words, size_words
 from workbench.ui.found_models import find_models, pick
 from workbench.ui.images import IMAGE_BUTTONS, captioned_image
@@ -141,10 +142,9 @@ class LatentsTab:
             self.spectrum = gr.Plot(label="Spatial spectrum", format="png")
 
     def _wire(self) -> None:
-        hidden = {"show_progress": "hidden", "api_visibility": "private"}
-        self.model.focus(self.refresh, None, self.model, **hidden)
+        self.model.focus(self.refresh, None, self.model, **SILENT)
         self.frame.change(
-            self.frame_chosen, [self.view, self.frame], self.channels, trigger_mode="always_last", **hidden
+            self.frame_chosen, [self.view, self.frame], self.channels, trigger_mode="always_last", **SILENT
         )
         outputs = [
             *(self.view, self.words, self.video, self.photo, self.download, self.frame, self.channels),

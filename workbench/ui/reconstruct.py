@@ -12,6 +12,7 @@ from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
 from workbench.ui.clip_inputs import EXAMPLES, ClipInputs, explainer
+from workbench.ui.components import SILENT
 from workbench.ui.estimate import describe
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
@@ -150,13 +151,12 @@ class ReconstructTab:
             *(clip.source, self.model, self.weights, clip.device, clip.max_frames, clip.resolution),
             *(self.tiled, self.tile_side, self.tile_frames, self.overlap),
         ]
-        hidden = {"show_progress": "hidden", "api_visibility": "private"}
-        self.model.change(self.model_chosen, self.model, [self.model, self.weights], **hidden)
+        self.model.change(self.model_chosen, self.model, [self.model, self.weights], **SILENT)
         changes = [component.change for component in inputs]
-        gr.on(changes, self.describe, inputs, self.estimate, trigger_mode="always_last", **hidden)
+        gr.on(changes, self.describe, inputs, self.estimate, trigger_mode="always_last", **SILENT)
         outputs = [self.player, self.summary, *self.downloads]
         job = self.panel.wire(self.run, inputs, self.results, outputs, api_name="reconstruct")
-        job.success(self.describe, inputs, self.estimate, **hidden)  # the pace of this run is known now
+        job.success(self.describe, inputs, self.estimate, **SILENT)  # the pace of this run is known now
 
 
 def _weights_hint(spec: ModelSpec) -> str:

@@ -2,24 +2,23 @@
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workbench.compare.clip_report import clip_html
-from workbench.compare.tables import frame_rows
+from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.config import to_dict
-from workbench.files import write_csv, write_json, write_text
+from workbench.files import write_text
+from workbench.jobs.record import write_metrics
 from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
 from workbench.metrics.lpips import load_lpips_if_available
 from workbench.metrics.measure import Summary, summarise
 from workbench.models.base import Autoencoder
-from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
 from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
-from workbench.roundtrip.outputs import DIFFERENCE_GAIN, Outputs
+from workbench.roundtrip.outputs import Outputs
+from workbench.roundtrip.progress import WRITE
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
@@ -27,7 +26,6 @@ from workbench.ui.choices import Choices
 from workbench.ui.estimate import taken_size
 from workbench.ui.exact import exact_path, keeps_exact_frames
 from workbench.ui.player import ClipPair
-from workbench.ui.progress import WRITE
 
 DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json", "report")
 """The files that a visitor can take along, by name."""
@@ -70,7 +68,7 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
     facts = settings | _costs(report)
     page = clip_html(facts, report.warnings, report.metrics, times, outputs.worst_frame, DIFFERENCE_GAIN)
-    downloads = _write_downloads(outputs, report, _record(choices, ae, report, summary), page)
+    downloads = _write_downloads(outputs, report, choices, ae, page)
     return JobResult(report, settings, times, summary, _pair(report, outputs, info), downloads)
 
 
@@ -81,8 +79,8 @@ def safe_stem(path: Path) -> str:
 
 def _outputs(choices: Choices, info: MediaInfo, ae: Autoencoder, folder: Path) -> Outputs:
     stem, extension = folder / safe_stem(choices.path), ".png" if info.is_image else ".mp4"
-    counts = [count for count in (info.estimated_frames, choices.policy.max_frames) if count is not None]
-    keeps = keeps_exact_frames(min(counts, default=None), *taken_size(ae, info, choices.policy.resolution))
+    num_frames = choices.policy.taken_of(info.estimated_frames)
+    keeps = keeps_exact_frames(num_frames, *taken_size(ae, info, choices.policy.resolution))
     return Outputs(
         reconstruction=Path(f"{stem}_{ae.name}{extension}"),
         original=Path(f"{stem}_original{extension}"),
@@ -107,15 +105,18 @@ def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
     )
 
 
-def _write_downloads(outputs: Outputs, report: FileReport, record: dict[str, Any], page: str) -> dict[str, Path]:
+def _write_downloads(
+    outputs: Outputs, report: FileReport, choices: Choices, ae: Autoencoder, page: str
+) -> dict[str, Path]:
     """Write the tables and the report beside the clips; the files of DOWNLOADS."""
-    stem = str(outputs.original).rsplit("_", 1)[0]
-    csv_path, json_path, html_path = (Path(stem + end) for end in ("_metrics.csv", "_metrics.json", "_report.html"))
-    write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
-    write_json(json_path, record)
+    stem = outputs.original.stem.removesuffix("original")
+    tiling = choices.tiling and to_dict(choices.tiling)
+    settings = {"tiling": tiling, "frames": to_dict(choices.policy), "device": choices.device}
+    folder = outputs.original.parent
+    tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, hide_folders=True)
+    html_path = folder / f"{stem}report.html"
     write_text(html_path, page)
-    files = outputs.reconstruction, outputs.side_by_side, csv_path, json_path, html_path
-    return dict(zip(DOWNLOADS, files, strict=True))
+    return dict(zip(DOWNLOADS, (outputs.reconstruction, outputs.side_by_side, *tables, html_path), strict=True))
 
 
 def _settings(choices: Choices, ae: Autoencoder, report: FileReport, is_image: bool) -> dict[str, str]:
@@ -149,17 +150,3 @@ def _tiles(plan: TilePlan, tiling: Tiling | None) -> str:
         return "none, in one piece"
     frames, height, width = plan.tile_shape
     return f"{len(plan)} of {frames} frames, {width} x {height}, overlap {tiling.tile_overlap_factor:.0%} or more"
-
-
-def _record(choices: Choices, ae: Autoencoder, report: FileReport, summary: Mapping[str, Summary]) -> dict[str, Any]:
-    """metrics.json: all of the report, with the names of clip and weights but not the server's folders."""
-    size = report.num_frames, report.height, report.width
-    used = model_record(ae, choices.tiling) | {
-        "weights": ae.weights_path and ae.weights_path.name,
-        "tiles": len(tile_plans(ae, *size, choices.tiling)[0]),
-        "ranks": 1,
-    }
-    tiling = choices.tiling and to_dict(choices.tiling)
-    settings = {"tiling": tiling, "frames": to_dict(choices.policy), "device": choices.device}
-    means = {name: asdict(value) for name, value in summary.items()}
-    return asdict(report) | {"source": report.source.name, "settings": settings, "used": used, "summary": means}

@@ -19,6 +19,7 @@ from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.choices import Choices
 from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
+from workbench.ui.components import SILENT
 from workbench.ui.estimate import size_words
 from workbench.ui.found_models import cost_of_tile, find_models, pick, shape_of
 from workbench.ui.images import captioned_image
@@ -180,12 +181,11 @@ class TilesTab:
         sliders = [self.side, self.frames, self.overlap]
         inputs = [*self.clip.components, self.model, *sliders]
         plan = [self.drawing, self.picture, self.time, self.words]
-        hidden = {"show_progress": "hidden", "api_visibility": "private"}
-        self.model.focus(self.refresh, None, self.model, **hidden)
-        chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **hidden)
-        chosen.then(self.plan, inputs, plan, **hidden)
+        self.model.focus(self.refresh, None, self.model, **SILENT)
+        chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **SILENT)
+        chosen.then(self.plan, inputs, plan, **SILENT)
         changes = [component.change for component in [*self.clip.components, *sliders]]
-        gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **hidden)
+        gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **SILENT)
         self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps], "seams")
 
 

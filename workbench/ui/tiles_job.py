@@ -1,7 +1,6 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -17,9 +16,6 @@ from workbench.models.plans import tile_plans
 from workbench.steps import Progress, Steps
 from workbench.tiling import TilePlan
 from workbench.ui.choices import Choices
-
-if TYPE_CHECKING:
-    pass
 
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
 
@@ -65,8 +61,7 @@ def plan_tiles(choices: Choices, ae: Autoencoder) -> PlannedTiles:
     if policy.resolution:
         resize = plan_resize(policy.resolution, info.height, info.width, ae.spatial_stride)
         frame = apply_resize(frame[None], resize)[0]
-    counts = [count for count in (info.estimated_frames, policy.max_frames) if count is not None]
-    num_frames = min(counts, default=_DEFAULT_FRAMES)
+    num_frames = policy.taken_of(info.estimated_frames) or _DEFAULT_FRAMES
     return PlannedTiles(frame, num_frames, tile_plans(ae, num_frames, *frame.shape[1:], choices.tiling))
 
 

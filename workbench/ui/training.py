@@ -12,6 +12,7 @@ from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.training.runs import METRICS_FILE, find_runs, find_samples, read_config, read_metrics
 from workbench.ui import pieces
 from workbench.ui.choices import inside
+from workbench.ui.components import SILENT
 from workbench.ui.images import IMAGE_BUTTONS
 from workbench.ui.jobs import JobFolders
 
@@ -143,16 +144,15 @@ class TrainingTab:
         return [str(run.relative_to(self._root)) for run in find_runs(self._root)]
 
     def _wire(self) -> None:
-        hidden = {"show_progress": "hidden", "api_visibility": "private"}
         page = [self.words, self.seen, self.curves, self.sample]
-        self.run.focus(self.refresh, None, self.run, **hidden)
+        self.run.focus(self.refresh, None, self.run, **SILENT)
         whole = [*page, self.config, self.details, self.timer]
-        self.run.change(self.choose, self.run, whole, **hidden)
+        self.run.change(self.choose, self.run, whole, **SILENT)
         self.timer.tick(
-            self.look_again, [self.run, self.seen, self.sample], [*page, self.details, self.timer], **hidden
+            self.look_again, [self.run, self.seen, self.sample], [*page, self.details, self.timer], **SILENT
         )
         shown = [self.video, self.photo, self.words]
-        self.sample.change(self.sample_chosen, [self.run, self.sample], shown, **hidden)
+        self.sample.change(self.sample_chosen, [self.run, self.sample], shown, **SILENT)
 
 
 def open_run(name: str, root: Path) -> Path:

@@ -11,16 +11,15 @@ MEASURE, WRITE = "measure", "write"
 
 @dataclass
 class _Stage:
-    """`done` of `total` pieces in `seconds`."""
+    """What a stage reported last, and the seconds that it took until then."""
 
-    done: int = 0
-    total: int = 0
-    seconds: float = 0.0
+    latest: Progress
+    seconds: float
 
     @property
     def expected_s(self) -> float:
         """What all of it takes at its own pace."""
-        return self.seconds * self.total / self.done
+        return self.seconds * self.latest.total / self.latest.done
 
 
 class ProgressMeter:
@@ -44,13 +43,18 @@ class ProgressMeter:
         now = time.monotonic()
         self.latest, elapsed, self._last = progress, now - self._last, now
         if progress.stage != "count":
-            stage = self._stages.setdefault(progress.stage, _Stage())
-            stage.done, stage.total, stage.seconds = progress.done, progress.total, stage.seconds + elapsed
+            before = self._stages.get(progress.stage)
+            self._stages[progress.stage] = _Stage(progress, elapsed + (before.seconds if before else 0.0))
+
+    @property
+    def reports(self) -> list[Progress]:
+        """The latest of every stage that has begun, in the order in which they began."""
+        return [stage.latest for stage in self._stages.values()]
 
     @property
     def share(self) -> float:
         """How much is done, from 0 to 1: every stage counts alike."""
-        return min(1.0, sum(stage.done / stage.total for stage in self._begun) / self._expected)
+        return min(1.0, sum(stage.latest.done / stage.latest.total for stage in self._begun) / self._expected)
 
     @property
     def seconds_left(self) -> float | None:
@@ -58,11 +62,11 @@ class ProgressMeter:
         so that any number told before would be too low."""
         begun = self._begun
         waiting = max(0, self._expected - len(begun))
-        if waiting and not any(name.endswith("decode") for name, stage in self._stages.items() if stage.done):
+        if waiting and not any(name.endswith("decode") for name, stage in self._stages.items() if stage.latest.done):
             return None
         expected = sum(stage.expected_s for stage in begun)
         return expected - sum(stage.seconds for stage in begun) + waiting * expected / len(begun)
 
     @property
     def _begun(self) -> list[_Stage]:
-        return [stage for stage in self._stages.values() if stage.done]
+        return [stage for stage in self._stages.values() if stage.latest.done]

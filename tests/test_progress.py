@@ -4,9 +4,9 @@ import time
 
 import pytest
 
+from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Progress
 from workbench.ui import pieces
-from workbench.ui.progress import ProgressMeter
 
 
 def test_time_left_follows_the_pace_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.compare.report_figures import COLOURS
-from workbench.models.trace import Part
+from workbench.course.trace import Part
 
 
 def cost_figure(parts: Sequence[Part]) -> go.Figure:

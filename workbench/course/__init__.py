@@ -1,0 +1,1 @@
+"""What only the notebooks use: pictures and figures that explain."""

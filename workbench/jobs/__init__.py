@@ -1,0 +1,1 @@
+"""What the command line and the app both do with a clip."""

@@ -1,0 +1,50 @@
+"""metrics.json and metrics.csv: all that is known of one reconstruction."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from workbench.compare.tables import frame_rows
+from workbench.files import write_csv, write_json
+from workbench.metrics.measure import summarise
+from workbench.models.base import Autoencoder
+from workbench.models.identity import model_record
+from workbench.models.plans import tile_plans
+from workbench.roundtrip.clip import FileReport
+from workbench.tile_settings import Tiling
+
+
+def write_metrics(
+    folder: Path,
+    stem: str,
+    report: FileReport,
+    ae: Autoencoder,
+    tiling: Tiling | None,
+    settings: Mapping[str, Any],
+    ranks: int = 1,
+    hide_folders: bool = False,
+) -> tuple[Path, Path]:
+    """Write STEMmetrics.csv, a row a frame, and STEMmetrics.json: the report, the settings, and what was used.
+
+    Args:
+        settings: what was asked for, as plain values.
+        hide_folders: name clip and weights without their folders, which are a server's business.
+
+    Returns:
+        The paths of the two.
+
+    Raises:
+        FileError: they cannot be written.
+    """
+    csv_path, json_path = folder / f"{stem}metrics.csv", folder / f"{stem}metrics.json"
+    write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
+    size = report.num_frames, report.height, report.width
+    used = model_record(ae, tiling) | {"tiles": len(tile_plans(ae, *size, tiling)[0]), "ranks": ranks}
+    source = report.source.name if hide_folders else str(report.source.resolve())
+    if hide_folders and ae.weights_path:
+        used["weights"] = ae.weights_path.name
+    summary = {name: asdict(value) for name, value in summarise(report.metrics).items()}
+    record = asdict(report) | {"source": source, "settings": dict(settings), "used": used, "summary": summary}
+    write_json(json_path, record)
+    return csv_path, json_path
