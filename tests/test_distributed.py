@@ -87,13 +87,13 @@ def test_two_ranks_train_as_one_process_on_the_same_global_batch(results, world,
 def test_batch_norm_takes_its_statistics_over_all_ranks(results, world):
     config = small_config("disc")
     nets = networks(config, world)
-    alone = run_steps(nets, config, world, 0, STEPS)
-    for expected, found in zip(alone, results["batch-norm"], strict=True):
-        for name in ("l1", "gen", "disc", "real_logits", "fake_logits"):
-            assert found[name] == pytest.approx(expected[name], rel=1e-2, abs=5e-3), name
+    (alone,), (found,) = run_steps(nets, config, world, 0, 1), results["batch-norm"]
+    # One step: the norms of small batches amplify the rounding of another processor tenfold with every further one.
+    for name in ("l1", "gen", "disc", "real_logits", "fake_logits", "grad_norm", "disc_grad_norm"):
+        assert found[name] == pytest.approx(alone[name], **TOLERANCE), name
     assert isinstance(nets.discriminator.main[3], nn.BatchNorm3d)
     torch.testing.assert_close(
-        torch.tensor(results["running-mean"]), nets.discriminator.main[3].running_mean, rtol=1e-2, atol=1e-4
+        torch.tensor(results["running-mean"]), nets.discriminator.main[3].running_mean, rtol=2e-3, atol=1e-5
     )
 
 

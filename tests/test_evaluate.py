@@ -24,7 +24,7 @@ import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
-from workbench.evaluate.clip import ClipResult, evaluate_clip, worst_panels
+from workbench.evaluate.clip import evaluate_clip, worst_panels
 from workbench.evaluate.settings import EvaluateSettings, parse_models
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import read_video
@@ -33,6 +33,8 @@ from workbench.metrics.measure import summarise
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.roundtrip.clip import reconstruct
+from workbench.roundtrip.clock import Clock
+from workbench.roundtrip.result import RoundTrip
 from workbench.tile_settings import Tiling
 
 ROOT = Path(__file__).parents[1]
@@ -147,9 +149,22 @@ def test_figures_are_those_of_reconstruct_on_the_same_frames(world, tiling):
     assert torch.equal(panels[:, :, :70], expected.original.frames[found.worst_frame])
 
 
+def round_trip(size, latent_shape, psnr) -> RoundTrip:
+    figures = dict(zip(("num_frames", "height", "width"), size, strict=True))
+    return RoundTrip(
+        **figures,
+        **Clock().seconds,
+        fps=25.0,
+        timestamps_s=None,
+        latent_shape=latent_shape,
+        metrics={"psnr": psnr},
+        warnings=(),
+    )
+
+
 def test_padding_is_charged_at_the_size_of_the_clip():
     """5 frames of 33 x 40 become 8 of 64 x 64 for a stride of 4 x 32 x 32: 2 x 2 x 2 latents of 128 values."""
-    clip = ClipResult(5, 33, 40, 25.0, (128, 2, 2, 2), 1.0, 1.0, 1.0, 0.0, 1, 1, {"psnr": [30.0]}, ())
+    clip = round_trip((5, 33, 40), (128, 2, 2, 2), [30.0] * 5)
     assert clip.values_per_pixel == 128 * 8 / (5 * 33 * 40)
 
 
@@ -390,5 +405,5 @@ def test_two_ranks_find_what_one_finds(inside):
 
 
 def test_the_worst_frame_is_that_of_the_lowest_psnr():
-    clip = ClipResult(3, 8, 8, 25.0, (1, 1, 1, 1), 1.0, 1.0, 1.0, 0.0, 1, 1, {"psnr": [30.0, 20.0, 25.0]}, ())
+    clip = round_trip((3, 8, 8), (1, 1, 1, 1), [30.0, 20.0, 25.0])
     assert clip.worst_frame == summarise(clip.metrics)["psnr"].worst_frame == 1

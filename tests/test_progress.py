@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from workbench.roundtrip.clock import Clock
 from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Progress
 from workbench.ui import pieces
@@ -39,3 +40,39 @@ def test_time_left_is_told_once_a_tile_is_decoded_or_no_stage_is_to_come(told, u
     for stage in (*untold, *told):
         meter.add(Progress(stage, 1, 2))
         assert (meter.seconds_left is None) == (stage in untold), stage
+
+
+def test_seconds_are_charged_to_the_innermost_part_alone(monkeypatch):
+    """Reading a chunk takes 1 s, the encoder 10 s around it, of which 4 in the model, the decoder 100 s around that."""
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    clock = Clock()
+
+    def spend(seconds):
+        nonlocal now
+        now += seconds
+
+    def read():
+        for _ in range(3):
+            spend(1.0)
+            yield "frames"
+
+    def encode():
+        for _ in clock.watch("read", read()):
+            clock.timer("encode")(lambda: spend(4.0))
+            spend(6.0)
+            yield "latents"
+
+    def decode():
+        for _ in clock.watch("encode", encode()):
+            spend(100.0)
+            yield "output"
+
+    for _ in clock.watch("decode", decode()):
+        spend(1000.0)  # measuring and writing are nobody's
+    assert clock.seconds == {
+        "encode_model_s": 12.0,
+        "encode_total_s": 30.0,
+        "decode_model_s": 0.0,
+        "decode_total_s": 300.0,
+    }

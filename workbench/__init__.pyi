@@ -21,9 +21,9 @@ from .models.registry import build_autoencoder as build_autoencoder
 from .models.registry import load_autoencoder as load_autoencoder
 from .ranks import Lockstep as Lockstep
 from .ranks import lockstep as lockstep
-from .roundtrip.clip import FileReport as FileReport
-from .roundtrip.clip import Reconstruction as Reconstruction
 from .roundtrip.clip import reconstruct as reconstruct
 from .roundtrip.clip import reconstruct_file as reconstruct_file
 from .roundtrip.outputs import Outputs as Outputs
+from .roundtrip.result import FileReport as FileReport
+from .roundtrip.result import Reconstruction as Reconstruction
 from .tile_settings import Tiling as Tiling

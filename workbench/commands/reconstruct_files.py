@@ -26,8 +26,9 @@ from workbench.metrics.networks import missing_network
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.ranks import Lockstep
-from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
+from workbench.roundtrip.clip import reconstruct_file_steps
 from workbench.roundtrip.outputs import Outputs
+from workbench.roundtrip.result import FileReport
 from workbench.steps import drain
 from workbench.tile_settings import Tiling
 
@@ -108,7 +109,7 @@ def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:
         "worst_frame": report.worst_frame,
         "worst_at_s": report.time_of(report.worst_frame),
         "worst_psnr": report.metrics["psnr"][report.worst_frame],
-        "encode_s": report.encode_s,
-        "decode_s": report.decode_s,
+        "encode_total_s": report.encode_total_s,
+        "decode_total_s": report.decode_total_s,
         "folder": str(folder),
     }

@@ -17,11 +17,13 @@ from workbench.media.source import ClipSource
 from workbench.media.video import to_uint8
 from workbench.memory import watch_peak_memory
 from workbench.metrics.fvd import FeatureNetwork
-from workbench.metrics.measure import measure, summarise
+from workbench.metrics.measure import measure
 from workbench.models.base import Autoencoder
-from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
-from workbench.steps import Steps, drain, timed
+from workbench.roundtrip.clip import round_trip_steps
+from workbench.roundtrip.clock import Clock
+from workbench.roundtrip.result import RoundTrip
+from workbench.steps import Steps, drain
 from workbench.tile_settings import Tiling
 
 _PANEL_SIDE = 320  # pixels of the longer side of a panel: reports hold many of them
@@ -37,47 +39,20 @@ class Instruments:
     requested: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ClipResult:
-    """The figures of one model on one clip.
+@dataclass(frozen=True, kw_only=True)
+class ClipResult(RoundTrip):
+    """The figures of one model on one clip, with what it cost.
 
     Attributes:
-        latent_shape: (C, t, h, w) of the whole clip, with all latents that padding to legal sizes adds.
         read_ratio: input samples that the encoder's tiles read over those of the clip: padding and overlaps.
-        encode_s, decode_s: seconds from frames in main memory to latents there and back, tiling included.
-        peak_memory_mb: most memory taken by the two beyond weights and clip, see `watch_peak_memory`.
+        peak_memory_mb: most memory taken by encoding and decoding beyond weights and clip, see `watch_peak_memory`.
         ranks, threads: processes that shared the machine or machines meanwhile, and CPU threads of each.
-        metrics: one value a frame by name, on the 8-bit frames, at the clip's own size.
     """
 
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    latent_shape: tuple[int, int, int, int]
     read_ratio: float
-    encode_s: float
-    decode_s: float
     peak_memory_mb: float
     ranks: int
     threads: int
-    metrics: dict[str, list[float]]
-    warnings: tuple[str, ...]
-
-    @property
-    def volume(self) -> int:
-        """Pixels of all frames together."""
-        return self.num_frames * self.height * self.width
-
-    @property
-    def values_per_pixel(self) -> float:
-        """Latent values for each pixel of the clip as it was before padding."""
-        return math.prod(self.latent_shape) / self.volume
-
-    @property
-    def worst_frame(self) -> int:
-        """The frame of the lowest PSNR, which every frame has."""
-        return summarise({"psnr": self.metrics["psnr"]})["psnr"].worst_frame
 
 
 @dataclass(frozen=True)
@@ -98,6 +73,7 @@ def result_from_record(record: Mapping[str, Any]) -> ClipResult:
     """A result back from JSON, where undefined numbers are null."""
     metrics = {name: [_number(value) for value in values] for name, values in record["metrics"].items()}
     lists = {name: tuple(record[name]) for name in ("latent_shape", "warnings")}
+    lists["timestamps_s"] = record["timestamps_s"] and tuple(record["timestamps_s"])
     peak = _number(record["peak_memory_mb"])
     return ClipResult(**{**record, **lists, "metrics": metrics, "peak_memory_mb": peak})
 
@@ -146,17 +122,17 @@ def evaluate_steps(
     """
     size = frames.shape[0], *frames.shape[2:]
     peak = watch_peak_memory(ae.device)
-    z, encode_s = yield from timed(encode_steps(ae, frames.transpose(0, 1)[None], tiling))
-    y, decode_s = yield from timed(decode_steps(ae, z, tiling, size[0], size[1:]))
+    clock = Clock()
+    z, y = yield from round_trip_steps(ae, frames, tiling, clock)
     peak_mb = peak()
     output = to_uint8(y[0]).transpose(0, 1)
     result = ClipResult(
-        *size,
+        **dict(zip(("num_frames", "height", "width"), size, strict=True)),
         fps=clip.fps,
+        timestamps_s=clip.timestamps_s,
         latent_shape=tuple(z.shape[1:]),
         read_ratio=tile_plans(ae, *size, tiling)[0].input_volume / math.prod(size),
-        encode_s=encode_s,
-        decode_s=decode_s,
+        **clock.seconds,
         peak_memory_mb=peak_mb,
         ranks=ranks,
         threads=torch.get_num_threads(),

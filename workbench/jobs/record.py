@@ -11,7 +11,7 @@ from workbench.metrics.measure import summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
-from workbench.roundtrip.clip import FileReport
+from workbench.roundtrip.result import FileReport
 from workbench.tile_settings import Tiling
 
 

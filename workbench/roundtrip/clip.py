@@ -1,12 +1,9 @@
 """A clip in, its reconstruction and what was lost out: in memory, or file to file in constant memory."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,87 +11,18 @@ from torch import Tensor, nn
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import ClipSource, open_clip_steps
 from workbench.media.video import Video, to_uint8
-from workbench.metrics.measure import ClipMetrics, summarise
+from workbench.metrics.measure import ClipMetrics
 from workbench.models.base import Autoencoder
-from workbench.models.coding import Timer, decode_pieces, encode_pieces
+from workbench.models.coding import decode_pieces, encode_pieces
 from workbench.models.tiled import collect
 from workbench.ranks import Lockstep
+from workbench.roundtrip.clock import Clock
 from workbench.roundtrip.outputs import Outputs, OutputWriter
+from workbench.roundtrip.result import FileReport, Reconstruction
 from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import Tiling
 
 MEASURED_AT_ONCE = 8  # frames between two signs of progress
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A clip and what an autoencoder made of it.
-
-    Attributes:
-        original, output: the clip before and after, 8 bits per value, of the same size.
-        latents: float32 (1, C, t, h, w) on the CPU.
-        metrics: per frame, by name (see `workbench.metrics`), computed on the 8-bit frames.
-        encode_s, decode_s: seconds spent in the model.
-    """
-
-    original: Video
-    output: Video
-    latents: Tensor
-    metrics: dict[str, list[float]]
-    encode_s: float
-    decode_s: float
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What `reconstruct_file` did: sizes, per-frame metrics, seconds in the model, and warnings about the input.
-
-    Attributes:
-        timestamps_s: presentation time of each frame where the rate varies; otherwise None, and `fps` tells all.
-        encode_s, decode_s: seconds spent in the model; on rank 0 where several share the work.
-    """
-
-    source: Path
-    model: str
-    num_frames: int
-    height: int
-    width: int
-    fps: float
-    timestamps_s: tuple[float, ...] | None
-    latent_shape: tuple[int, int, int, int]
-    metrics: dict[str, list[float]]
-    encode_s: float
-    decode_s: float
-    warnings: tuple[str, ...]
-
-    @property
-    def worst_frame(self) -> int:
-        """The frame of the lowest PSNR, which every frame has."""
-        return summarise({"psnr": self.metrics["psnr"]})["psnr"].worst_frame
-
-    def time_of(self, frame: int) -> float:
-        """Presentation time of a frame, in seconds."""
-        return self.timestamps_s[frame] if self.timestamps_s else frame / self.fps
-
-
-@dataclass
-class _Clock:
-    """Seconds spent inside the model, by stage."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: {"encode_s": 0.0, "decode_s": 0.0})
-
-    def timed(self, stage: str) -> Timer:
-        """Runs work and adds its seconds to those of `stage`; waits for the GPU, which runs ahead."""
-
-        def run(work: Callable[[], Any]) -> Any:
-            begin = time.perf_counter()
-            result = work()
-            if isinstance(result, Tensor) and result.is_cuda:
-                torch.cuda.synchronize(result.device)
-            self.seconds[f"{stage}_s"] += time.perf_counter() - begin
-            return result
-
-        return run
 
 
 def reconstruct(
@@ -115,18 +43,44 @@ def reconstruct_steps(
     ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
 ) -> Steps[Reconstruction]:
     """`reconstruct` as steps: tiles, then frames measured."""
-    clock, metrics = _Clock(), ClipMetrics(lpips)
-    x, size = video.frames.transpose(0, 1)[None], (video.num_frames, video.height, video.width)
-    latents = encode_pieces(ae, iter([x]), size, tiling, timer=clock.timed("encode"))
-    z = yield from collect(latents, ae.latent_frames(size[0]), x.device)
-    frames = decode_pieces(ae, iter([z]), size, tiling, timer=clock.timed("decode"))
-    y = yield from collect(frames, size[0], x.device)
+    clock, metrics = Clock(), ClipMetrics(lpips)
+    z, y = yield from round_trip_steps(ae, video.frames, tiling, clock)
     output = Video.from_tensor(y, video.fps, timestamps_s=video.timestamps_s)
     for start in range(0, video.num_frames, MEASURED_AT_ONCE):
         part = slice(start, start + MEASURED_AT_ONCE)
         metrics.add(video.frames[part], output.frames[part])
         yield Progress("measure", min(part.stop, video.num_frames), video.num_frames)
-    return Reconstruction(video, output, z, metrics.values, **clock.seconds)
+    return Reconstruction(
+        num_frames=video.num_frames,
+        height=video.height,
+        width=video.width,
+        fps=video.fps,
+        timestamps_s=video.timestamps_s,
+        latent_shape=tuple(z.shape[1:]),
+        metrics=metrics.values,
+        warnings=video.warnings,
+        original=video,
+        output=output,
+        latents=z,
+        **clock.seconds,
+    )
+
+
+def round_trip_steps(
+    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None, clock: Clock
+) -> Steps[tuple[Tensor, Tensor]]:
+    """Encode and decode a clip in memory, uint8 (T, 3, H, W); the one place where that is done.
+
+    Returns:
+        Latents (1, C, t, h, w) and frames (1, 3, T, H, W), not clamped; float32, on the device of the frames.
+    """
+    x, device = frames_TCHW.transpose(0, 1)[None], frames_TCHW.device
+    size = tuple(x.shape[2:])
+    latents = encode_pieces(ae, iter([x]), size, tiling, timer=clock.timer("encode"))
+    z = yield from collect(clock.watch("encode", latents), ae.latent_frames(size[0]), device)
+    frames = decode_pieces(ae, iter([z]), size, tiling, timer=clock.timer("decode"))
+    y = yield from collect(clock.watch("decode", frames), size[0], device)
+    return z, y
 
 
 def reconstruct_file(
@@ -170,7 +124,7 @@ def reconstruct_file_steps(
     is_main = ranks is None or ranks.world.is_main
     clip = (yield from _open(ae, source, policy or ClipPolicy(), outputs)) if is_main else None
     clip = ranks.from_main(clip) if ranks else clip
-    clock, metrics = _Clock(), ClipMetrics(lpips)
+    clock, metrics = Clock(), ClipMetrics(lpips)
     with ExitStack() as stack:
         writer = OutputWriter(stack, outputs if is_main else Outputs(), clip)
         for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock, ranks))):
@@ -216,7 +170,7 @@ def _measure_and_write(
 
 
 def _stream(
-    ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: _Clock, ranks: Lockstep | None
+    ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: Clock, ranks: Lockstep | None
 ) -> Iterator[Progress | tuple[Tensor, Tensor]]:
     """Pairs of original and reconstructed frames, uint8 (n, 3, H, W), with progress in between.
 
@@ -225,13 +179,14 @@ def _stream(
     size, waiting = (clip.num_frames, clip.height, clip.width), deque()
     is_main = ranks is None or ranks.world.is_main
     with closing(_chunks(clip, waiting if is_main else None)) as frames:
-        latents = encode_pieces(ae, frames, size, tiling, ranks, clock.timed("encode"))
-        for item in decode_pieces(ae, latents, size, tiling, ranks, clock.timed("decode"), to_all=False):
+        read = clock.watch("read", frames)
+        latents = clock.watch("encode", encode_pieces(ae, read, size, tiling, ranks, clock.timer("encode")))
+        output = decode_pieces(ae, latents, size, tiling, ranks, clock.timer("decode"), to_all=False)
+        for item in clock.watch("decode", output):
             if isinstance(item, Progress):
                 yield item
             else:
-                output = to_uint8(item[0].transpose(0, 1))
-                yield _take(waiting, output.shape[0]), output
+                yield _take(waiting, item.shape[2]), to_uint8(item[0].transpose(0, 1))
 
 
 def _chunks(clip: ClipSource, waiting: deque[Tensor] | None) -> Iterator[Tensor]:

@@ -22,7 +22,7 @@ from workbench.ui.job_panel import JobPanel
 from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 
 _DOWNLOAD_LABELS = ("Grid", "Results (CSV)", "Frames (CSV)", "Results (JSON)")
-_COSTS = {"encode_s": "Encode (s)", "decode_s": "Decode (s)", "peak_memory_mb": "Peak memory (MB)"}
+_COSTS = {"encode_total_s": "Encode (s)", "decode_total_s": "Decode (s)", "peak_memory_mb": "Peak memory (MB)"}
 _SHOWN_METRICS = ("psnr", "ssim", "lpips", "temporal_error")
 _MOST_MODELS = 6
 

@@ -47,7 +47,7 @@ def result(job: JobResult) -> str:
     lines = [
         " · ".join(f"{name}: <b>{html.escape(text)}</b>" for name, text in job.settings.items()),
         f"{compression_words(pixels, math.prod(report.latent_shape))}.",
-        f"Encoded in {report.encode_s:.2f} s, decoded in {report.decode_s:.2f} s.",
+        f"Encoded in {report.encode_total_s:.2f} s, decoded in {report.decode_total_s:.2f} s.",
         *(f"Note: {html.escape(warning)}." for warning in report.warnings),
     ]
     if not lpips_available():

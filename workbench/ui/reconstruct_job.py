@@ -16,9 +16,10 @@ from workbench.metrics.lpips import load_lpips_if_available
 from workbench.metrics.measure import Summary, summarise
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
-from workbench.roundtrip.clip import FileReport, reconstruct_file_steps
+from workbench.roundtrip.clip import reconstruct_file_steps
 from workbench.roundtrip.outputs import Outputs
 from workbench.roundtrip.progress import WRITE
+from workbench.roundtrip.result import FileReport
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
@@ -140,7 +141,7 @@ def _costs(report: FileReport) -> dict[str, str]:
     return {
         "Latents": f"{' x '.join(map(str, report.latent_shape))} = {latents:,} numbers",
         "Compression": f"{pixels / latents:.3g} to 1: that many colour values for one number",
-        "Time": f"{report.encode_s:.2f} s to encode, {report.decode_s:.2f} s to decode",
+        "Time": f"{report.encode_total_s:.2f} s to encode, {report.decode_total_s:.2f} s to decode",
     }
 
 
