@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import gradio as gr
 
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.shelf import ModelShelf
 from workbench.ui.clip_inputs import EXAMPLES, choices_of
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.uploads import Uploads
 
 BUNNY = str(EXAMPLES / "bunny.mp4")
 VISITOR = SimpleNamespace(session_hash="a")

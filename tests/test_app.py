@@ -16,6 +16,12 @@ from small_models import ARCHITECTURES, small_model
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, MediaError, WeightsError
+from workbench.jobs.choices import Choices, allowed_weights, find_weights
+from workbench.jobs.estimate import estimate
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.found_models import cost_of_tile
+from workbench.jobs.reconstruct import DOWNLOADS, reconstruct_job, safe_stem
+from workbench.jobs.shelf import ModelShelf
 from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
@@ -24,15 +30,12 @@ from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
 from workbench.ui import pieces
-from workbench.ui.choices import Choices, allowed_weights, find_weights
 from workbench.ui.clip_inputs import EXAMPLES
-from workbench.ui.estimate import describe, estimate, time_words
-from workbench.ui.found_models import cost_of_tile
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.estimate import describe, time_words
 from workbench.ui.launch import build_app
 from workbench.ui.reconstruct import ReconstructTab
-from workbench.ui.reconstruct_job import DOWNLOADS, reconstruct_job, safe_stem
 from workbench.ui.settings import AppSettings
+from workbench.ui.uploads import Uploads
 
 REPOSITORY = Path(__file__).parents[1]
 BUNNY = EXAMPLES / "bunny.mp4"

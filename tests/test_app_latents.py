@@ -14,6 +14,8 @@ from small_models import small_model
 from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
 from workbench.errors import WorkbenchError
+from workbench.jobs.found_models import pick
+from workbench.jobs.latents import LatentView, decode_job, encode_job
 from workbench.latents.clips import decode_clip
 from workbench.latents.shards import read_shard
 from workbench.media.image import write_image
@@ -21,9 +23,7 @@ from workbench.media.reader import read_video
 from workbench.models.registry import load_autoencoder
 from workbench.steps import Progress, drain
 from workbench.tile_settings import Tiling
-from workbench.ui.found_models import pick
 from workbench.ui.latents import LatentsTab
-from workbench.ui.latents_job import LatentView, decode_job, encode_job
 
 
 def test_latents_go_into_a_file_and_come_back_as_the_same_clip(root: Path, tmp_path: Path) -> None:

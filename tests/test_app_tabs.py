@@ -14,6 +14,11 @@ from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
 
 from workbench.errors import ConfigError
 from workbench.evaluate.clip import evaluate_clip
+from workbench.jobs.compare import DOWNLOADS, compare_job
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
+from workbench.jobs.shelf import ModelShelf
+from workbench.jobs.tiles import plan_tiles, seam_job
 from workbench.media.image import write_image
 from workbench.media.reader import read_video
 from workbench.media.source import open_clip
@@ -24,11 +29,7 @@ from workbench.steps import Progress, drain
 from workbench.tile_settings import Tiling
 from workbench.ui.about import AboutTab
 from workbench.ui.compare import CompareTab
-from workbench.ui.compare_job import DOWNLOADS, compare_job
-from workbench.ui.found_models import cost_of_tile, find_models, pick, shape_of
-from workbench.ui.jobs import JobFolders, ModelShelf
 from workbench.ui.tiles import TilesTab
-from workbench.ui.tiles_job import plan_tiles, seam_job
 from workbench.ui.training import TrainingTab, open_run
 
 # Models that can run

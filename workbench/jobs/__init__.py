@@ -1,1 +1,1 @@
-"""What the command line and the app both do with a clip."""
+"""What is done with a clip for whoever asks, the app or the command line. Knows nothing of pages."""

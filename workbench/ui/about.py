@@ -7,10 +7,10 @@ from pathlib import Path
 
 import gradio as gr
 
+from workbench.jobs.found_models import find_models
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, ModelSpec, needs_weights
 from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.components import SILENT
-from workbench.ui.found_models import find_models
 
 _PACKAGES = ("torch", "torchvision", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
 

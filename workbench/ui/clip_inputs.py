@@ -1,6 +1,6 @@
 """Inputs that several tabs share: a clip to drop or pick, how much of it to take, and where to compute."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,8 @@ import gradio as gr
 import torch
 
 from workbench.devices import pick_device
-from workbench.errors import WorkbenchError
+from workbench.jobs.choices import Choices
 from workbench.media.files import MEDIA_EXTENSIONS, list_media
-from workbench.ui.choices import Choices
 from workbench.ui.components import SILENT, ClipFile
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -60,11 +59,6 @@ class ClipInputs:
         )
         devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         self.device = gr.Dropdown(sorted({*devices, device}), value=device, label="Device", min_width=110)
-
-
-def explainer(choices: Choices, root: Path) -> Callable[[WorkbenchError], str]:
-    """Errors in the words of the page; paths are relative to the app's root folder."""
-    return lambda error: choices.explain(error).replace(f"{root}/", "")
 
 
 def choices_of(

@@ -9,17 +9,20 @@ from typing import Any
 import gradio as gr
 
 from workbench.errors import ConfigError
+from workbench.jobs.compare import DOWNLOADS, Comparison, compare_job, stages_of
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.found_models import BASELINE, find_models, pick
+from workbench.jobs.shelf import ModelShelf
 from workbench.metrics.lpips import lpips_available
 from workbench.metrics.measure import METRICS
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
-from workbench.ui.compare_job import DOWNLOADS, Comparison, compare_job, stages_of
+from workbench.ui.clip_inputs import ClipInputs, choices_of
 from workbench.ui.components import SILENT
-from workbench.ui.found_models import BASELINE, find_models, pick
 from workbench.ui.images import IMAGE_BUTTONS
 from workbench.ui.job_panel import JobPanel
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.labels import explainer
+from workbench.ui.uploads import Uploads
 
 _DOWNLOAD_LABELS = ("Grid", "Results (CSV)", "Frames (CSV)", "Results (JSON)")
 _COSTS = {"encode_total_s": "Encode (s)", "decode_total_s": "Decode (s)", "peak_memory_mb": "Peak memory (MB)"}

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from workbench.errors import WorkbenchError
+from workbench.jobs.folders import JobFolders, discard
 from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.components import SILENT
-from workbench.ui.jobs import JobFolders, discard
 
 T = TypeVar("T")
 JOBS_AT_ONCE = 2

@@ -17,17 +17,20 @@ from workbench.compare.latent_figures import (
 )
 from workbench.compare.pictures import picture
 from workbench.errors import WorkbenchError
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.found_models import find_models, pick
+from workbench.jobs.latents import LATENTS_EXTENSION, LatentView, decode_job, encode_job, read_latents
+from workbench.jobs.shelf import ModelShelf
 from workbench.models.latent_moments import LatentMoments
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
+from workbench.ui.clip_inputs import ClipInputs, choices_of
 from workbench.ui.components import SILENT
 from workbench.ui.estimate import compression_words, size_words
-from workbench.ui.found_models import find_models, pick
 from workbench.ui.images import IMAGE_BUTTONS, captioned_image
 from workbench.ui.job_panel import JobPanel
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
-from workbench.ui.latents_job import LATENTS_EXTENSION, LatentView, decode_job, encode_job, read_latents
+from workbench.ui.labels import explainer
+from workbench.ui.uploads import Uploads
 
 _STRIP_PIXELS = 150  # that a frame of the components' strip takes
 _STRIP_COLUMNS = 6

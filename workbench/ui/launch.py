@@ -16,16 +16,18 @@ with without_stubs():
 
 from workbench.devices import pick_device
 from workbench.errors import ConfigError
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.shelf import ModelShelf
 from workbench.ui.about import AboutTab
 from workbench.ui.clip_inputs import EXAMPLES
 from workbench.ui.compare import CompareTab
 from workbench.ui.job_panel import JOBS_AT_ONCE
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
 from workbench.ui.latents import LatentsTab
 from workbench.ui.reconstruct import ReconstructTab
 from workbench.ui.settings import AppSettings
 from workbench.ui.tiles import TilesTab
 from workbench.ui.training import TrainingTab
+from workbench.ui.uploads import Uploads
 
 TITLE = "Video Autoencoder Workbench"
 _CSS = Path(__file__).parent / "assets" / "app.css"

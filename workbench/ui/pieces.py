@@ -6,11 +6,11 @@ import math
 import plotly.graph_objects as go
 
 from workbench.compare.clip_report import metric_table
+from workbench.jobs.reconstruct import JobResult
 from workbench.metrics.lpips import lpips_available
 from workbench.roundtrip.progress import MEASURE, WRITE, ProgressMeter
 from workbench.steps import Progress
 from workbench.ui.estimate import compression_words, time_words
-from workbench.ui.reconstruct_job import JobResult
 
 WAITING = '<div class="status" role="status">Waiting for its turn.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'

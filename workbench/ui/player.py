@@ -2,40 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.reconstruct import ClipPair
 from workbench.metrics.measure import METRICS, summarise
 from workbench.ui.exact import server_functions
-from workbench.ui.jobs import JobFolders
 
 _ASSETS = Path(__file__).parent / "assets"
 _SCRIPTS = ("state", "exact", "view", "curves", "slice", "playback", "events")
 """Parts of one script, in this order, which share their names."""
-
-
-@dataclass(frozen=True)
-class ClipPair:
-    """What the player shows: two files of one size and length that browsers play (.mp4, or .png for photos).
-
-    Attributes:
-        job: the name of the job's folder where exact frames can be had, else None.
-        times_s: presentation time of each frame where the rate varies.
-    """
-
-    original: Path
-    output: Path
-    is_image: bool
-    num_frames: int
-    fps: float
-    height: int
-    width: int
-    job: str | None
-    times_s: Sequence[float] | None = None
 
 
 def wipe_player(folders: JobFolders, **arguments: Any) -> gr.HTML:

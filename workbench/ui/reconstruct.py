@@ -7,17 +7,20 @@ from typing import Any
 import gradio as gr
 
 from workbench.errors import WorkbenchError
+from workbench.jobs.choices import RANDOM_WEIGHTS, Choices, find_weights
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.reconstruct import DOWNLOADS, STAGES, JobResult, reconstruct_job
+from workbench.jobs.shelf import ModelShelf
 from workbench.models.catalogue import MODELS, ModelSpec, find_spec
 from workbench.steps import Steps, timed
 from workbench.ui import pieces
-from workbench.ui.choices import RANDOM_WEIGHTS, Choices, find_weights
-from workbench.ui.clip_inputs import EXAMPLES, ClipInputs, explainer
+from workbench.ui.clip_inputs import EXAMPLES, ClipInputs
 from workbench.ui.components import SILENT
 from workbench.ui.estimate import describe
 from workbench.ui.job_panel import JobPanel
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
+from workbench.ui.labels import explainer
 from workbench.ui.player import player_value, wipe_player
-from workbench.ui.reconstruct_job import DOWNLOADS, STAGES, JobResult, reconstruct_job
+from workbench.ui.uploads import Uploads
 
 _DOWNLOAD_LABELS = ("Reconstruction", "Side by side", "Metrics (CSV)", "Metrics (JSON)", "Report (HTML)")
 _DEFAULT_MAX_FRAMES = 96

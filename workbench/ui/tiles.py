@@ -12,20 +12,23 @@ from workbench.compare.pictures import picture
 from workbench.compare.seams import Seams
 from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError
+from workbench.jobs.choices import Choices
+from workbench.jobs.folders import JobFolders
+from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
+from workbench.jobs.shelf import ModelShelf
+from workbench.jobs.tiles import PlannedTiles, SeamReport, plan_tiles, seam_job
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.choices import Choices
-from workbench.ui.clip_inputs import ClipInputs, choices_of, explainer
+from workbench.ui.clip_inputs import ClipInputs, choices_of
 from workbench.ui.components import SILENT
 from workbench.ui.estimate import size_words
-from workbench.ui.found_models import cost_of_tile, find_models, pick, shape_of
 from workbench.ui.images import captioned_image
 from workbench.ui.job_panel import JobPanel
-from workbench.ui.jobs import JobFolders, ModelShelf, Uploads
-from workbench.ui.tiles_job import PlannedTiles, SeamReport, plan_tiles, seam_job
+from workbench.ui.labels import explainer
+from workbench.ui.uploads import Uploads
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost

@@ -9,12 +9,12 @@ import gradio as gr
 
 from workbench.compare.training_figures import training_curves
 from workbench.errors import ConfigError, DataError, WorkbenchError
+from workbench.jobs.choices import inside
+from workbench.jobs.folders import JobFolders
 from workbench.training.runs import METRICS_FILE, find_runs, find_samples, read_config, read_metrics
 from workbench.ui import pieces
-from workbench.ui.choices import inside
 from workbench.ui.components import SILENT
 from workbench.ui.images import IMAGE_BUTTONS
-from workbench.ui.jobs import JobFolders
 
 _LOOK_AGAIN_S = 3.0
 _IDLE = (

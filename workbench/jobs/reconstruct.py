@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from workbench.compare.clip_report import clip_html
 from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.config import to_dict
 from workbench.files import write_text
+from workbench.jobs.choices import Choices
+from workbench.jobs.estimate import taken_size
+from workbench.jobs.exact import exact_path, keeps_exact_frames
 from workbench.jobs.record import write_metrics
 from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
@@ -23,16 +27,32 @@ from workbench.roundtrip.result import FileReport
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
-from workbench.ui.choices import Choices
-from workbench.ui.estimate import taken_size
-from workbench.ui.exact import exact_path, keeps_exact_frames
-from workbench.ui.player import ClipPair
 
 DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json", "report")
 """The files that a visitor can take along, by name."""
 
 STAGES = 3
 """Encoding, decoding and measuring; the tables and the report at the end take little."""
+
+
+@dataclass(frozen=True)
+class ClipPair:
+    """What the player shows: two files of one size and length that browsers play (.mp4, or .png for photos).
+
+    Attributes:
+        job: the name of the job's folder where exact frames can be had, else None.
+        times_s: presentation time of each frame where the rate varies.
+    """
+
+    original: Path
+    output: Path
+    is_image: bool
+    num_frames: int
+    fps: float
+    height: int
+    width: int
+    job: str | None
+    times_s: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)

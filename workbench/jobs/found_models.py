@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.files import find_below
+from workbench.jobs.choices import find_weights
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, needs_weights
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
-from workbench.ui.choices import find_weights
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost

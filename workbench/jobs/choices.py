@@ -1,10 +1,10 @@
-"""What a visitor chose for a reconstruction, as the library takes it."""
+"""What somebody chose for a reconstruction, as the library takes it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import ConfigError, MediaError, WeightsError, WorkbenchError, worded
-from workbench.files import find_below, quoted
+from workbench.errors import ConfigError, MediaError, WeightsError
+from workbench.files import find_below
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import find_spec
 from workbench.models.ref import ModelRef
@@ -12,17 +12,6 @@ from workbench.tile_settings import Tiling
 
 WEIGHT_EXTENSIONS = (".safetensors", ".pt")
 RANDOM_WEIGHTS = "random"
-
-LABELS = {
-    "spatial_tile_size": "Tile side",
-    "temporal_tile_size": "Tile frames",
-    "tile_overlap_factor": "Overlap",
-    "model": "Model",
-    "max_frames": "Frames at most",
-    "device": "Device",
-    "resolution": "Frame size",
-}
-"""The library's settings, and what they are called on the page."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +79,6 @@ class Choices:
     def ref_in(self, root: Path) -> ModelRef:
         """The model with its weights; errors as of `weights_in`."""
         return ModelRef(self.model, self.weights_in(root))
-
-    def explain(self, error: WorkbenchError) -> str:
-        """An error's message in the words of the page: labels instead of flags, the clip's name without folders."""
-        text = worded(error, LABELS.get)
-        return text.replace(quoted(self.source), quoted(Path(self.source).name)) if self.source else text
 
 
 def allowed_weights(text: str, root: Path) -> str:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from workbench.config import to_dict
 from workbench.errors import DataError
+from workbench.jobs.choices import Choices
+from workbench.jobs.reconstruct import safe_stem
 from workbench.latents.clips import decode_clip_steps, encode_clip_steps
 from workbench.latents.decode import model_latents
 from workbench.latents.encode import Encoding
@@ -26,8 +28,6 @@ from workbench.models.latent_moments import LatentStatistics, find_statistics
 from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
-from workbench.ui.choices import Choices
-from workbench.ui.reconstruct_job import safe_stem
 
 LATENTS_EXTENSION = ".safetensors"
 _KEY = "clip"

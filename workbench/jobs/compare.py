@@ -20,6 +20,9 @@ from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import SIDE_MULTIPLE
 from workbench.evaluate.summary import all_frame_rows, clip_rows
 from workbench.files import write_csv, write_json
+from workbench.jobs.choices import Choices
+from workbench.jobs.reconstruct import safe_stem
+from workbench.jobs.shelf import ModelShelf
 from workbench.media.image import write_image
 from workbench.media.source import CHUNK_FRAMES, ClipSource, open_clip_steps
 from workbench.media.writer import VideoWriter
@@ -27,9 +30,6 @@ from workbench.metrics.lpips import load_lpips_if_available
 from workbench.models.ref import ModelRef
 from workbench.roundtrip.progress import WRITE
 from workbench.steps import Progress, Steps
-from workbench.ui.choices import Choices
-from workbench.ui.jobs import ModelShelf
-from workbench.ui.reconstruct_job import safe_stem
 
 DOWNLOADS = ("grid", "csv", "frames_csv", "json")
 """The files that a visitor can take along, by name."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from workbench.compare.seams import Seams, find_seams
 from workbench.evaluate.clip import read_frames
+from workbench.jobs.choices import Choices
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
 from workbench.media.source import open_clip_steps
@@ -15,7 +16,6 @@ from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
 from workbench.steps import Progress, Steps
 from workbench.tiling import TilePlan
-from workbench.ui.choices import Choices
 
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
 

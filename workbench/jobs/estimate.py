@@ -1,0 +1,97 @@
+"""What a reconstruction will take, worked out from the file's header before anything runs."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.jobs.choices import Choices
+from workbench.jobs.found_models import shape_of
+from workbench.media.info import MediaInfo
+from workbench.media.resolution import plan_resize
+from workbench.models.base import Autoencoder
+from workbench.models.plans import tile_plans
+from workbench.models.ref import ModelRef
+from workbench.tiling import TilePlan
+
+# Of one slab of output frames: the blend, the finished and the unfinished copy that leave it, and its rounding.
+_FLOAT_COPIES_OF_A_SLAB = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A job before it runs. `num_frames` is what the file claims; None where it does not say, and then no tile counts.
+
+    Attributes:
+        latent_shape: (C, t, h, w).
+        tile_shape: frames, height and width of every tile of the encoder.
+        frame_bytes: of the frames that are held outside the model, as one span in time of the output.
+    """
+
+    num_frames: int | None
+    claimed_frames: int | None
+    height: int
+    width: int
+    latent_shape: tuple[int, int, int, int]
+    encode_tiles: int
+    decode_tiles: int
+    overlap_cost: float
+    tile_shape: tuple[int, int, int]
+    frame_bytes: int
+
+    @property
+    def pixel_values(self) -> int:
+        return (self.num_frames or 1) * self.height * self.width * 3
+
+    @property
+    def latent_values(self) -> int:
+        return math.prod(self.latent_shape)
+
+
+def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> Estimate:
+    """What the job will take.
+
+    Args:
+        weights: as `Choices.weights_in` gives them. A file or folder here tells the architecture; otherwise, nothing is
+            downloaded for it, it is the model's own.
+
+    Raises:
+        WeightsError: the weights are of another model, or the folder holds none.
+        ConfigError: a choice is not possible for this model or clip.
+    """
+    policy, claimed = choices.policy, info.estimated_frames
+    num_frames = policy.taken_of(claimed)
+    ae = shape_of(known_model(choices, weights))
+    height, width = taken_size(ae, info, policy.resolution)
+    shape = num_frames or ae.default_tile_frames, height, width
+    plans = tile_plans(ae, *shape, choices.tiling)
+    return Estimate(
+        num_frames=num_frames,
+        claimed_frames=claimed,
+        height=height,
+        width=width,
+        latent_shape=ae.latent_shape(*shape),
+        encode_tiles=len(plans[0]),
+        decode_tiles=len(plans[1]),
+        overlap_cost=plans[0].input_volume / math.prod(shape),
+        tile_shape=plans[0].tile_shape,
+        frame_bytes=_slab_bytes(plans[1], height, width),
+    )
+
+
+def taken_size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:
+    """Height and width of the frames that the model gets."""
+    if resolution is None:
+        return info.height, info.width
+    resize = plan_resize(resolution, info.height, info.width, ae.spatial_stride)
+    return resize.crop_height, resize.crop_width
+
+
+def known_model(choices: Choices, weights: str | None) -> ModelRef:
+    """The model, with its weights where they are here and so can tell its architecture."""
+    local = weights if weights and Path(weights).is_absolute() and Path(weights).exists() else None
+    return ModelRef(choices.model, local)
+
+
+def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:
+    frames = max(span.out_stop - span.out_start for span in plan.time.spans)
+    return frames * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)

@@ -1,0 +1,60 @@
+"""Exact values of a finished job: frames and slices from its lossless file, never from the previews."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.compare.slices import xt_slice
+from workbench.errors import MediaError, ShapeError
+from workbench.files import quoted
+
+MAX_SLICE_FRAMES = 480
+_NAME = "exact.npy"
+_MAX_BYTES = 2e9  # of both clips together
+
+
+def exact_path(folder: Path) -> Path:
+    """Where a job keeps the frames of the original and of the reconstruction, see `Outputs.pairs`."""
+    return folder / _NAME
+
+
+def keeps_exact_frames(num_frames: int | None, height: int, width: int) -> bool:
+    """Whether a clip's frames can be kept: it is short enough, and not of unknown length."""
+    return num_frames is not None and 2 * num_frames * height * width * 3 <= _MAX_BYTES
+
+
+def read_pair(folder: Path, frame: int) -> tuple[Tensor, Tensor]:
+    """One frame of the original and of the reconstruction, uint8 (3, H, W).
+
+    Raises:
+        MediaError: there is no such frame, or the file is gone.
+    """
+    pairs = _pairs_in(folder)
+    if not 0 <= frame < len(pairs):
+        raise MediaError(f"no frame {frame}, the clip has {len(pairs)}")
+    original, output = torch.from_numpy(np.array(pairs[frame]))
+    return original, output
+
+
+def read_slices(folder: Path, row: int) -> tuple[Tensor, Tensor]:
+    """One row of the first frames, at most MAX_SLICE_FRAMES, of both clips: uint8 (3, T, W).
+
+    Raises:
+        ShapeError: there is no such row.
+        MediaError: the file is gone.
+    """
+    pairs = _pairs_in(folder)
+    if not 0 <= row < pairs.shape[3]:
+        raise ShapeError(f"no row {row}, frames have {pairs.shape[3]}")
+    rows = torch.from_numpy(np.array(pairs[:MAX_SLICE_FRAMES, :, :, row : row + 1]))
+    return xt_slice(rows[:, 0], 0), xt_slice(rows[:, 1], 0)
+
+
+def _pairs_in(folder: Path) -> np.ndarray:
+    """The array of `exact_path`, mapped: only what is looked at is read."""
+    try:
+        return np.load(exact_path(folder), mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:  # gone, or cut off
+        raise MediaError(f"{quoted(folder)}: its exact frames cannot be read ({error})") from None
