@@ -14,13 +14,13 @@ from workbench import read_video, reconstruct
 from workbench.compare.slices import xt_slice
 from workbench.course.pictures import xt_picture
 from workbench.errors import MediaError, ShapeError
+from workbench.jobs import exact
 from workbench.jobs.choices import Choices
 from workbench.jobs.exact import keeps_exact_frames, read_pair, read_slices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.reconstruct import reconstruct_job
 from workbench.models.registry import load_autoencoder
 from workbench.steps import drain
-from workbench.ui import exact
 from workbench.ui.exact import server_functions
 from workbench.ui.player import player_value
 
