@@ -83,8 +83,8 @@ def agreed(world: World) -> Iterator[None]:
         return
     errors: list[Exception | None] = [None] * world.size
     dist.all_gather_object(errors, _portable(error, world.rank, (WorkbenchError, OSError)))
-    first = next(rank for rank, found in enumerate(errors) if found is not None)
-    raise error if first == world.rank else errors[first]
+    rank, first = next((rank, found) for rank, found in enumerate(errors) if found is not None)
+    raise error if error is not None and rank == world.rank else first
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def _runs(ae: Autoencoder, variant: str, x: Tensor, z: Tensor) -> dict[str, Call
     encode, decode = ae.encode, ae.decode
     if variant.startswith("compile"):
         encode, decode = torch.compile(encode), torch.compile(decode)
-    return {"encode": lambda: encode(x), "decode": lambda: decode(z, x.shape[2], tuple(x.shape[3:]))}
+    return {"encode": lambda: encode(x), "decode": lambda: decode(z, x.shape[2], (x.shape[3], x.shape[4]))}
 
 
 def _count(run: Callable[[], Tensor]) -> int:

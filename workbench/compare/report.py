@@ -139,7 +139,7 @@ def _model_cell(row: Mapping[str, Any]) -> str:
 
 def _cell(row: Mapping[str, Any], column: Column, best: float | None) -> str:
     value = row.get(column.key)
-    if not _is_number(value):
+    if value is None or not _is_number(value):
         return '<td data-value="">–</td>'
     mark = ' class="best"' if best is not None and value == best else ""
     return f'<td data-value="{value}"{mark}>{_number(value)}</td>'

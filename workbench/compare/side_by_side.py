@@ -58,7 +58,7 @@ def _check(frames: Mapping[str, Tensor]) -> None:
     shapes = {label: (tuple(panel.shape), panel.dtype) for label, panel in frames.items()}
     first = next(iter(shapes.values()), None)
     valid = first is not None and len(first[0]) == 4 and first[0][1] == 3 and 0 not in first[0]
-    if not valid or first[1] != torch.uint8 or any(shape != first for shape in shapes.values()):
+    if first is None or not valid or first[1] != torch.uint8 or any(shape != first for shape in shapes.values()):
         found = ", ".join(f"{label}: {dtype} {shape}" for label, (shape, dtype) in shapes.items()) or "none"
         raise ShapeError(f"side by side takes uint8 clips (T, 3, H, W) of one shape, got {found}")
 

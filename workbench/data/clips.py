@@ -82,6 +82,12 @@ class ClipSlot:
         self._crashed: ClipRequest | None = None
         self.request = next(self._candidates)
 
+    @property
+    def read_frames(self) -> Tensor:
+        """The frames of a slot that was read."""
+        assert self.frames is not None
+        return self.frames
+
     def fail(self, reason: str) -> None:
         """Go on to the next candidate.
 

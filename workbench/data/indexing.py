@@ -1,7 +1,7 @@
 """Building the index of a folder by probing every media file in it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{quoted(error.filename)}: not a folder that can be read ({error.strerror})")
 
 
-def _probed(files: list[Path], base: Path, num_threads: int) -> Iterator[Row | str]:
+def _probed(files: list[Path], base: Path, num_threads: int) -> Generator[Row | str, None, None]:
     """A row, or the reason why there is none, for each file in order. Threads do: FFmpeg works outside the GIL."""
     pool = ThreadPoolExecutor(num_threads)
     try:

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -91,7 +91,7 @@ class ClipLoader:
         self._plan_of = lru_cache(maxsize=3)(
             lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size, image_probability)
         )
-        self._source: Iterator[list[ClipSlot]] | None = None
+        self._source: Generator[list[ClipSlot], None, None] | None = None
         self.skipped: dict[str, str] = dict(index.skipped)
         self.num_replaced = 0
         self.epoch = self.position = 0
@@ -122,7 +122,7 @@ class ClipLoader:
         self._record_failures(slots)
         num_new = self._num_new()
         self._advance()
-        frames_BTCHW = torch.stack([slot.frames for slot in slots])
+        frames_BTCHW = torch.stack([slot.read_frames for slot in slots])
         return Batch(to_float(frames_BTCHW.transpose(1, 2)), [slot.request.path for slot in slots], num_new)
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class ClipLoader:
                 logger.warning("resume: %s", line)
         return differences
 
-    def _start(self) -> Iterator[list[ClipSlot]]:
+    def _start(self) -> Generator[list[ClipSlot], None, None]:
         batches = self._upcoming(self.epoch, self.position)
         if self._config.num_workers:
             return Prefetcher(batches, self._config.num_workers, self._config.worker_timeout_s)
@@ -257,7 +257,7 @@ class ClipLoader:
             )
 
 
-def _read_here(batches: Iterator[list[ClipSlot]]) -> Iterator[list[ClipSlot]]:
+def _read_here(batches: Iterator[list[ClipSlot]]) -> Generator[list[ClipSlot], None, None]:
     for slots in batches:
         for slot in slots:
             slot.read()

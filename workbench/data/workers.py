@@ -140,8 +140,9 @@ class Prefetcher:
             raise DataError(f"a decode worker did not start within {_START_TIMEOUT_S:.0f} s")
         self._workers[place] = _Worker()
         limit = f"`dataset.worker_timeout_s` {self._timeout_s:g}"
-        worker.slot.fail(f"{quoted(worker.slot.request.path)}: decoding took longer than {limit}")
-        self._waiting.appendleft(worker.slot)
+        if worker.slot is not None:
+            worker.slot.fail(f"{quoted(worker.slot.request.path)}: decoding took longer than {limit}")
+            self._waiting.appendleft(worker.slot)
 
     def _hand_out(self) -> None:
         while self._admitted and all(slot.frames is not None for slot in self._admitted[0]):
@@ -202,11 +203,11 @@ class _Worker:
         kind, detail = self.connection.recv()
         if kind == _BUG:
             raise RuntimeError(f"a decode worker failed:\n{detail}")
-        if kind == _READ:
+        if kind == _READ and self.slot is not None:
             frames = torch.empty(self.slot.request.shape, dtype=torch.uint8)
             self.connection.recv_bytes_into(frames.view(-1).numpy())
             self.slot.frames = frames
-        elif kind == _BAD:
+        elif kind == _BAD and self.slot is not None:
             self.slot.fail(detail)
         slot, self.slot = self.slot, None
         self.has_started, self.deadline = True, float("inf")

@@ -108,7 +108,8 @@ def read_member(archive: Path, member: str, sha256: str) -> bytes:
     """
     try:
         with tarfile.open(archive) as tar:
-            data = tar.extractfile(member).read()
+            held = tar.extractfile(member)
+            data = held.read() if held else b""
     except (tarfile.TarError, KeyError, AttributeError, OSError, EOFError) as error:
         raise WeightsError(f"{archive.name}: {member} cannot be read ({first_line(error)})") from None
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -62,7 +62,7 @@ def shape_of(entry: ModelRef) -> Autoencoder:
     """
     header = _header(locate_weights(entry.weights)) if entry.weights else {}
     held = header.get("model", entry.name)
-    if held != entry.name:
+    if entry.weights and held != entry.name:
         name = Path(entry.weights).name
         raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use `model` {held}")
     with torch.device("meta"):

@@ -111,11 +111,11 @@ def _written(
 ) -> Steps[None]:
     """Progress passed on; the frames, uint8 (n, 3, H, W), as a file."""
     written = 0
-    with nullcontext() if clip.is_image else VideoWriter(path, clip.fps) as writer:
+    with nullcontext(None) if clip.is_image else VideoWriter(path, clip.fps) as writer:
         for frames in steps:
             if isinstance(frames, Progress):
                 yield frames
-            elif clip.is_image:
+            elif writer is None:
                 write_image(frames[0], path)
             else:
                 writer.write(frames, times and times[written : written + len(frames)])

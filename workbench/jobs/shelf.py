@@ -19,7 +19,7 @@ class ModelShelf:
         """The model, or the same as last time if its weights have not changed on disk."""
         key = ref, device, _changed_ns(ref.weights)
         with self._lock:
-            if key != self._key:
+            if self._model is None or key != self._key:
                 self._key = self._model = None  # frees the old one before the new one needs its memory
                 self._model = ref.load(device)
                 self._key = key

@@ -62,7 +62,7 @@ def plan_tiles(choices: Choices, ae: Autoencoder) -> PlannedTiles:
         resize = plan_resize(policy.resolution, info.height, info.width, ae.spatial_stride)
         frame = apply_resize(frame[None], resize)[0]
     num_frames = policy.taken_of(info.estimated_frames) or _DEFAULT_FRAMES
-    return PlannedTiles(frame, num_frames, tile_plans(ae, num_frames, *frame.shape[1:], choices.tiling))
+    return PlannedTiles(frame, num_frames, tile_plans(ae, num_frames, frame.shape[1], frame.shape[2], choices.tiling))
 
 
 def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
@@ -74,7 +74,7 @@ def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
     """
     clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
     x = read_frames(clip).transpose(0, 1)[None]
-    size = tuple(x.shape[2:])
+    size = clip.num_frames, clip.height, clip.width
     plan = tile_plans(ae, *size, choices.tiling)[1]
     if len(plan) == 1:
         return SeamReport(None, 1, size[0])

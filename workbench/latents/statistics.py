@@ -43,7 +43,8 @@ def gather_statistics(
         ConfigError: a tile size is not legal for the model.
         DataError: no clip could be encoded.
     """
-    moments, failures = LatentMoments(ae.latent_channels), {}
+    moments = LatentMoments(ae.latent_channels)
+    failures: dict[Path, str] = {}
     mine = clips[ranks.world.rank :: ranks.world.size]
     for done, path in enumerate(mine, 1):
         try:
@@ -52,7 +53,8 @@ def gather_statistics(
             failures[path] = str(error)
         if on_clip:
             on_clip(failures.get(path), done, len(mine))
-    merged, failed = LatentMoments(ae.latent_channels), {}
+    merged = LatentMoments(ae.latent_channels)
+    failed: dict[Path, str] = {}
     for part, failures_there in ranks.gather_values((moments, failures)):
         merged.merge(part)
         failed |= failures_there

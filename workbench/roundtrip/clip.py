@@ -1,7 +1,7 @@
 """A clip in, its reconstruction and what was lost out: in memory, or file to file in constant memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def round_trip_steps(
         Latents (1, C, t, h, w) and frames (1, 3, T, H, W), not clamped; float32, on the device of the frames.
     """
     x, device = frames_TCHW.transpose(0, 1)[None], frames_TCHW.device
-    size = tuple(x.shape[2:])
+    size = x.shape[2], x.shape[3], x.shape[4]
     latents = encode_pieces(ae, iter([x]), size, tiling, timer=clock.timer("encode"))
     z = yield from collect(clock.watch("encode", latents), ae.latent_frames(size[0]), device)
     frames = decode_pieces(ae, iter([z]), size, tiling, timer=clock.timer("decode"))
@@ -171,12 +171,13 @@ def _measure_and_write(
 
 def _stream(
     ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: Clock, ranks: Lockstep | None
-) -> Iterator[Progress | tuple[Tensor, Tensor]]:
+) -> Generator[Progress | tuple[Tensor, Tensor], None, None]:
     """Pairs of original and reconstructed frames, uint8 (n, 3, H, W), with progress in between.
 
     Pairs come on rank 0 only, which alone remembers the originals.
     """
-    size, waiting = (clip.num_frames, clip.height, clip.width), deque()
+    size = clip.num_frames, clip.height, clip.width
+    waiting: deque[Tensor] = deque()
     is_main = ranks is None or ranks.world.is_main
     with closing(_chunks(clip, waiting if is_main else None)) as frames:
         read = clock.watch("read", frames)
@@ -189,7 +190,7 @@ def _stream(
                 yield _take(waiting, item.shape[2]), to_uint8(item[0].transpose(0, 1))
 
 
-def _chunks(clip: ClipSource, waiting: deque[Tensor] | None) -> Iterator[Tensor]:
+def _chunks(clip: ClipSource, waiting: deque[Tensor] | None) -> Generator[Tensor, None, None]:
     """The clip's chunks as (1, 3, n, H, W); each is also kept in `waiting`, if given, for its reconstruction."""
     with closing(clip.chunks()) as chunks:
         for chunk in chunks:

@@ -11,7 +11,6 @@ from torch.cuda import synchronize
 from workbench.models.coding import Timer
 
 T = TypeVar("T")
-_END = object()
 
 
 class Clock:
@@ -52,9 +51,10 @@ class Clock:
         """The same items; the time that they take, less that of watched ones that they pull, is charged to `part`."""
         while True:
             with self._charged(part):
-                item = next(items, _END)
-            if item is _END:
-                return
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
             yield item
 
     @contextmanager

@@ -112,7 +112,8 @@ class OutputWriter:
                 self.warnings += tuple(warning for warning in file.warnings if warning not in self.warnings)
 
     def write_worst_frame(self, path: Path) -> None:
-        """Write the picture of the worst frame so far."""
+        """Write the picture of the worst frame so far; there is one once a frame was written."""
+        assert self._worst is not None
         _, original, output = self._worst
         panels = {"original": original, "reconstruction": output}
         write_image(side_by_side(panels, DIFFERENCE_GAIN)[0], path)

@@ -34,7 +34,7 @@ def checkpoints(run: Path) -> dict[int, Path]:
 
 def step_of(checkpoint: Path) -> int:
     """The step that a checkpoint folder's name tells."""
-    return int(_NAME.fullmatch(checkpoint.name)[1])
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def find_checkpoint(resume: str, run: Path) -> Path:

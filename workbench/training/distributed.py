@@ -35,7 +35,8 @@ def shard(model: nn.Module, world: World) -> nn.Module:
     for module in model.modules():
         if isinstance(module, CheckpointedBlock) and not any(p is last for p in module.parameters()):
             fully_shard(module, mesh=mesh)
-    return fully_shard(model, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
 
 
 @contextmanager
@@ -43,8 +44,7 @@ def gradient_sync(module: nn.Module, enabled: bool) -> Iterator[None]:
     """Leave gradients unreduced inside where not `enabled`: for all but the last batch of an accumulated step."""
     if isinstance(module, FSDPModule):
         module.set_requires_gradient_sync(enabled)
-    waits = isinstance(module, DistributedDataParallel) and not enabled
-    with module.no_sync() if waits else nullcontext():
+    with module.no_sync() if isinstance(module, DistributedDataParallel) and not enabled else nullcontext():
         yield
 
 
@@ -99,6 +99,10 @@ class SynchronisedBatchNorm3d(nn.BatchNorm3d):
             return (centred * scale[:, None, None, None] + self.bias[:, None, None, None]).to(x.dtype)
 
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * count / max(count - 1, 1), self.momentum)

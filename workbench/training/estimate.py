@@ -65,7 +65,7 @@ def estimate(config: TrainConfig) -> Estimate:
 
 
 def _optimizer_bytes(nets: Networks) -> int:
-    optimizers = [nets.optimizer, nets.discriminator_optimizer] if nets.discriminator else [nets.optimizer]
+    optimizers = filter(None, (nets.optimizer, nets.discriminator_optimizer))
     states = (state for optimizer in optimizers for state in optimizer.state.values())
     return sum(tensor.nbytes for state in states for tensor in state.values())
 

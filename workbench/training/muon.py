@@ -24,18 +24,18 @@ class Muon(AdamW):
     """
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure: gradients are there
         for group in self.param_groups:
             for weight in group["params"] if group["orthogonal"] else ():
                 if weight.grad is not None:
-                    self._step_matrix(weight, group["lr"], group["weight_decay"])
+                    self._step_matrix(weight, weight.grad, group["lr"], group["weight_decay"])
                     weight.grad = None  # nothing left for AdamW
         super().step()
 
-    def _step_matrix(self, weight: Tensor, lr: float, weight_decay: float) -> None:
+    def _step_matrix(self, weight: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
         momentum = self.state[weight]["momentum"]
-        momentum.lerp_(weight.grad, 1.0 - MOMENTUM)
-        update = orthogonalised(weight.grad.lerp(momentum, MOMENTUM).flatten(1))
+        momentum.lerp_(gradient, 1.0 - MOMENTUM)
+        update = orthogonalised(gradient.lerp(momentum, MOMENTUM).flatten(1))
         weight.mul_(1.0 - lr * weight_decay)
         weight.add_(update.view_as(weight), alpha=-0.2 * lr * max(update.shape) ** 0.5)
 

@@ -35,8 +35,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 def _entry(log: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        row = {name: None if value is None else float(value) for name, value in json.loads(line).items()}
-        return row | {"step": int(row["step"])}
+        values = json.loads(line)
+        row = {name: None if value is None else float(value) for name, value in values.items()}
+        return row | {"step": int(float(values["step"]))}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{log.parent.name}/{log.name}: line {number} is not of a log ({first_line(error)})") from None
 

@@ -89,7 +89,7 @@ def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) 
 def _training_tensors(nets: Networks) -> dict[str, Tensor]:
     """Optimisers and discriminator by name; what is in the .safetensors files is not stored twice."""
     tensors = _optimizer_tensors("optimizer", nets.autoencoder, nets.optimizer)
-    if nets.discriminator is not None:
+    if nets.discriminator is not None and nets.discriminator_optimizer is not None:
         tensors |= {f"discriminator.{name}": tensor for name, tensor in nets.discriminator.state_dict().items()}
         tensors |= _optimizer_tensors("discriminator_optimizer", nets.discriminator, nets.discriminator_optimizer)
     return tensors

@@ -135,7 +135,7 @@ class Tracker:
         for name, value in figures.items():
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = total + value, count + 1
-        shown = figures | {"memory_gb": memory_gb(self._world.device)}
+        shown = {**figures, "memory_gb": memory_gb(self._world.device)}
         self._bar.set_postfix({name: f"{shown[name]:.4g}" for name in _SHOWN if name in shown}, refresh=False)
         self._bar.update(step - self._bar.n)
         if step % self._every == 0:

@@ -159,8 +159,8 @@ class Trainer:
         self.tracker.say(f"resumed from {start}; {self.total - self.step} steps to go")
         if changed:
             self.tracker.say(f"settings that changed: {', '.join(changed)}")
-        if not_exact(plain, self.world):
-            self.tracker.say(not_exact(plain, self.world))
+        if caveat := not_exact(plain, self.world):
+            self.tracker.say(caveat)
 
     def _account(self, figures: dict[str, float], seconds: dict[str, float]) -> None:
         """Log a step; one that was left out for a NaN or Inf is counted, and ends the run if it is one too many."""

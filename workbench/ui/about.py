@@ -41,7 +41,7 @@ class AboutTab:
             labels = [entry.label for entry in found.values() if entry.name == name and entry.weights]
             what = f"{spec.summary} ({spec.source})"
             rows.append(
-                _row(name, what, _weights(labels, spec.weights) if needs_weights(name) else _none_missing(spec))
+                _row(name, what, _weights(labels, str(spec.weights)) if needs_weights(name) else _none_missing(spec))
             )
         folders = [label for label in found if label.startswith(PREFIX)]
         classes = f"autoencoders of diffusers: {', '.join(DIFFUSERS_CLASSES)}"

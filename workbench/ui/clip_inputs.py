@@ -13,7 +13,7 @@ from workbench.media.files import MEDIA_EXTENSIONS, list_media
 from workbench.ui.components import SILENT, ClipFile
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-RESOLUTIONS = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
+RESOLUTIONS: list[Any] = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
 
 
 class ClipInputs:

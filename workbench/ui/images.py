@@ -1,12 +1,13 @@
 """Pictures on the page, without loss and without a label over them."""
 
 import html
+from typing import Any
 
 import gradio as gr
 
 from workbench.ui.components import InlineImage
 
-IMAGE_BUTTONS = ["fullscreen", "download"]
+IMAGE_BUTTONS: list[Any] = ["fullscreen", "download"]
 """What a picture offers; sharing would send it to a public site."""
 
 

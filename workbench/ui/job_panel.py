@@ -1,7 +1,7 @@
 """A job of a tab: its buttons, what is said while it runs, and its results at the end."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,7 +119,7 @@ class JobPanel:
             self.cancel_button: gr.update(visible=False),
         }
 
-    def _progress(self, steps: Steps[T], meter: ProgressMeter) -> Iterator[dict[Any, Any]]:
+    def _progress(self, steps: Steps[T], meter: ProgressMeter) -> Generator[dict[Any, Any], None, T]:
         """Progress as updates of the page; returns what `steps` returns, and closes it when closed."""
         try:
             while True:

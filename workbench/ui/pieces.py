@@ -34,10 +34,13 @@ def error(message: str) -> str:
 
 def progress(meter: ProgressMeter) -> str:
     """A progress bar, what is being done and, once it can be told, the time left; at first the frames counted."""
-    if meter.latest.stage == "count":
-        return f'<div class="status" role="status">Counting frames: {meter.latest.done}</div>'
+    latest = meter.latest
+    if latest is None:
+        return PREPARING
+    if latest.stage == "count":
+        return f'<div class="status" role="status">Counting frames: {latest.done}</div>'
     bar = f'<progress max="100" value="{100 * meter.share:.0f}" aria-label="Share of the job done"></progress>'
-    return f'<div class="status" role="status">{bar}{_doing(meter.latest)}, {_left(meter)}</div>'
+    return f'<div class="status" role="status">{bar}{_doing(latest)}, {_left(meter)}</div>'
 
 
 def result(job: JobResult) -> str:

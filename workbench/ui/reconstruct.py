@@ -135,7 +135,7 @@ class ReconstructTab:
     def _lay_out_tiles(self) -> None:
         self.tiled = gr.Checkbox(True, label="Cut into tiles", info="bounds memory; overlaps are blended")
         with gr.Row():
-            size = {"info": "0: the model's own", "precision": 0, "minimum": 0, "min_width": 130}
+            size: dict[str, Any] = {"info": "0: the model's own", "precision": 0, "minimum": 0, "min_width": 130}
             self.tile_side = gr.Number(0, label="Tile side", **size)
             self.tile_frames = gr.Number(0, label="Tile frames", **size)
         self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
@@ -150,7 +150,7 @@ class ReconstructTab:
 
     def _wire(self) -> None:
         clip = self.clip
-        inputs = [
+        inputs: list[Any] = [
             *(clip.source, self.model, self.weights, clip.device, clip.max_frames, clip.resolution),
             *(self.tiled, self.tile_side, self.tile_frames, self.overlap),
         ]

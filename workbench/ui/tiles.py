@@ -187,12 +187,13 @@ class TilesTab:
         self.model.focus(self.refresh, None, self.model, **SILENT)
         chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **SILENT)
         chosen.then(self.plan, inputs, plan, **SILENT)
-        changes = [component.change for component in [*self.clip.components, *sliders]]
+        components: list[Any] = [*self.clip.components, *sliders]
+        changes = [component.change for component in components]
         gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **SILENT)
         self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps], "seams")
 
 
-def _slider_values(ae: Autoencoder) -> tuple[dict[str, int], dict[str, int]]:
+def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:
     """Bounds, step and first value of a tile's side and of its frames: legal sizes only."""
     side = {"minimum": ae.spatial_stride, "maximum": _MOST_TILE_PIXELS, "step": ae.spatial_stride}
     first, last = (ae.frames_of(latents) for latents in (1 + int(ae.causal), _MOST_TILE_LATENTS))
