@@ -145,3 +145,39 @@ def _beside(path: Path, how: str, data: bytes) -> Path:
     copy = path.with_name(f"{path.stem}_{how}{path.suffix}")
     copy.write_bytes(data)
     return copy
+
+
+def stream_copy(
+    source: Path, path: Path, start: int = 0, offset_s: float = 0.0, options: dict[str, str] | None = None
+) -> Path:
+    """A copy of the packets without encoding, as `ffmpeg -ss ... -c copy` makes it: it begins with the last key frame
+    at or before frame `start` (by presentation), whose time becomes 0; an edit list hides what is before it. All
+    times are moved by `offset_s`."""
+    with av.open(str(source)) as old:
+        stream = old.streams.video[0]
+        packets = [packet for packet in old.demux(stream) if packet.size]
+        begin = sorted(packet.pts for packet in packets)[start]
+        first = max(n for n, packet in enumerate(packets) if packet.is_keyframe and packet.pts <= begin)
+        with av.open(str(path), "w", options=options or {}) as new:
+            copied = new.add_stream_from_template(stream)
+            shift = begin - round(offset_s / stream.time_base)
+            for packet in packets[first:]:
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, copied
+                new.mux(packet)
+    return path
+
+
+def joined(path: Path, clips: Sequence[Path]) -> Path:
+    """The packets of clips one after the other in one stream, without encoding."""
+    with av.open(str(path), "w") as new, av.open(str(clips[0])) as first:
+        stream = new.add_stream_from_template(first.streams.video[0])
+        shift = 0
+        for clip in clips:
+            with av.open(str(clip)) as old:
+                packets = [packet for packet in old.demux(old.streams.video[0]) if packet.size]
+                end = shift + sum(packet.duration for packet in packets)
+                for packet in packets:
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                    new.mux(packet)
+                shift = end
+    return path

@@ -17,8 +17,7 @@ from workbench.data.index import COLUMNS, check_format
 from workbench.errors import DataError, WorkbenchError
 from workbench.files import quoted, written_whole
 from workbench.media.files import list_media
-from workbench.media.reader import count_frames, probe
-from workbench.media.stream import CUT_SHORT
+from workbench.media.reader import count_frames, probe, scan_frames
 
 _TYPES = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.float64())
 _SCHEMA = pa.schema(list(zip(COLUMNS, _TYPES, strict=True)))
@@ -48,7 +47,8 @@ def build_index(
     """Probe every video and image under `folder`, hidden ones and linked folders left out, and write an index.
 
     Paths under the index file's own folder are written relative to it, so that both can move together; others are
-    absolute. Frame counts are those that files state; files that state none, or are cut short, are decoded to count.
+    absolute. Frames are counted in the packets where that is proven to equal decoding, see `media.counting`; elsewhere
+    by decoding.
 
     Args:
         out: the file to write, .csv or .parquet; it appears whole or not at all.
@@ -106,10 +106,9 @@ def _probed(files: list[Path], base: Path, num_threads: int) -> Generator[Row | 
 def _row_of(file: Path, base: Path) -> Row | str:
     try:
         info = probe(file)
-        is_known = info.num_frames is not None and CUT_SHORT not in info.warnings
         values = (
             _written_path(file, base),
-            info.num_frames if is_known else count_frames(file),
+            1 if info.is_image else scan_frames(file) or count_frames(file),
             info.height,
             info.width,
             info.height / info.width,

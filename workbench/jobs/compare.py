@@ -133,7 +133,7 @@ def _write_grid(path: Path, panels: Mapping[str, Tensor], clip: ClipSource) -> I
     if clip.info.is_image:
         write_image(grid(panels)[0], path)
         return
-    with VideoWriter(path, clip.fps) as writer:
+    with VideoWriter(path, clip.fps, last_duration_s=clip.last_duration_s) as writer:
         for start, frames in _grids(panels, clip.num_frames):
             times = clip.timestamps_s and clip.timestamps_s[start : start + len(frames)]
             writer.write(frames, times)

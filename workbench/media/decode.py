@@ -1,7 +1,6 @@
 """One video stream of one file, opened safely and decoded frame by frame with PyAV (FFmpeg)."""
 
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,8 +10,11 @@ from av.video.stream import VideoStream
 
 from workbench.errors import MediaError
 from workbench.files import quoted
-from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, is_cut_short, states_rate
+from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, is_cut_short
 from workbench.media.info import MAX_PIXELS, check_pixels
+
+TIMED_KINDS = ("mov", "matroska")
+"""Kinds whose packets say when their frames are shown; those of AVI say when they are decoded."""
 
 _TIMEOUT_S = 60.0
 _VIDEO_CODECS = (
@@ -55,19 +57,26 @@ class Decoder:
 
     def frames(self) -> Iterator[VideoFrame]:
         """The frames from the current position to the end; packets that cannot be decoded are counted and skipped."""
-        last_pts = None
+        latest, count = None, 0
         for frame in self._frames_to_end():
-            last_pts = frame.pts
+            count += 1
+            if frame.pts is not None:
+                latest = frame.pts if latest is None else max(latest, frame.pts)
             yield frame
-        if last_pts is not None and self._last_packet_pts > last_pts:
-            yield from self._frames_after(last_pts)
+        is_short = self.kind in TIMED_KINDS and count < self._shown_packets
+        if is_short and latest is not None and self._last_packet_pts > latest:
+            yield from self._frames_after(latest)
         self.reached_end = True
 
     def claimed_duration_s(self) -> float | None:
         """Seconds that the header claims, None if it does not say."""
         if self.stream.duration:
             return float(self.stream.duration * self.stream.time_base)
-        return self.container.duration / av.time_base if self.container.duration else None
+        if not self.container.duration:
+            return None
+        # Matroska tells when a file ends, on a clock that need not begin at 0.
+        start = self.container.start_time or 0 if self.kind == "matroska" else 0
+        return max(self.container.duration - start, 0) / av.time_base or None
 
     def likely_fault(self) -> str:
         """Why not a single frame comes out."""
@@ -76,16 +85,6 @@ class Decoder:
         if not self.stream.width:  # FFmpeg forgets sides that it refuses
             return f"its frames are over the limit of {MAX_PIXELS:,} pixels or its header is damaged"
         return "its data is damaged"
-
-    def rate(self) -> Fraction | None:
-        """Frames per second that the file states, None if there are none or over 1000."""
-        average, nominal = self.stream.average_rate, self.stream.guessed_rate
-        if not average or average > 1000 or not states_rate(self.path, self.kind):
-            return None
-        # These round times, which spoils the average of the few frames that FFmpeg looks at.
-        if self.kind in ("matroska", "gif") and nominal and abs(nominal / average - 1) < 0.15:
-            return nominal
-        return average
 
     def reopen(self) -> None:
         """Go back to the start with a fresh decoder."""
@@ -99,10 +98,10 @@ class Decoder:
         self.bad_packets = self.corrupt_frames = 0
         self.reached_end = False
         self.read_error: str | None = None
-        self._last_packet_pts = -(2**63)
 
     def _frames_to_end(self) -> Iterator[VideoFrame]:
         packets = self.container.demux(self.stream)
+        self._last_packet_pts, self._shown_packets = -(2**63), 0
         while True:
             try:
                 packet = next(packets, None)
@@ -111,6 +110,7 @@ class Decoder:
             if packet is None:
                 break
             if packet.size:
+                self._shown_packets += not packet.is_discard
                 if packet.pts is not None and not packet.is_discard:
                     self._last_packet_pts = max(self._last_packet_pts, packet.pts)
                 yield from self._decode(packet)

@@ -117,6 +117,13 @@ def has_movie_header(path: Path) -> bool:
         return any(box == b"moov" and end <= size for box, end in _boxes(file, size))
 
 
+def is_fragmented(path: Path) -> bool:
+    """Whether an MP4 file has samples in fragments ('moof'), of which its header knows nothing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        return any(box == b"moof" for box, _ in _boxes(file, size))
+
+
 def states_rate(path: Path, kind: str) -> bool:
     """Whether a frame rate in the header is not zero. FFmpeg silently takes 25 fps for an AVI file without one."""
     if kind != "avi":

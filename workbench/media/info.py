@@ -60,6 +60,11 @@ def is_regular_step(step_s: float, fps: float) -> bool:
     return abs(step_s - 1 / fps) <= 0.25 / fps + 0.005
 
 
+def is_long_step(step_s: float, fps: float) -> bool:
+    """Whether a frame is shown clearly longer than a constant rate says."""
+    return step_s > 1 / fps and not is_regular_step(step_s, fps)
+
+
 def frame_interval(fps: float, fps_max: float) -> int:
     """Take every how-manieth frame so that at most `fps_max` remain per second: ceil(fps / fps_max).
 

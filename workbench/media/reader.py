@@ -1,5 +1,6 @@
 """Whole clips into memory, within a budget, and questions about files."""
 
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from workbench.errors import MediaError
 from workbench.files import quoted
+from workbench.media.counting import proven_count
+from workbench.media.decode import TIMED_KINDS, Decoder
+from workbench.media.files import identify
 from workbench.media.info import MediaInfo
 from workbench.media.stream import FrameStream, open_stream
 from workbench.media.video import Video
@@ -36,6 +40,20 @@ def count_frames(path: str | Path) -> int:
         return stream.count_rest()
 
 
+def scan_frames(path: str | Path) -> int | None:
+    """The number of frames that decode, told from the file's packets; None where only `count_frames` can tell.
+
+    Raises:
+        MediaError: the file cannot be read, with the reason.
+    """
+    path = Path(path)
+    kind = identify(path)
+    if kind not in TIMED_KINDS:
+        return None
+    with closing(Decoder(path, kind)) as decoder:
+        return proven_count(decoder)
+
+
 def read_video(
     path: str | Path,
     max_frames: int | None = None,
@@ -56,16 +74,19 @@ def read_video(
     """
     with open_stream(path, max_frames, start_frame, frame_interval) as stream:
         affordable = max_bytes // (3 * stream.info.height * stream.info.width)
-        expected = _expected_frames(stream.info, max_frames, start_frame, frame_interval)
+        expected = _expected_frames(stream.info.estimated_frames, max_frames, start_frame, frame_interval)
+        if expected > affordable and (counted := scan_frames(path)) is not None:
+            expected = _expected_frames(counted, max_frames, start_frame, frame_interval)
         if max(expected, 1) > affordable:
             raise _over_budget(stream.info, expected, affordable, max_bytes)
         frames = _collect(stream, expected, affordable, max_bytes)
-        return Video(frames, stream.fps, _valid_times(stream.timestamps), Path(path), stream.warnings)
+        times = _valid_times(stream.timestamps)
+        last_s = stream.last_duration_s if times else None
+        return Video(frames, stream.fps, times, Path(path), stream.warnings, last_s)
 
 
-def _expected_frames(info: MediaInfo, max_frames: int | None, start_frame: int, frame_interval: int) -> int:
-    """How many frames will be read if the header is right; 0 if neither it nor the caller says."""
-    claimed = info.estimated_frames
+def _expected_frames(claimed: int | None, max_frames: int | None, start_frame: int, frame_interval: int) -> int:
+    """How many frames will be read of so many that are claimed; 0 if neither the file nor the caller says."""
     if claimed is None:
         return max_frames or 0
     rest = -(-max(claimed - start_frame, 1) // frame_interval)

@@ -9,20 +9,22 @@ from av.video.frame import VideoFrame
 
 from workbench.errors import MediaError
 from workbench.files import quoted
-from workbench.media.decode import Decoder
-
-_SEEKABLE_KINDS = ("mov", "matroska")
+from workbench.media.counting import begins_whole, shown_times
+from workbench.media.decode import TIMED_KINDS, Decoder
+from workbench.media.rates import frame_rate
 
 
 def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
-    """The frames of a fresh decoder from index `start` on, exactly as if all had been decoded and counted.
+    """The frames of a fresh decoder from index `start` on, as if all had been decoded and counted.
 
-    MP4, MOV, MKV and WebM continue from the key frame before it; other formats are decoded from their start.
+    MP4, MOV, MKV and WebM continue from the key frame before it where packets are proven to tell the frames (see
+    `media.counting`); all else is decoded from its start. Damage on the disk ahead of `start`, which takes frames
+    away from the count, is not seen where it is passed over.
 
     Raises:
         MediaError: there are not so many frames, or none at all.
     """
-    if start and decoder.kind in _SEEKABLE_KINDS:
+    if start and decoder.kind in TIMED_KINDS:
         frames = _after_seek(decoder, start)
         if frames is not None:
             return frames
@@ -58,25 +60,26 @@ def _after_seek(decoder: Decoder, start: int) -> Iterator[VideoFrame] | None:
 
 def _timestamps_of(decoder: Decoder, index: int) -> tuple[int, int] | None:
     """The earliest and latest timestamp, in `time_base`, that the frame can have; None if unknown."""
-    stream, rate = decoder.stream, decoder.rate()
+    stream, rate = decoder.stream, frame_rate(decoder)
     if rate and stream.start_time is not None:
         step = 1 / rate / stream.time_base
-        if _has_even_table(decoder, step):
+        if _has_even_table(decoder, step) and begins_whole(decoder):
             middle = stream.start_time + index * step
             return (round(middle - step / 2), round(middle + step / 2)) if index < stream.frames else None
-    # Otherwise list all packets, which costs reading the file but no decoding.
-    packets = decoder.container.demux(stream)
-    times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
-    if None in times or index >= len(times):
-        return None
-    return (sorted(times)[index],) * 2
+        decoder.reopen()
+    # Otherwise list the packets, which costs reading the file but no decoding.
+    times = shown_times(decoder, at_least=index + 1)
+    return None if times is None or index >= len(times) else (times[index][0],) * 2
 
 
 def _has_even_table(decoder: Decoder, step: Fraction) -> bool:
     """Whether the sample table of an MP4 says that all frames are `step` apart. Other headers only claim a rate."""
     if decoder.kind != "mov" or not decoder.stream.frames:
         return False
-    times = [entry.timestamp for entry in decoder.stream.index_entries]
+    entries = list(decoder.stream.index_entries)
+    if any(entry.is_discard for entry in entries):
+        return False
+    times = [entry.timestamp for entry in entries]
     tolerance = float(step) / 4
     even = all(abs(time - times[0] - position * float(step)) < tolerance for position, time in enumerate(times))
     return even and len(times) == decoder.stream.frames

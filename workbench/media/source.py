@@ -16,18 +16,26 @@ from workbench.media.policy import ClipPolicy
 from workbench.media.reader import probe
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import Resize, plan_resize
+from workbench.media.scan import count_decoded, scan_packets
 from workbench.media.stream import open_stream
-from workbench.steps import Progress, Steps, drain
+from workbench.steps import Steps, drain
 
 CHUNK_FRAMES = 8
-COUNTED_AT_ONCE = 100
+
+
+class ScanError(MediaError):
+    """What a file's packets told of its frames is not what decoding gave."""
 
 
 @dataclass(frozen=True)
 class ClipSource:
     """A clip as a policy takes it: its exact number of frames and size, before any of them is held.
 
-    `timestamps_s` is the presentation time of each frame where the rate varies; otherwise None, and `fps` tells all.
+    Attributes:
+        timestamps_s: presentation time of each frame where the rate varies; otherwise None, and `fps` tells all.
+        last_duration_s: how long the last frame is shown, where the file says so.
+        max_frames: what the policy limits the frames to, None for all that there are.
+        is_scanned: whether packets told the frames, which reading then has to confirm.
     """
 
     info: MediaInfo
@@ -39,21 +47,29 @@ class ClipSource:
     resize: Resize | None
     timestamps_s: tuple[float, ...] | None
     warnings: tuple[str, ...]
+    last_duration_s: float | None = None
+    max_frames: int | None = None
+    is_scanned: bool = False
 
     def chunks(self) -> Iterator[Tensor]:
         """The frames in order, as uint8 (n, 3, H, W) of a few frames each.
 
         Raises:
-            MediaError: fewer frames come than were counted: the file is changing.
+            MediaError: other frames come than were counted: the file is changing.
+            ScanError: the same of a scanned clip, whose packets may be damaged: count it by decoding.
         """
         read = 0
-        with open_stream(self.info.path, max_frames=self.num_frames, frame_interval=self.interval) as stream:
-            while held := list(islice(stream, CHUNK_FRAMES)):
+        with open_stream(self.info.path, max_frames=self.max_frames, frame_interval=self.interval) as stream:
+            while held := list(islice(stream, min(CHUNK_FRAMES, self.num_frames + 1 - read))):
                 read += len(held)
+                if read > self.num_frames:
+                    break
                 chunk = torch.stack(held)
                 yield apply_resize(chunk, self.resize) if self.resize else chunk
-        if read != self.num_frames:
-            raise MediaError(f"{quoted(self.info.path)}: {self.num_frames} frames were counted but {read} read")
+            is_as_scanned = stream.warnings == self.warnings and stream.uneven_timestamps == self.timestamps_s
+        if read != self.num_frames or (self.is_scanned and not is_as_scanned):
+            error = ScanError if self.is_scanned else MediaError
+            raise error(f"{quoted(self.info.path)}: {self.num_frames} frames were counted but {read} read")
 
     def read(self) -> Tensor:
         """All frames at once, uint8 (T, 3, H, W)."""
@@ -73,21 +89,33 @@ def open_clip(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -
     return drain(open_clip_steps(path, policy, spatial_multiple))
 
 
-def open_clip_steps(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -> Steps[ClipSource]:
-    """`open_clip` as steps: long files take a while to count."""
+def open_clip_steps(
+    path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1, may_scan: bool = False
+) -> Steps[ClipSource]:
+    """`open_clip` as steps: long files take a while to count.
+
+    Args:
+        may_scan: count the frames in the packets where that is proven to equal decoding. A packet damaged on the disk
+            is then found while reading, as a `ScanError`.
+    """
     info = probe(path)
     interval = 1 if policy.fps_max is None or info.is_image else frame_interval(info.fps, policy.fps_max)
     limit = policy.limit
-    with open_stream(path, max_frames=limit, frame_interval=interval) as stream:
-        num_frames = 0
-        while counted := stream.count_rest(COUNTED_AT_ONCE):
-            num_frames += counted
-            yield Progress("count", num_frames, max(num_frames, limit or (info.estimated_frames or 0) // interval))
-        times, warnings = stream.uneven_timestamps, stream.warnings
-    if policy.num_frames is not None and num_frames < policy.num_frames:
+    count = scan_packets(info, interval, limit) if may_scan else None
+    if count is None:
+        count = yield from count_decoded(info, interval, limit)
+    if policy.num_frames is not None and count.num_frames < policy.num_frames:
         asked = f"`num_frames` asks for {policy.num_frames}; use `max_frames` for at most that many"
-        raise MediaError(f"{quoted(path)}: has {num_frames} frames, {asked}")
+        raise MediaError(f"{quoted(path)}: has {count.num_frames} frames, {asked}")
     resize = plan_resize(policy.resolution, info.height, info.width, spatial_multiple) if policy.resolution else None
     height, width = (resize.crop_height, resize.crop_width) if resize else (info.height, info.width)
-    fps = info.fps / interval
-    return ClipSource(info, num_frames, height, width, fps, interval, resize, times, warnings)
+    return ClipSource(
+        info,
+        height=height,
+        width=width,
+        fps=info.fps / interval,
+        interval=interval,
+        resize=resize,
+        max_frames=limit,
+        **vars(count),
+    )

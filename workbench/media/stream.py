@@ -11,10 +11,13 @@ from workbench.config import check_range
 from workbench.errors import MediaError
 from workbench.files import quoted
 from workbench.media.convert import FrameConverter, frame_warnings
+from workbench.media.counting import listed_frames
 from workbench.media.decode import Decoder
 from workbench.media.files import IMAGE_KINDS, identify, is_cut_short
 from workbench.media.image import read_header
-from workbench.media.info import DEFAULT_FPS, MediaInfo, check_pixels, is_regular_step
+from workbench.media.info import DEFAULT_FPS, MediaInfo, check_pixels
+from workbench.media.pace import Pace
+from workbench.media.rates import frame_rate
 from workbench.media.seek import frames_from
 
 CUT_SHORT = "the file is cut short: its end is missing"
@@ -65,7 +68,7 @@ class FrameStream:
             raise
         self.fps = self.info.fps / frame_interval
         self.timestamps: list[float | None] = []
-        self._rate_varies = self._times_disordered = False
+        self._pace, self._interval = Pace(self.info.fps), frame_interval
         self._decoded, self._resized_frames = start_frame, 0
         watched = self._watched(itertools.chain([first], frames))
         self._kept = itertools.islice(itertools.islice(watched, 0, None, frame_interval), max_frames)
@@ -75,11 +78,9 @@ class FrameStream:
         """What a viewer should know, one line each; grows while reading."""
         decoder, found = self._decoder, list(self.info.warnings)
         is_whole = CUT_SHORT not in found and not decoder.bad_packets  # else frames are missing for a known reason
-        if self._times_disordered:
-            found.append(f"timestamps do not increase: {self.info.fps:.6g} fps is assumed")
-        elif self._rate_varies and is_whole:
-            fps = f"{self.info.fps:.6g} fps"
-            found.append(f"the frame rate varies, or frames are missing: timestamps are kept, {fps} is the average")
+        pace = self._pace.warning()
+        if pace and (is_whole or self._pace.is_disordered):
+            found.append(pace)
         if self._resized_frames:
             size = f"{self.info.width}x{self.info.height}"
             found.append(f"the resolution changes: {self._resized_frames} frames are resized to {size}")
@@ -97,9 +98,12 @@ class FrameStream:
     @property
     def uneven_timestamps(self) -> tuple[float, ...] | None:
         """Timestamps of the frames yielded or counted so far if their spacing varies; None where fps tells it all."""
-        if not self._rate_varies or self._times_disordered or None in self.timestamps:
-            return None
-        return tuple(self.timestamps)
+        return self._pace.uneven(self.timestamps, self.last_duration_s, self._interval)
+
+    @property
+    def last_duration_s(self) -> float | None:
+        """How long the last frame yielded or counted so far is shown; None where the file does not say."""
+        return self._pace.last_duration_s(self.timestamps[-1] if self.timestamps else None, self._interval)
 
     def __enter__(self) -> "FrameStream":
         return self
@@ -127,24 +131,20 @@ class FrameStream:
 
     def _watched(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
         """The same frames, counted and checked for an even pace."""
-        previous = None
         for frame in frames:
             self._decoded += 1
             self._resized_frames += self._convert.resizes(frame)
-            time = self._time_of(frame)
-            if time is not None and previous is not None:
-                self._rate_varies |= not is_regular_step(time - previous, self.info.fps)
-                self._times_disordered |= time <= previous
-            previous = time
+            # The last frames of a stream forget their time base.
+            self._pace.add(self._time_of(frame), float(frame.duration * self._decoder.stream.time_base))
             yield frame
 
     def _time_of(self, frame: VideoFrame) -> float | None:
         if frame.pts is None or self._kind in IMAGE_KINDS:
             return None
-        return float(frame.pts * self._decoder.stream.time_base)  # the last frames of a stream forget their time base
+        return float(frame.pts * self._decoder.stream.time_base)
 
     def _describe(self, first: VideoFrame) -> MediaInfo:
-        stream, rate, is_image = self._decoder.stream, self._decoder.rate(), self._kind in IMAGE_KINDS
+        stream, rate, is_image = self._decoder.stream, frame_rate(self._decoder), self._kind in IMAGE_KINDS
         warnings = frame_warnings(first)
         if is_cut_short(self._path, self._kind):
             warnings.append(CUT_SHORT)
@@ -155,7 +155,7 @@ class FrameStream:
         return MediaInfo(
             path=self._path,
             is_image=is_image,
-            num_frames=1 if is_image else stream.frames or None,
+            num_frames=1 if is_image else listed_frames(self._decoder),
             height=self._convert.height,
             width=self._convert.width,
             fps=float(rate) if rate and not is_image else DEFAULT_FPS,

@@ -20,6 +20,7 @@ class Video:
         timestamps_s: presentation time of each frame in seconds, or None where the file has none.
         path: the file that it came from, if any.
         warnings: what a viewer should know about how it was read, one line each.
+        last_duration_s: how long the last frame is shown, where the file says so.
     """
 
     frames: Tensor
@@ -27,6 +28,7 @@ class Video:
     timestamps_s: tuple[float, ...] | None = None
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    last_duration_s: float | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.frames.shape)
@@ -54,7 +56,7 @@ class Video:
         """Seconds from the first frame to the end of the last."""
         if self.timestamps_s is None:
             return self.num_frames / self.fps
-        return self.timestamps_s[-1] - self.timestamps_s[0] + 1 / self.fps
+        return self.timestamps_s[-1] - self.timestamps_s[0] + (self.last_duration_s or 1 / self.fps)
 
     def to_tensor(self) -> Tensor:
         """The frames as models take them: float32 (1, 3, T, H, W) in [-1, 1]."""

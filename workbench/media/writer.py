@@ -1,6 +1,6 @@
 """Video files: H.264 that browsers play, or FFV1 that keeps every bit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -10,6 +10,7 @@ from typing import Any
 import av
 import torch
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
@@ -18,7 +19,8 @@ from torch import Tensor
 from workbench.errors import MediaError, ShapeError
 from workbench.files import quoted, written_whole
 from workbench.media.convert import SCALING
-from workbench.media.info import is_regular_step
+from workbench.media.info import is_long_step, is_regular_step
+from workbench.media.rates import MAX_FPS
 from workbench.media.video import Video
 
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -38,21 +40,29 @@ class VideoWriter:
         warnings: what a viewer should know, one line each; complete after the first write.
     """
 
-    def __init__(self, path: str | Path, fps: float, lossless: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, fps: float, lossless: bool = False, last_duration_s: float | None = None
+    ) -> None:
         """Check the request; the file is begun by `with` and the first write.
 
+        Args:
+            last_duration_s: how long the last frame is shown, in a file with timestamps; by default 1 / fps.
+
         Raises:
-            MediaError: the extension does not fit (.mp4, .mov or .mkv; .mkv if lossless) or fps is not in (0, 1000].
+            MediaError: the extension does not fit (.mp4, .mov or .mkv; .mkv if lossless) or fps is not in (0, 10000].
         """
         self.path, self.lossless = Path(path), lossless
         extensions = _LOSSLESS_EXTENSIONS if lossless else tuple(_FORMATS)
         if self.path.suffix.lower() not in extensions:
             what = "lossless video" if lossless else "video"
             raise MediaError(f"{quoted(path)}: {what} is written as {', '.join(extensions)}")
-        if not 0 < fps <= 1000:
-            raise MediaError(f"{quoted(path)}: {fps} frames per second are outside (0, 1000]")
+        if not 0 < fps <= MAX_FPS:
+            raise MediaError(f"{quoted(path)}: {fps} frames per second are outside (0, {MAX_FPS}]")
         self.warnings: tuple[str, ...] = ()
         self._rate = Fraction(fps).limit_denominator(100_000)
+        self._last_duration_s = last_duration_s or 1 / fps
+        self._held: VideoFrame | None = None
+        self._durations: dict[int, int] = {}  # of frames on their way through the encoder
         self._reformatter = VideoReformatter()
         self._exits = ExitStack()
         self._container: OutputContainer | None = None
@@ -127,7 +137,22 @@ class VideoWriter:
             dst_color_range=ColorRange.JPEG if self.lossless else ColorRange.MPEG,
         )
         frame.pts, frame.time_base = pts, self._time_base
-        self._container.mux(stream.encode(frame))
+        self._mux(frame)
+
+    def _mux(self, frame: VideoFrame | None) -> None:
+        """Encode the frame that is held back and hold this one: only the next tells how long a frame is shown."""
+        held, self._held = self._held, frame
+        if held is None:
+            return
+        if self._start_s is not None:
+            end = held.pts + round(self._last_duration_s * _CLOCK_HZ) if frame is None else frame.pts
+            self._durations[held.pts] = max(end - held.pts, 1)
+        self._mux_packets(self._stream.encode(held))
+
+    def _mux_packets(self, packets: Iterable[Packet]) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
 
     def _finish(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
@@ -140,7 +165,8 @@ class VideoWriter:
         if self._container is None:
             raise MediaError(f"{quoted(self.path)}: not written, there are no frames")
         with _encoder_errors(self.path):
-            self._container.mux(self._stream.encode())
+            self._mux(None)
+            self._mux_packets(self._stream.encode())
             self._container.close()
         self._container = None
 
@@ -158,12 +184,14 @@ def write_video(video: Video, path: str | Path, lossless: bool = False) -> tuple
     Raises:
         MediaError: the file cannot be written as asked; nothing half-written remains.
     """
-    with VideoWriter(path, video.fps, lossless) as writer:
+    with VideoWriter(path, video.fps, lossless, video.last_duration_s) as writer:
         writer.write(video.frames, video.timestamps_s if _rate_varies(video) else None)
     return writer.warnings
 
 
 def _rate_varies(video: Video) -> bool:
+    if video.timestamps_s and video.last_duration_s and is_long_step(video.last_duration_s, video.fps):
+        return True
     steps_s = (later - earlier for earlier, later in pairwise(video.timestamps_s or ()))
     return not all(is_regular_step(step_s, video.fps) for step_s in steps_s)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.media.policy import ClipPolicy
-from workbench.media.source import ClipSource, open_clip_steps
+from workbench.media.source import ClipSource, ScanError, open_clip_steps
 from workbench.media.video import Video, to_uint8
 from workbench.metrics.measure import ClipMetrics
 from workbench.models.base import Autoencoder
@@ -120,9 +120,32 @@ def reconstruct_file_steps(
     lpips: nn.Module | None = None,
     ranks: Lockstep | None = None,
 ) -> Steps[FileReport]:
-    """`reconstruct_file` as steps: frames counted, tiles, frames measured. Closing them removes partial files."""
+    """`reconstruct_file` as steps: frames counted, tiles, frames measured. Closing them removes partial files.
+
+    Packets tell how many frames there are where they can be trusted. Where reading finds otherwise, in a file that is
+    damaged in its middle, all begins again with frames counted by decoding.
+    """
+    given = ae, source, outputs, tiling, policy or ClipPolicy(), lpips, ranks
+    if ranks is None:
+        try:
+            return (yield from _one_pass(*given, may_scan=True))
+        except ScanError:
+            pass
+    return (yield from _one_pass(*given, may_scan=False))
+
+
+def _one_pass(
+    ae: Autoencoder,
+    source: str | Path,
+    outputs: Outputs,
+    tiling: Tiling | None,
+    policy: ClipPolicy,
+    lpips: nn.Module | None,
+    ranks: Lockstep | None,
+    may_scan: bool,
+) -> Steps[FileReport]:
     is_main = ranks is None or ranks.world.is_main
-    clip = (yield from _open(ae, source, policy or ClipPolicy(), outputs)) if is_main else None
+    clip = (yield from _open(ae, source, policy, outputs, may_scan)) if is_main else None
     clip = ranks.from_main(clip) if ranks else clip
     clock, metrics = Clock(), ClipMetrics(lpips)
     with ExitStack() as stack:
@@ -151,9 +174,11 @@ def reconstruct_file_steps(
     return ranks.from_main(report) if ranks else report
 
 
-def _open(ae: Autoencoder, source: str | Path, policy: ClipPolicy, outputs: Outputs) -> Steps[ClipSource]:
+def _open(
+    ae: Autoencoder, source: str | Path, policy: ClipPolicy, outputs: Outputs, may_scan: bool
+) -> Steps[ClipSource]:
     """The clip, its frames counted; outputs that cannot hold it are refused."""
-    clip = yield from open_clip_steps(source, policy, ae.spatial_stride)
+    clip = yield from open_clip_steps(source, policy, ae.spatial_stride, may_scan)
     outputs.check(clip)
     return clip
 
@@ -188,6 +213,7 @@ def _stream(
                 yield item
             else:
                 yield _take(waiting, item.shape[2]), to_uint8(item[0].transpose(0, 1))
+        deque(frames, maxlen=0)  # the clip's own check that nothing follows
 
 
 def _chunks(clip: ClipSource, waiting: deque[Tensor] | None) -> Generator[Tensor, None, None]:

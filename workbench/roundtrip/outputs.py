@@ -125,7 +125,7 @@ class OutputWriter:
         if self._clip.info.is_image:
             return path
         lossless = path.suffix.lower() == ".mkv"
-        return self._stack.enter_context(VideoWriter(path, self._clip.fps, lossless))
+        return self._stack.enter_context(VideoWriter(path, self._clip.fps, lossless, self._clip.last_duration_s))
 
 
 class ArrayWriter:
