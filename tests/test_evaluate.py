@@ -30,6 +30,7 @@ from workbench.media.policy import ClipPolicy
 from workbench.media.reader import read_video
 from workbench.media.source import open_clip
 from workbench.metrics.measure import summarise
+from workbench.models.auto import Ran
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.roundtrip.clip import reconstruct
@@ -154,6 +155,7 @@ def round_trip(size, latent_shape, psnr) -> RoundTrip:
     return RoundTrip(
         **figures,
         **Clock().seconds,
+        ran=Ran("tiles", None, 1.0, None),
         fps=25.0,
         timestamps_s=None,
         latent_shape=latent_shape,

@@ -144,7 +144,7 @@ def test_a_cancelled_job_leaves_no_file(dct, tmp_path):
     out.mkdir()
     outputs = wb.Outputs(out / "a.mp4", out / "b.mp4", out / "c.mp4", pairs=out / "d.npy")
     steps = reconstruct_file_steps(dct, source, outputs, SMALL_TILES)
-    for _ in range(30):
+    for _ in range(10):
         next(steps)
     assert list(out.iterdir())
     steps.close()

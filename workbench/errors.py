@@ -35,6 +35,10 @@ class MediaError(FileError):
     """A video or image file cannot be read, or not be written as what was asked for."""
 
 
+class DeviceMemoryError(WorkbenchError):
+    """The memory of the device does not suffice for a piece of work."""
+
+
 class NonFiniteError(WorkbenchError):
     """A loss, a gradient, latents or frames are NaN or infinite."""
 

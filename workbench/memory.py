@@ -17,6 +17,11 @@ def available_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not allocate a tensor, on a GPU or on a CPU (where Linux often ends the process instead)."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def watch_peak_memory(device: torch.device) -> Callable[[], float]:
     """Start watching; the function returned gives the megabytes by which the peak since then exceeds what was held.
 

@@ -8,6 +8,7 @@ depends on everything, is cut into overlapping tiles that are blended.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor
@@ -105,9 +106,14 @@ class StreamPlan:
 
 @dataclass(frozen=True)
 class TiledPlan:
-    """How a global stage is tiled."""
+    """How a global stage is tiled.
+
+    Attributes:
+        size: (T, H, W) of its input.
+    """
 
     stage: GlobalStage
+    size: tuple[int, int, int]
     tiles: TilePlan
 
     @property
@@ -138,6 +144,11 @@ class CodingPlan:
     def pieces(self) -> int:
         """Tiles and pushes in all."""
         return sum(plan.pieces for plan in self.stages)
+
+    @property
+    def read_ratio(self) -> float:
+        """Input samples that the first stage reads over those of the clip: padding and overlaps."""
+        return self.stages[0].input_volume / prod(self.given)
 
 
 def strips_of(stage: LocalStage, rows: int, count: int) -> AxisPlan:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from workbench.config import check_choice, check_range, setting
 
-MODES = ("tiles", "stages", "frames", "windows")
+MODES = ("tiles", "stages", "frames", "windows", "auto")
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class Tiling:
 
     Modes: `tiles` cuts the clip, as published. The others compute local layers once and exactly, streamed in time; of
     the rest, `stages` makes overlapping tiles and `frames` runs of whole frames, and `windows` streams that too, with
-    attention sums over windows as large as the tiles.
+    attention sums over windows as large as the tiles. `auto` takes the cheapest of `frames`, `stages` and `tiles` for
+    which the memory suffices.
     """
 
     use_spatial_tiling: bool = setting(True, "cut frames into tiles")
@@ -21,8 +22,13 @@ class Tiling:
     spatial_tile_size: int | None = setting(None, "side of a tile in pixels; by default the model's own (256)")
     temporal_tile_size: int | None = setting(None, "frames of a tile; by default the model's own (32 for Video DC-AE)")
     tile_overlap_factor: float = setting(0.25, "share of a tile that overlaps the next one, 0 to 0.5")
-    tiling_mode: str | None = setting(None, f"{', '.join(MODES)}; by default what suits the model")
+    tiling_mode: str | None = setting(
+        None, f"{', '.join(MODES)}; by default tiles where a tile size is named, else what suits the model"
+    )
     push_frames: int | None = setting(None, "frames that streamed layers take at once; more need memory, fewer time")
+    memory_gb: float | None = setting(
+        None, "memory that `tiling_mode` auto may use, 10^9 bytes; by default what is free"
+    )
 
     def __post_init__(self) -> None:
         check_range("tile_overlap_factor", self.tile_overlap_factor, 0.0, 0.5)
@@ -31,3 +37,5 @@ class Tiling:
         for name in ("spatial_tile_size", "temporal_tile_size", "push_frames"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 1)
+        if self.memory_gb is not None:
+            check_range("memory_gb", self.memory_gb, 1e-6)

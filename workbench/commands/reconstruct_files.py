@@ -85,6 +85,8 @@ def _reconstruct_one(
         write_metrics(folder, "", report, ae, config.model, to_dict(config), world_size)
     for warning in report.warnings:
         print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
+    if report.ran.chosen:
+        print(flag_words(report.ran.chosen, COMMAND), file=sys.stderr)
     print(_compression(ae, report, config.model), file=sys.stderr)
     return _summary_row(report, folder)
 
@@ -92,10 +94,12 @@ def _reconstruct_one(
 def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     """What the clip became and what tiling it cost, in one line."""
     size = report.num_frames, report.height, report.width
-    plan, _ = tile_plans(ae, *size, tiling)
     volume, latents = math.prod(size), "x".join(map(str, report.latent_shape))
     ratio = 3 * volume / math.prod(report.latent_shape)
-    cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
+    cost = f"mode {report.ran.tiling_mode}, {report.ran.work:.2f} times the work of one piece"
+    if report.ran.tiling_mode == "tiles":
+        plan = tile_plans(ae, *size, tiling)[0]
+        cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
     return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}"
 
 

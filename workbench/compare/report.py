@@ -24,8 +24,9 @@ _METHOD = (
     "row and column: the padding's latents are charged to it, and metrics compare only the frames that were there. "
     "Bits per pixel count {bits} bits a latent value, without entropy coding, over the pixels of the unpadded clip; "
     "values in : out counts 3 values a pixel. Pixels read per pixel is what padding and overlapping tiles add to the "
-    "encoder's work. Frames per second count the time from frames in main memory to latents "
-    "there, and back, tiling included; peak memory is what both take beyond weights and clip{memory}. "
+    "encoder's work; work is that of both over what the whole clip at once would take. Frames per second count the "
+    "time from frames in main memory to latents there, and back, tiling included; peak memory is what both take beyond "
+    "weights and clip{memory}. "
     "A clip's metric is the mean over its frames, with PSNR at most 100 dB."
 )
 
@@ -57,6 +58,8 @@ COLUMNS = (
     Column("compression", "Values in : out", None),
     Column("bits_per_pixel", "Bits per pixel", None),
     Column("read_ratio", "Pixels read per pixel", None),
+    Column("work", "Work", None),
+    Column("tiling_mode", "Mode", None),
     Column("encode_fps", "Encode fps ↑", True),
     Column("decode_fps", "Decode fps ↑", True),
     Column("peak_memory_mb", "Peak MB ↓", False),
@@ -139,6 +142,8 @@ def _model_cell(row: Mapping[str, Any]) -> str:
 
 def _cell(row: Mapping[str, Any], column: Column, best: float | None) -> str:
     value = row.get(column.key)
+    if isinstance(value, str):
+        return f'<td data-value="{_text(value)}">{_text(value)}</td>'
     if value is None or not _is_number(value):
         return '<td data-value="">–</td>'
     mark = ' class="best"' if best is not None and value == best else ""
@@ -245,7 +250,7 @@ def _number(value: float) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _text(value: str) -> str:

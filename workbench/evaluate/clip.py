@@ -18,10 +18,10 @@ from workbench.media.video import to_uint8
 from workbench.memory import watch_peak_memory
 from workbench.metrics.fvd import FeatureNetwork
 from workbench.metrics.measure import measure
+from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
-from workbench.models.plans import tile_plans
+from workbench.models.plans import encode_plan
 from workbench.roundtrip.clip import round_trip_steps
-from workbench.roundtrip.clock import Clock
 from workbench.roundtrip.result import RoundTrip
 from workbench.steps import Steps, drain
 from workbench.tile_settings import Tiling
@@ -75,7 +75,7 @@ def result_from_record(record: Mapping[str, Any]) -> ClipResult:
     lists = {name: tuple(record[name]) for name in ("latent_shape", "warnings")}
     lists["timestamps_s"] = record["timestamps_s"] and tuple(record["timestamps_s"])
     peak = _number(record["peak_memory_mb"])
-    return ClipResult(**{**record, **lists, "metrics": metrics, "peak_memory_mb": peak})
+    return ClipResult(**{**record, **lists, "metrics": metrics, "peak_memory_mb": peak, "ran": Ran(**record["ran"])})
 
 
 def read_frames(clip: ClipSource) -> Tensor:
@@ -120,19 +120,16 @@ def evaluate_steps(
 
     Also returns the reconstruction, uint8 (T, 3, H, W). `requested` names metrics that are measured on request only.
     """
-    size = frames.shape[0], *frames.shape[2:]
+    size = frames.shape[0], frames.shape[2], frames.shape[3]
     peak = watch_peak_memory(ae.device)
-    clock = Clock()
-    z, y = yield from round_trip_steps(ae, frames, tiling, clock)
+    _, y, facts, choice = yield from round_trip_steps(ae, frames, tiling)
     peak_mb = peak()
     output = to_uint8(y[0]).transpose(0, 1)
     result = ClipResult(
-        **dict(zip(("num_frames", "height", "width"), size, strict=True)),
+        **facts,
         fps=clip.fps,
         timestamps_s=clip.timestamps_s,
-        latent_shape=tuple(z.shape[1:]),
-        read_ratio=tile_plans(ae, *size, tiling)[0].input_volume / math.prod(size),
-        **clock.seconds,
+        read_ratio=encode_plan(ae, size, choice.tiling).read_ratio,
         peak_memory_mb=peak_mb,
         ranks=ranks,
         threads=torch.get_num_threads(),

@@ -8,7 +8,7 @@ import torch
 from workbench.evaluate.clip import Instruments
 from workbench.evaluate.settings import BITS_PER_VALUE, SIDE_MULTIPLE, EvaluateSettings
 
-_VERSION = 1  # of the files in an evaluation's folder
+_VERSION = 2  # of the files in an evaluation's folder
 
 
 def policy_record(

@@ -9,7 +9,7 @@ from workbench.jobs.found_models import shape_of
 from workbench.media.info import MediaInfo
 from workbench.media.resolution import plan_resize
 from workbench.models.base import Autoencoder
-from workbench.models.plans import tile_plans
+from workbench.models.plans import mode_of, tile_plans
 from workbench.models.ref import ModelRef
 from workbench.tiling import TilePlan
 
@@ -23,6 +23,7 @@ class Estimate:
 
     Attributes:
         latent_shape: (C, t, h, w).
+        is_streamed: whether whole frames are streamed, and nothing is cut; `tile_shape` is then what is taken at once.
         tile_shape: frames, height and width of every tile of the encoder.
         frame_bytes: of the frames that are held outside the model, as one span in time of the output.
     """
@@ -32,6 +33,7 @@ class Estimate:
     height: int
     width: int
     latent_shape: tuple[int, int, int, int]
+    is_streamed: bool
     encode_tiles: int
     decode_tiles: int
     overlap_cost: float
@@ -63,17 +65,21 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
     ae = shape_of(known_model(choices, weights))
     height, width = taken_size(ae, info, policy.resolution)
     shape = num_frames or ae.default_tile_frames, height, width
-    plans = tile_plans(ae, *shape, choices.tiling)
+    is_streamed = mode_of(ae, choices.tiling) != "tiles"
+    plans = tile_plans(ae, *shape, None if is_streamed else choices.tiling)
     return Estimate(
         num_frames=num_frames,
         claimed_frames=claimed,
         height=height,
         width=width,
         latent_shape=ae.latent_shape(*shape),
+        is_streamed=is_streamed,
         encode_tiles=len(plans[0]),
         decode_tiles=len(plans[1]),
         overlap_cost=plans[0].input_volume / math.prod(shape),
-        tile_shape=plans[0].tile_shape,
+        tile_shape=(ae.default_push_frames, ae.legal_side(height), ae.legal_side(width))
+        if is_streamed
+        else plans[0].tile_shape,
         frame_bytes=_slab_bytes(plans[1], height, width),
     )
 

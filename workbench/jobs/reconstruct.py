@@ -18,6 +18,7 @@ from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
 from workbench.metrics.lpips import load_lpips_if_available
 from workbench.metrics.measure import Summary, summarise
+from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.roundtrip.clip import reconstruct_file_steps
@@ -151,7 +152,7 @@ def _settings(choices: Choices, ae: Autoencoder, report: FileReport, is_image: b
         "Clip": ", ".join([report.source.name, size] if is_image else [report.source.name, frames, size, rate]),
         "Model": report.model,
         **named,
-        "Tiles": _tiles(plan, choices.tiling),
+        "Tiles": _tiles(plan, choices.tiling, report.ran),
         "Device": choices.device,
     }
 
@@ -165,8 +166,10 @@ def _costs(report: FileReport) -> dict[str, str]:
     }
 
 
-def _tiles(plan: TilePlan, tiling: Tiling | None) -> str:
+def _tiles(plan: TilePlan, tiling: Tiling | None, ran: Ran) -> str:
     """The tiles as they were, whatever was left to the model."""
+    if ran.tiling_mode != "tiles":
+        return f"mode {ran.tiling_mode}, {ran.push_frames} frames at once, {ran.work:.2f} times the work of one piece"
     if tiling is None or len(plan) == 1:
         return "none, in one piece"
     frames, height, width = plan.tile_shape

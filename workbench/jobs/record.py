@@ -40,7 +40,8 @@ def write_metrics(
     csv_path, json_path = folder / f"{stem}metrics.csv", folder / f"{stem}metrics.json"
     write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
     size = report.num_frames, report.height, report.width
-    used = model_record(ae, tiling) | {"tiles": len(tile_plans(ae, *size, tiling)[0]), "ranks": ranks}
+    tiles = len(tile_plans(ae, *size, tiling)[0]) if report.ran.tiling_mode == "tiles" else None
+    used = model_record(ae, tiling) | {**asdict(report.ran), "tiles": tiles, "ranks": ranks}
     source = report.source.name if hide_folders else str(report.source.resolve())
     if hide_folders and ae.weights_path:
         used["weights"] = ae.weights_path.name

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from workbench.errors import WeightsError
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import ClipSource
 from workbench.media.video import to_uint8
+from workbench.models.auto import within_memory
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, encode_pieces
 from workbench.models.latent_moments import LatentStatistics
@@ -77,7 +79,13 @@ def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:
 
 
 def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling | None) -> Steps[Tensor]:
-    """`encode_clip` as steps: tiles."""
+    """`encode_clip` as steps: tiles and pushes."""
+    size = clip.num_frames, clip.height, clip.width
+    latents, _ = yield from within_memory(ae, size, tiling, partial(_encode_once, ae, clip))
+    return latents
+
+
+def _encode_once(ae: Autoencoder, clip: ClipSource, tiling: Tiling | None) -> Steps[Tensor]:
     size, pieces = (clip.num_frames, clip.height, clip.width), []
     with closing(clip.chunks()) as chunks:
         frames = (chunk.transpose(0, 1)[None] for chunk in chunks)

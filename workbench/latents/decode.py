@@ -42,7 +42,8 @@ def check_model(folder: LatentFolder, identity: Mapping[str, Any]) -> None:
 def recorded_tiling(folder: LatentFolder) -> Tiling:
     """The tiles that the clips were encoded in."""
     policy = folder.facts["policy"]
-    return Tiling(**{name: policy[name] for name in Tiling.__dataclass_fields__})
+    known = {"tiling_mode": "tiles"} | policy  # folders from before there were modes
+    return Tiling(**{name: known[name] for name in Tiling.__dataclass_fields__ if name in known})
 
 
 def stored_clips(folder: LatentFolder) -> list[tuple[Shard, str, LatentClip]]:

@@ -14,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.errors import ShapeError, WorkbenchError
+from workbench.errors import DeviceMemoryError, ShapeError
 from workbench.finite import refuse_nonfinite
 from workbench.media.video import to_float
+from workbench.memory import is_out_of_memory
+from workbench.models.auto import choose
 from workbench.models.base import Autoencoder
 from workbench.models.plans import Size, decode_plan, encode_plan
 from workbench.models.tiled import collect, count_pieces, stream_tiles
@@ -99,9 +101,10 @@ def encode_pieces(
 
     Raises:
         ConfigError: as `encode_plan`.
-        WorkbenchError: the memory of a GPU does not suffice.
+        DeviceMemoryError: the memory does not suffice.
     """
-    plan = encode_plan(ae, size, tiling, ranks.world.size if ranks else 1)
+    count = ranks.world.size if ranks else 1
+    plan = encode_plan(ae, size, next(choose(ae, size, tiling, count)).tiling, count)
     return _run(ae, plan, chunks, "encode", timer, ranks, to_all=True)
 
 
@@ -121,7 +124,8 @@ def decode_pieces(
 
     The rest is as in `encode_pieces`.
     """
-    plan = decode_plan(ae, size, tiling, ranks.world.size if ranks else 1)
+    count = ranks.world.size if ranks else 1
+    plan = decode_plan(ae, size, next(choose(ae, size, tiling, count)).tiling, count)
     return _run(ae, plan, chunks, "decode", timer, ranks, to_all)
 
 
@@ -157,7 +161,8 @@ def _stream(
     to_all: bool,
 ) -> Iterator[Tensor | Progress]:
     """A local stage, push by push."""
-    push = plan.stage.stream(plan.push)
+    with torch.no_grad():
+        push = plan.stage.stream(plan.push)
     strip = plan.strips.spans[min(ranks.world.rank, len(plan.strips.spans) - 1)] if plan.strips else None
     for item in in_pieces(chunks, plan):
         if isinstance(item, Progress):
@@ -196,7 +201,7 @@ class _Work:
 
     def pushed(self, push: Push, x: Tensor, is_last: bool) -> Iterator[Tensor]:
         """The frames that a push finishes."""
-        pieces = push(self._do(lambda: self._input(x), x), is_last)
+        pieces = self._do(lambda: push(self._input(x), is_last), x)
         while (piece := self._do(lambda: next(pieces, None), x)) is not None:
             yield self._checked(lambda _, piece=piece: piece)(x)
 
@@ -207,14 +212,17 @@ class _Work:
     def _checked(self, apply: Apply) -> Apply:
         return refuse_nonfinite(apply, self._ae.name, self._ae.dtype, self._result)
 
-    def _do(self, work: Callable[[], Tensor | None], x: Tensor) -> Tensor | None:
+    def _do(self, work: Callable[[], Any], x: Tensor) -> Any:
         try:
             with torch.no_grad():
                 return self._timer(work)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             size = "x".join(map(str, x.shape[2:]))
-        torch.cuda.empty_cache()
-        raise WorkbenchError(
-            f"out of GPU memory on a tile of {size}; use smaller tiles (`spatial_tile_size`, "
+        if self._ae.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise DeviceMemoryError(
+            f"out of memory on a piece of {size}; use `tiling_mode` auto, smaller tiles (`spatial_tile_size`, "
             "`temporal_tile_size`), `push_frames` 1 or `device` cpu"
         )

@@ -175,7 +175,7 @@ def linear_attention(qkv: Tensor, head_size: int) -> Tensor:
     Returns:
         (B, heads * head_size, T, H, W) in the type of qkv.
     """
-    with torch.autocast(qkv.device.type, enabled=False):
+    with torch.autocast("cpu" if qkv.is_meta else qkv.device.type, enabled=False):  # meta tensors are only counted
         grouped = qkv.float() if qkv.dtype == torch.float16 else qkv
         q, k, v = grouped.flatten(2).unflatten(1, (-1, 3 * head_size)).chunk(3, dim=2)
         v = F.pad(v, (0, 0, 0, 1), value=1.0)  # the row of ones sums the attention that each query pays

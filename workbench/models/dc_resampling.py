@@ -3,7 +3,9 @@
 The shortcuts move pixels to channels and back. All map (B, C, T, H, W) to that layout.
 """
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from math import prod
 
 import torch
@@ -76,22 +78,23 @@ class SpatialUpsampleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = reachable_taps(self.conv.conv.weight, x.shape[2])
-        return self._upsample(x, weight, weight.shape[2] // 2)
+        return self.convolve(x, phase_kernels(weight), weight.shape[2] // 2)
 
-    def valid(self, x: Tensor) -> Tensor:
-        """The same without padding in time."""
-        return self._upsample(x, self.conv.conv.weight, 0)
-
-    def _upsample(self, x: Tensor, weight: Tensor, time_padding: int) -> Tensor:
-        padded = F.pad(x, (1, 1, 1, 1))
-        even, odd = tap_sums(weight)
-        phases = []
-        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            sums = torch.kron((even, odd)[row], (even, odd)[column])
-            kernel = (weight.flatten(3) @ sums.T).unflatten(3, (2, 2))
+    def convolve(self, x: Tensor, kernels: Sequence[Tensor], time_padding: int) -> Tensor:
+        """The same with these `phase_kernels` of its weight and this padding of time."""
+        padded, phases = F.pad(x, (1, 1, 1, 1)), []
+        for (row, column), kernel in zip(product((0, 1), (0, 1)), kernels, strict=True):
             window = padded[..., row : row + x.shape[3] + 1, column : column + x.shape[4] + 1]
             phases.append(F.conv3d(window, kernel, self.conv.conv.bias, padding=(time_padding, 0, 0)))
         return pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), (1, 2, 2))
+
+
+def phase_kernels(weight: Tensor) -> list[Tensor]:
+    """The four kernels (out, in, t, 2, 2) for even and odd rows, and in each for even and odd columns, of outputs."""
+    return [
+        (weight.flatten(3) @ torch.kron(rows, columns).T).unflatten(3, (2, 2))
+        for rows, columns in product(tap_sums(weight), repeat=2)
+    ]
 
 
 def tap_sums(like: Tensor) -> tuple[Tensor, Tensor]:

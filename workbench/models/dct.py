@@ -65,6 +65,7 @@ class LinearDCT(Autoencoder):
     latent_channels = 128
     temporal_stride = 4
     spatial_stride = 32
+    default_tiling_mode = "stages"  # exact, without overlap
 
     def __init__(self, config: LinearDCTConfig) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from workbench.models.base import Autoencoder
-from workbench.models.plans import tile_sizes
+from workbench.models.plans import mode_of, tile_sizes
 from workbench.models.registry import architecture_of
 from workbench.tile_settings import Tiling
 
@@ -51,6 +51,7 @@ def model_record(ae: Autoencoder, tiling: Tiling | None) -> dict[str, Any]:
         "dtype": str(ae.dtype).removeprefix("torch."),
         "spatial_tile_size": pixels,
         "temporal_tile_size": frames,
+        "tiling_mode": mode_of(ae, tiling),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }

@@ -29,14 +29,14 @@ def encode_plan(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int =
         ConfigError: a tile size is not legal for the model, the nearest legal ones are named; or the model cannot be
             run in this way.
     """
-    stages = ae.whole_encoder() if _mode(ae, tiling) == "tiles" else ae.encode_stages()
+    stages = ae.whole_encoder() if mode_of(ae, tiling) == "tiles" else ae.encode_stages()
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=True)
 
 
 def decode_plan(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> CodingPlan:
     """How the latents of a clip of this size are decoded; the rest as in `encode_plan`."""
     is_image = size[0] == 1
-    stages = ae.whole_decoder(is_image) if _mode(ae, tiling) == "tiles" else ae.decode_stages(is_image)
+    stages = ae.whole_decoder(is_image) if mode_of(ae, tiling) == "tiles" else ae.decode_stages(is_image)
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=False)
 
 
@@ -54,14 +54,20 @@ def tile_plans(
     return _tiles(ae, encode, *common, encodes=True), _tiles(ae, decode, *common, encodes=False)
 
 
-def _mode(ae: Autoencoder, tiling: Tiling | None) -> str:
-    return (tiling.tiling_mode or ae.default_tiling_mode) if tiling else "tiles"
+def mode_of(ae: Autoencoder, tiling: Tiling | None) -> str:
+    """How a clip is run; without a tiling it is one tile. Who names the size of a tile, and no mode, wants tiles."""
+    if tiling is None:
+        return "tiles"
+    names_size = tiling.spatial_tile_size is not None or tiling.temporal_tile_size is not None
+    return tiling.tiling_mode or ("tiles" if names_size else ae.default_tiling_mode)
 
 
 def _coding_plan(
     ae: Autoencoder, stages: list[Stage], size: Size, tiling: Tiling | None, ranks: int, encodes: bool
 ) -> CodingPlan:
-    grid, mode = ae.latent_shape(*size)[1:], _mode(ae, tiling)
+    grid, mode = ae.latent_shape(*size)[1:], mode_of(ae, tiling)
+    if mode == "auto":
+        raise ValueError("tiling_mode auto has no plan before a choice is made: see workbench.models.auto")
     legal = ae.legal_frames(size[0]), ae.legal_side(size[1]), ae.legal_side(size[2])
     if mode == "windows":
         stages = [_windowed(ae, stage, tiling, grid) for stage in stages]
@@ -76,7 +82,8 @@ def _coding_plan(
         else:
             finer = tuple(side * stage.side for side in grid[1:])
             out = size if not encodes and stage is stages[-1] else (frames, *finer)
-            plans.append(TiledPlan(stage, _tiles(ae, stage, out, grid, tiling, encodes)))
+            given = (frames, *sides) if encodes else grid
+            plans.append(TiledPlan(stage, given, _tiles(ae, stage, out, grid, tiling, encodes)))
             sides = grid[1:] if encodes else finer
     return CodingPlan(tuple(plans), *((size, legal, grid) if encodes else (grid, grid, size)))
 

@@ -62,6 +62,8 @@ class DCTResidualAE(Autoencoder):
     spatial_stride = 32
     default_tile_frames = 64  # small clips in one piece: its features need little memory
     default_tile_pixels = 640
+    default_tiling_mode = "stages"  # exact, without overlap
+    default_push_frames = 16
 
     def __init__(self, config: DCTResidualAEConfig) -> None:
         super().__init__()

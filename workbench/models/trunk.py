@@ -16,7 +16,7 @@ from workbench.models.dc_blocks import (
     add_shortcut,
     match_channels,
 )
-from workbench.models.dc_resampling import Downsample, Upsample, pixel_shuffle, pixel_unshuffle
+from workbench.models.dc_resampling import Downsample, Upsample, phase_kernels, pixel_shuffle, pixel_unshuffle
 from workbench.models.streams import Beside, ConvStream, Stream, chain, each, sequence, whole_images
 from workbench.models.windows import WindowedAttention
 from workbench.stages import Apply, GlobalStage, LocalStage, Push, Stage, Window
@@ -118,7 +118,7 @@ def _attention(name: str, layers: Sequence[Layer], scale: Scale, finer: Scale, i
         def stream(size: int) -> Push:
             return chain(list(_windowed_streams(layers, scale, window, is_image)), size)
 
-        return LocalStage(name, stream, lambda latents: latents * scale[0])
+        return LocalStage(name, stream, lambda latents: latents * scale[0], cell=(scale[1], finer[1] // scale[1]))
 
     return GlobalStage(name, run, lambda latents: latents * finer[0], finer[1], windowed=windowed)
 
@@ -167,7 +167,9 @@ def _up_stream(layer: Upsample, is_image: bool) -> Stream:
         return pixel_shuffle(match_channels(x, layer.out_channels * 4 * frames), (frames, 2, 2))
 
     repeat = each(lambda x: x.repeat_interleave(2, dim=2)) if frames == 2 else each(_same)
-    return Beside(sequence(repeat, ConvStream(layer.main.valid)), shortcut, add_shortcut)
+    kernels = phase_kernels(layer.main.conv.conv.weight)
+    conv = ConvStream(lambda x: layer.main.convolve(x, kernels, time_padding=0))
+    return Beside(sequence(repeat, conv), shortcut, add_shortcut)
 
 
 def _same(x: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from workbench.media.policy import ClipPolicy
 from workbench.media.source import ClipSource, ScanError, open_clip_steps
 from workbench.media.video import Video, to_uint8
 from workbench.metrics.measure import ClipMetrics
+from workbench.models.auto import Choice, ran, within_memory
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, encode_pieces
 from workbench.models.tiled import collect
@@ -43,44 +46,56 @@ def reconstruct_steps(
     ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
 ) -> Steps[Reconstruction]:
     """`reconstruct` as steps: tiles, then frames measured."""
-    clock, metrics = Clock(), ClipMetrics(lpips)
-    z, y = yield from round_trip_steps(ae, video.frames, tiling, clock)
+    metrics = ClipMetrics(lpips)
+    z, y, facts, _ = yield from round_trip_steps(ae, video.frames, tiling)
     output = Video.from_tensor(y, video.fps, timestamps_s=video.timestamps_s)
     for start in range(0, video.num_frames, MEASURED_AT_ONCE):
         part = slice(start, start + MEASURED_AT_ONCE)
         metrics.add(video.frames[part], output.frames[part])
         yield Progress("measure", min(part.stop, video.num_frames), video.num_frames)
     return Reconstruction(
-        num_frames=video.num_frames,
-        height=video.height,
-        width=video.width,
         fps=video.fps,
         timestamps_s=video.timestamps_s,
-        latent_shape=tuple(z.shape[1:]),
         metrics=metrics.values,
         warnings=video.warnings,
         original=video,
         output=output,
         latents=z,
-        **clock.seconds,
+        **facts,
     )
 
 
 def round_trip_steps(
-    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None, clock: Clock
-) -> Steps[tuple[Tensor, Tensor]]:
+    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None
+) -> Steps[tuple[Tensor, Tensor, dict[str, Any], Choice]]:
     """Encode and decode a clip in memory, uint8 (T, 3, H, W); the one place where that is done.
 
     Returns:
-        Latents (1, C, t, h, w) and frames (1, 3, T, H, W), not clamped; float32, on the device of the frames.
+        Latents (1, C, t, h, w) and frames (1, 3, T, H, W), not clamped; float32, on the device of the frames. Then the
+        fields of `RoundTrip` that are known by now, and how the model was run.
     """
-    x, device = frames_TCHW.transpose(0, 1)[None], frames_TCHW.device
+    size = frames_TCHW.shape[0], frames_TCHW.shape[2], frames_TCHW.shape[3]
+    attempt = partial(_round_trip_once, ae, frames_TCHW)
+    (z, y, seconds), choice = yield from within_memory(ae, size, tiling, attempt)
+    facts = {**_sizes(ae, size), **seconds, "ran": ran(ae, size, choice)}
+    return z, y, facts, choice
+
+
+def _round_trip_once(
+    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None
+) -> Steps[tuple[Tensor, Tensor, dict[str, float]]]:
+    """Latents, output, and the seconds that they took."""
+    clock, x, device = Clock(), frames_TCHW.transpose(0, 1)[None], frames_TCHW.device
     size = x.shape[2], x.shape[3], x.shape[4]
     latents = encode_pieces(ae, iter([x]), size, tiling, timer=clock.timer("encode"))
     z = yield from collect(clock.watch("encode", latents), ae.latent_frames(size[0]), device)
     frames = decode_pieces(ae, iter([z]), size, tiling, timer=clock.timer("decode"))
-    y = yield from collect(clock.watch("decode", frames), size[0], device)
-    return z, y
+    return z, (yield from collect(clock.watch("decode", frames), size[0], device)), clock.seconds
+
+
+def _sizes(ae: Autoencoder, size: tuple[int, int, int]) -> dict[str, Any]:
+    names = ("num_frames", "height", "width")
+    return {**dict(zip(names, size, strict=True)), "latent_shape": ae.latent_shape(*size)}
 
 
 def reconstruct_file(
@@ -145,33 +160,49 @@ def _one_pass(
     may_scan: bool,
 ) -> Steps[FileReport]:
     is_main = ranks is None or ranks.world.is_main
-    clip = (yield from _open(ae, source, policy, outputs, may_scan)) if is_main else None
-    clip = ranks.from_main(clip) if ranks else clip
+    opened = (yield from _open(ae, source, policy, outputs, may_scan)) if is_main else None
+    clip: ClipSource = ranks.from_main(opened) if ranks else opened
+    size = clip.num_frames, clip.height, clip.width
+    attempt = partial(_reconstruct_clip, ae, clip, outputs if is_main else Outputs(), lpips, ranks)
+    count = ranks.world.size if ranks else 1
+    (metrics, seconds, warnings), choice = yield from within_memory(ae, size, tiling, attempt, count)
+    if ranks and not is_main:
+        return ranks.from_main(None)
+    report = FileReport(
+        source=Path(source),
+        model=ae.name,
+        fps=clip.fps,
+        timestamps_s=clip.timestamps_s,
+        metrics=metrics.values,
+        warnings=clip.warnings + warnings,
+        ran=ran(ae, size, choice),
+        **_sizes(ae, size),
+        **seconds,
+    )
+    return ranks.from_main(report) if ranks else report
+
+
+def _reconstruct_clip(
+    ae: Autoencoder,
+    clip: ClipSource,
+    outputs: Outputs,
+    lpips: nn.Module | None,
+    ranks: Lockstep | None,
+    tiling: Tiling | None,
+) -> Steps[tuple[ClipMetrics, dict[str, float], tuple[str, ...]]]:
+    """Write the outputs and measure every frame; metrics, seconds, and warnings."""
     clock, metrics = Clock(), ClipMetrics(lpips)
     with ExitStack() as stack:
-        writer = OutputWriter(stack, outputs if is_main else Outputs(), clip)
+        writer = OutputWriter(stack, outputs, clip)
         for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock, ranks))):
             if isinstance(piece, Progress):
                 yield piece
             else:
                 yield from _measure_and_write(*piece, metrics, writer, clip.num_frames)
         writer.finish()
-    if is_main and outputs.worst_frame:
+    if outputs.worst_frame:
         writer.write_worst_frame(outputs.worst_frame)
-    report = FileReport(
-        source=Path(source),
-        model=ae.name,
-        num_frames=clip.num_frames,
-        height=clip.height,
-        width=clip.width,
-        fps=clip.fps,
-        timestamps_s=clip.timestamps_s,
-        latent_shape=ae.latent_shape(clip.num_frames, clip.height, clip.width),
-        metrics=metrics.values,
-        **clock.seconds,
-        warnings=clip.warnings + writer.warnings,
-    )
-    return ranks.from_main(report) if ranks else report
+    return metrics, clock.seconds, writer.warnings
 
 
 def _open(

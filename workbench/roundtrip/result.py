@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench.media.video import Video
 from workbench.metrics.measure import summarise
+from workbench.models.auto import Ran
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class RoundTrip:
         latent_shape: (C, t, h, w) of the whole clip, with all latents that padding to legal sizes adds.
         encode_model_s, decode_model_s: seconds inside the model; on rank 0 where several share the work.
         encode_total_s, decode_total_s: the same with cutting, blending and moving frames to the device and back.
+        ran: how the model was run over the clip: tiling mode and work.
         metrics: one value a frame by name (see `workbench.metrics`), on the 8-bit frames.
         warnings: what a viewer should know, one line each.
     """
@@ -34,6 +36,7 @@ class RoundTrip:
     encode_total_s: float
     decode_model_s: float
     decode_total_s: float
+    ran: Ran
     metrics: dict[str, list[float]]
     warnings: tuple[str, ...]
 

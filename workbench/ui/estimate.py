@@ -100,6 +100,8 @@ def _latent_line(job: Estimate) -> str:
 
 
 def _tile_line(job: Estimate) -> str:
+    if job.is_streamed:
+        return f"Streamed: whole frames, {job.tile_shape[0]} at once, no tiles and no work twice"
     if job.encode_tiles == job.decode_tiles == 1:
         return "One piece, no tiles"
     cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"

@@ -1,0 +1,141 @@
+"""Ways to run a model over a clip: what they cost, how they are chosen, and that all commands go through them."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from clips import moving_video, write_clip
+from reference_weights import load_formula_weights
+from small_models import ARCHITECTURES, small_model
+
+import workbench as wb
+from workbench.counting import Counter
+from workbench.errors import ConfigError, DeviceMemoryError
+from workbench.latents.clips import encode_clip
+from workbench.media.policy import ClipPolicy
+from workbench.media.source import open_clip
+from workbench.models.auto import choose, within_memory
+from workbench.models.coding import encode_tiled
+from workbench.models.cost import coding_cost, work_ratio
+from workbench.models.registry import build_autoencoder
+from workbench.steps import drain
+
+SIZE = 11, 70, 66
+TILES = {"spatial_tile_size": 64, "temporal_tile_size": 8}
+MODES = ("tiles", "stages", "frames", "windows")
+
+
+@pytest.fixture(scope="module")
+def ae() -> wb.Autoencoder:
+    architecture = {"widths": (4, 4, 8, 8, 8, 8), "encoder_depths": (1,) * 6, "decoder_depths": (1,) * 6}
+    model = build_autoencoder("video_dc_ae", architecture | {"latent_channels": 4}).eval().requires_grad_(False)
+    load_formula_weights(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def full() -> wb.Autoencoder:
+    with torch.device("meta"):
+        return build_autoencoder("video_dc_ae").to(torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "most"),
+    [
+        ("stages", (128, 720, 1280), 0.45),
+        ("frames", (128, 720, 1280), 0.42),
+        ("stages", (256, 1080, 1920), 0.4205),
+        ("frames", (256, 1080, 1920), 0.40),
+    ],
+)
+def test_the_full_model_does_less_than_half_of_the_work_of_the_published_tiles(full, mode, size, most):
+    published = coding_cost(full, size, wb.Tiling(tiling_mode="tiles"))
+    assert published.work > 2.4
+    cost = coding_cost(full, size, wb.Tiling(tiling_mode=mode, push_frames=64))
+    assert cost.operations <= most * published.operations
+    assert 1.0 < cost.work < 1.1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_counted_operations_are_those_that_run(ae, mode):
+    x, tiling = moving_video(*SIZE).to_tensor(), wb.Tiling(**TILES, tiling_mode=mode, push_frames=3)
+    z = encode_tiled(ae, x, tiling)
+    with Counter() as counter:
+        encode_tiled(ae, x, tiling)
+        wb.decode_tiled(ae, z, tiling, SIZE[0], SIZE[1:])
+    assert coding_cost(ae, SIZE, tiling).operations == pytest.approx(counter.operations, rel=0.02)
+
+
+def test_dct_and_tiny_are_streamed_by_default_and_waste_nothing():
+    for name in ("dct", "tiny"):
+        model = small_model(name)
+        assert work_ratio(model, (22, 130, 100), wb.Tiling()) == 1.0
+        assert work_ratio(model, (64, 1000, 1000), wb.Tiling(tiling_mode="tiles")) > 1.1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_file_becomes_what_its_frames_in_memory_become(ae, tmp_path, mode):
+    source, tiling = write_clip(tmp_path / "in.mkv", *SIZE), wb.Tiling(**TILES, tiling_mode=mode)
+    report = wb.reconstruct_file(ae, source, tmp_path / "out.mkv", tiling)
+    result = wb.reconstruct(ae, wb.read_video(source), tiling)
+    assert (report.ran.tiling_mode, report.ran.chosen) == (mode, None)
+    assert torch.equal(wb.read_video(tmp_path / "out.mkv").frames, result.output.frames)
+    latents = encode_clip(ae, open_clip(source, ClipPolicy(), 32), tiling)
+    torch.testing.assert_close(latents, result.latents[0])
+
+
+def test_a_model_without_windows_says_which_modes_it_has():
+    hunyuan = build_autoencoder("hunyuan_vae", ARCHITECTURES["hunyuan_vae"])
+    with pytest.raises(ConfigError, match="`tiling_mode`: hunyuan_vae has no attention in windows; use tiles, stages"):
+        encode_tiled(hunyuan, torch.zeros(1, 3, 1, 64, 64), wb.Tiling(tiling_mode="windows"))
+
+
+def test_auto_takes_less_the_less_memory_there_is(ae):
+    modes = []
+    for memory_gb in (8.0, 0.058, 0.001):
+        choice = next(choose(ae, (64, 256, 256), wb.Tiling(**TILES, tiling_mode="auto", memory_gb=memory_gb)))
+        modes.append(choice.tiling.tiling_mode)
+        assert f"`tiling_mode` auto took {modes[-1]}" in choice.reason
+        if modes[-1] != "tiles":
+            assert coding_cost(ae, (64, 256, 256), choice.tiling).peak_bytes <= memory_gb * 1e9
+    assert modes == ["frames", "stages", "tiles"]
+
+
+def test_auto_goes_on_with_less_where_memory_runs_out(ae):
+    asked = wb.Tiling(**TILES, tiling_mode="auto", memory_gb=8.0)
+
+    def attempt(tiling):
+        yield from ()
+        if tiling.tiling_mode != "tiles":
+            raise DeviceMemoryError("out of memory")
+        return "done"
+
+    result, choice = drain(within_memory(ae, (64, 256, 256), asked, attempt))
+    assert result == "done"
+    assert choice.reason.endswith("memory ran out with stages, 1 frames at once")
+    with pytest.raises(DeviceMemoryError):
+        drain(within_memory(ae, (64, 256, 256), wb.Tiling(tiling_mode="stages"), attempt))
+
+
+OUT_OF_MEMORY = """
+import resource, sys, torch, workbench as wb
+torch.set_num_threads(1)
+ae = wb.load_autoencoder("dct")
+import workbench.models.cost
+wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], wb.Tiling(tiling_mode="stages"))
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)
+tiling = wb.Tiling(tiling_mode="auto", memory_gb=50.0, push_frames=400, spatial_tile_size=64, temporal_tile_size=8)
+print(wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], tiling).ran.chosen)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
+def test_a_real_lack_of_memory_is_got_over(tmp_path):
+    source = write_clip(tmp_path / "in.mkv", 120, 512, 512)
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(source), str(tmp_path / "out.mkv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "memory ran out with stages, 400 frames at once" in done.stdout, done.stderr[-2000:]
+    assert wb.read_video(tmp_path / "out.mkv").num_frames == 120

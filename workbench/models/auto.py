@@ -1,0 +1,97 @@
+"""`tiling_mode` auto: the cheapest way to run a model over a clip for which the memory suffices."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from workbench.errors import DeviceMemoryError
+from workbench.memory import available_memory, is_out_of_memory
+from workbench.models.base import Autoencoder
+from workbench.models.catalogue import PREFIX
+from workbench.models.cost import coding_cost, work_ratio
+from workbench.models.plans import Size, decode_plan, encode_plan, mode_of
+from workbench.stages import LocalStage, StreamPlan
+from workbench.steps import Steps, T
+from workbench.tile_settings import Tiling
+
+_SHARE = 0.85
+"""Of the free memory; the rest is for the allocator's losses, workspaces and frames on their way."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to run a model over a clip, and why it was taken; no reason where it was asked for."""
+
+    tiling: Tiling | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a model was run over a clip, for a record of results.
+
+    Attributes:
+        push_frames: frames that streamed layers took at once; None where none were streamed.
+        work: operations over those of the model on the whole clip at once.
+        chosen: what `tiling_mode` auto took and why; None where the mode was asked for.
+    """
+
+    tiling_mode: str
+    push_frames: int | None
+    work: float
+    chosen: str | None
+
+
+def ran(ae: Autoencoder, size: Size, choice: Choice) -> Ran:
+    """The record of a choice that was run."""
+    plans = encode_plan(ae, size, choice.tiling).stages + decode_plan(ae, size, choice.tiling).stages
+    pushes = [plan.push for plan in plans if isinstance(plan, StreamPlan)]
+    work = work_ratio(ae, size, choice.tiling)
+    return Ran(mode_of(ae, choice.tiling), max(pushes, default=None), work, choice.reason)
+
+
+def choose(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> Iterator[Choice]:
+    """Ways to run the model over a clip of this size, the next one for when the memory did not suffice after all.
+
+    Without `tiling_mode` auto it is the one that was asked for. Several ranks always share tiles, which need the least.
+    """
+    if tiling is None or tiling.tiling_mode != "auto":
+        yield Choice(tiling)
+        return
+    budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
+    have = f"of {budget / 1e9:.3g} GB"
+    for mode, push in _candidates(ae) if ranks == 1 else ():
+        candidate = replace(tiling, tiling_mode=mode, push_frames=tiling.push_frames or push)
+        needed = coding_cost(ae, size, candidate).peak_bytes
+        if needed <= budget:
+            words = f"`tiling_mode` auto took {mode}, {candidate.push_frames} frames at once"
+            yield Choice(candidate, f"{words}: {needed / 1e9:.3g} GB {have} that are there")
+    why = "which ranks can share best" if ranks > 1 else f"which need the least {have}"
+    yield Choice(replace(tiling, tiling_mode="tiles"), f"`tiling_mode` auto took tiles, {why}")
+
+
+def within_memory(
+    ae: Autoencoder, size: Size, tiling: Tiling | None, attempt: Callable[[Tiling | None], Steps[T]], ranks: int = 1
+) -> Steps[tuple[T, Choice]]:
+    """The result of an attempt, and how it was run: tried again from the start with less where memory ran out."""
+    choices = choose(ae, size, tiling, ranks)
+    choice = next(choices)
+    while True:
+        try:
+            return (yield from attempt(choice.tiling)), choice
+        except (DeviceMemoryError, RuntimeError) as error:  # frames on their way to the model take memory too
+            out_of_memory = isinstance(error, DeviceMemoryError) or is_out_of_memory(error)
+            following = next(choices, None) if out_of_memory else None
+            if following is None:
+                raise
+        ran_out = f"memory ran out with {choice.tiling.tiling_mode}, {choice.tiling.push_frames} frames at once"
+        choice = replace(following, reason=f"{following.reason}; {ran_out}")
+
+
+def _candidates(ae: Autoencoder) -> list[tuple[str, int]]:
+    """Modes besides tiles and frames at once, the cheapest first."""
+    stages = ae.encode_stages()
+    if ae.name.startswith(PREFIX) or not isinstance(stages[0], LocalStage):
+        return []  # nothing of it is streamed, or its cost cannot be counted
+    pushes = (ae.default_push_frames, 1)
+    modes = ("stages",) if len(stages) == 1 else ("frames", "stages")
+    return [(mode, push) for mode in modes for push in pushes]

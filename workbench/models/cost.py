@@ -1,0 +1,131 @@
+"""What a plan costs a model: operations and memory, counted on tensors that have shapes but no values."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from math import prod
+
+import torch
+
+from workbench.counting import Counter
+from workbench.models.base import Autoencoder
+from workbench.models.plans import Size, decode_plan, encode_plan
+from workbench.models.registry import architecture_of, build_autoencoder
+from workbench.stages import CodingPlan, StreamPlan, TiledPlan
+from workbench.tile_settings import Tiling
+
+_LATENTS = 10
+"""Latents in time after which every convolution of a stage that is streamed holds all that it ever holds."""
+
+_LATENTS_OF_WINDOWS = 60
+"""The same where attention in windows is streamed, which waits for half a window in every layer."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage costs, in the type of the model.
+
+    Attributes:
+        once: operations, 2 for a multiply-add, were its input read only once.
+        operations: as planned.
+        peak_bytes: the largest sum of tensors at any moment, with those that wait for the stage or are blended;
+            without weights, the allocator's losses and the workspaces of convolutions.
+    """
+
+    name: str
+    once: float
+    operations: float
+    peak_bytes: float
+
+
+@dataclass(frozen=True)
+class CodingCost:
+    """What encoding and decoding a clip costs, stage by stage; all stages are at work at the same time."""
+
+    stages: tuple[StageCost, ...]
+    weight_bytes: int
+
+    @property
+    def operations(self) -> float:
+        return sum(stage.operations for stage in self.stages)
+
+    @property
+    def work(self) -> float:
+        """Operations over those of the untiled model."""
+        return self.operations / max(sum(stage.once for stage in self.stages), 1)
+
+    @property
+    def peak_bytes(self) -> float:
+        """With the weights, and without the clip."""
+        return self.weight_bytes + sum(stage.peak_bytes for stage in self.stages)
+
+
+def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling | None) -> CodingCost:
+    """What a clip of this size costs a model of `MODELS`, which may itself be on the meta device.
+
+    Takes a second for the full Video DC-AE: of a stage that is streamed only the first frames are counted.
+
+    Raises:
+        ConfigError: as `encode_plan`.
+    """
+    if tiling is not None:
+        tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
+    return _cost(ae.name, json.dumps(architecture_of(ae)), size, tiling, ae.dtype)
+
+
+def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling | None) -> float:
+    """Operations for a clip of this size, over those of the model on the whole clip at once."""
+    plans = encode_plan(ae, size, tiling), decode_plan(ae, size, tiling)
+    if any(len(plan.stages) > 1 for plan in plans):
+        return coding_cost(ae, size, tiling).work
+    ratios = [plan.stages[0].input_volume / prod(plan.stages[0].size) for plan in plans]
+    return sum(ratios) / 2  # nearly the same: both have the same tiles
+
+
+@lru_cache(64)
+def _cost(name: str, architecture: str, size: Size, tiling: Tiling | None, dtype: torch.dtype) -> CodingCost:
+    with torch.device("meta"), torch.no_grad():
+        twin = build_autoencoder(name, json.loads(architecture)).to("meta").eval()
+        itemsize = dtype.itemsize  # all is counted in float32, and scaled
+        weights = sum(tensor.numel() for tensor in (*twin.parameters(), *twin.buffers())) * itemsize
+        plans = encode_plan(twin, size, tiling), decode_plan(twin, size, tiling)
+        channels = 3, twin.latent_channels
+        stages = [cost for plan, first in zip(plans, channels, strict=True) for cost in _stages(plan, first, itemsize)]
+    return CodingCost(tuple(stages), weights)
+
+
+def _stages(plan: CodingPlan, channels: int, itemsize: int) -> Iterator[StageCost]:
+    for stage in plan.stages:
+        count = _streamed if isinstance(stage, StreamPlan) else _tiled
+        cost, channels = count(stage, channels, itemsize)
+        yield cost
+
+
+def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[StageCost, int]:
+    """The cost of a stage, and the channels of its output."""
+    frames, height, width = plan.size
+    enough = plan.stage.frames_of(_LATENTS if plan.stage.reach is not None else _LATENTS_OF_WINDOWS)
+    counted = min(frames, -(-enough // plan.push) * plan.push)
+    push = plan.stage.stream(plan.push)
+    with Counter() as counter:
+        for start in range(0, counted, plan.push):
+            x = torch.empty(1, channels, min(plan.push, counted - start), height, width)
+            for y in push(x, start + plan.push >= counted):
+                channels_out = y.shape[1]
+    once = counter.operations * frames / counted
+    overlap = plan.input_volume / prod(plan.size)
+    return StageCost(plan.stage.name, once, once * overlap, counter.peak_bytes * overlap * itemsize / 4), channels_out
+
+
+def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[StageCost, int]:
+    """The cost of a stage, and the channels of its output."""
+    tiles = plan.tiles
+    with Counter() as counter:
+        y = plan.stage.run(torch.empty(1, channels, *tiles.tile_shape))
+    waiting = channels * tiles.tile_shape[0] * prod(plan.size[1:]) * itemsize
+    longest = max(span.out_stop - span.out_start for span in tiles.time.spans)
+    blend = 2 * 4 * y.shape[1] * longest * tiles.height.out_length * tiles.width.out_length  # float32, and what leaves
+    operations = counter.operations * len(tiles)
+    once = operations * prod(plan.size) / tiles.input_volume
+    return StageCost(plan.stage.name, once, operations, counter.peak_bytes * itemsize / 4 + waiting + blend), y.shape[1]
