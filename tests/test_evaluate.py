@@ -29,6 +29,7 @@ from workbench.evaluate.settings import EvaluateSettings, parse_models
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import read_video
 from workbench.media.source import open_clip
+from workbench.metrics.fvd import FeatureNetwork
 from workbench.metrics.measure import summarise
 from workbench.models.auto import Ran
 from workbench.models.registry import load_autoencoder
@@ -234,8 +235,19 @@ def test_rfvd_is_that_of_scipy_over_all_windows(inside, feature_network, capsys)
     (mean_a, cov_a), (mean_b, cov_b) = ((np.mean(s, 0), np.cov(s, rowvar=False)) for s in sets)
     root = linalg.sqrtm(cov_a @ cov_b).real
     expected = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
-    assert results(inside / "out")["leaderboard"][0]["rfvd"] == pytest.approx(expected, rel=1e-3)
+    assert results(inside / "out")["leaderboard"][0]["fvd_frechet"] == pytest.approx(expected, rel=1e-3)
     assert "rFVD" in (inside / "out" / "leaderboard.html").read_text(encoding="utf-8")
+
+
+def test_the_squared_distance_of_each_window_is_a_figure_of_its_own(inside, feature_network):
+    write_clip(inside / "clips" / "long.mkv", 33, 32, 32)
+    run("--fvd_network", feature_network)
+    row = results(inside / "out")["leaderboard"][0]
+    ae, network = load_autoencoder("dct", device="cpu"), FeatureNetwork(feature_network)
+    video = read_video(inside / "clips" / "long.mkv")
+    a, b = (network.features(clip) for clip in (video.frames, reconstruct(ae, video, Tiling()).output.frames))
+    assert row["i3d_per_clip_sq"] == pytest.approx((a - b).square().sum(1).mean().item(), rel=1e-4)
+    assert "fvd_frechet" not in row  # two windows are too few
 
 
 def test_rfvd_of_too_few_windows_is_left_out_and_said(inside, feature_network, capsys):
@@ -244,7 +256,7 @@ def test_rfvd_of_too_few_windows_is_left_out_and_said(inside, feature_network, c
     write_clip(inside / "clips" / "long.mkv", 48, 32, 32)
     run("--fvd_network", feature_network)
     assert "there are 3 windows of 16 frames, its network needs 4" in capsys.readouterr().out
-    assert "rfvd" not in results(inside / "out")["leaderboard"][0]
+    assert "fvd_frechet" not in results(inside / "out")["leaderboard"][0]
 
 
 def test_the_warp_error_is_measured_on_request(inside):

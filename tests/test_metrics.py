@@ -21,9 +21,10 @@ from workbench.metrics.lpips import load_lpips, load_lpips_if_available, lpips, 
 from workbench.metrics.measure import METRICS, ClipMetrics, measure, summarise
 from workbench.metrics.networks import network_path
 from workbench.metrics.psnr import MAX_PSNR_DB, psnr
-from workbench.metrics.ssim import UNIFORM_7, ssim
+from workbench.metrics.ssim import ssim
 from workbench.metrics.temporal import flicker, temporal_error
 from workbench.metrics.warp import warp_error
+from workbench.metrics.window import UNIFORM_7
 
 
 @pytest.fixture(scope="module")

@@ -1,28 +1,30 @@
 """`python -m workbench evaluate`: models against each other on the same clips, with a leaderboard."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from workbench.cli import Command, flag_words
 from workbench.commands.dataset import DatasetSettings
 from workbench.compare.tables import text_table
-from workbench.config import setting
+from workbench.config import override, setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import WorkbenchError
-from workbench.evaluate.settings import EvaluateSettings
+from workbench.evaluate.settings import EvaluateSettings, protocol_settings
 from workbench.files import quoted
 
 if TYPE_CHECKING:
     from workbench.evaluate.clip import ClipResult
     from workbench.evaluate.run import Evaluation, Task
     from workbench.ranks import World
+    from workbench.steps import Progress
 
 SHOWN = (
-    *("model", "psnr", "ssim", "lpips", "temporal_error", "flicker", "warp_error", "rfvd"),
+    *("model", "psnr", "ssim", "lpips", "temporal_error", "flicker", "warp_error"),
+    *("lpips_alex", "vmaf", "fvd_frechet", "i3d_per_clip_sq"),
     *("compression", "encode_fps", "decode_fps"),
 )
 
@@ -34,6 +36,11 @@ class EvaluateConfig(EvaluateSettings):
     dataset: DatasetSettings = DatasetSettings()
     device: str | None = setting(None, DEVICE_HELP)
     dtype: str | None = setting(None, DTYPE_HELP)
+
+
+def with_protocol(flags: Mapping[str, Any]) -> EvaluateConfig:
+    """The starting configuration that `--protocol` asks for."""
+    return override(EvaluateConfig(), protocol_settings(flags.get("protocol")))
 
 
 def run_evaluate(config: EvaluateConfig) -> None:
@@ -49,14 +56,14 @@ def run_evaluate(config: EvaluateConfig) -> None:
         if world.is_main and not lpips_available():
             print(f"LPIPS is left out: {missing_network('lpips_vgg')}", file=sys.stderr)
         with tqdm(unit="clip", dynamic_ncols=True, disable=not world.is_main) as bar:
-            store, evaluation = evaluate(config, clips, world, config.dtype, _reporter(bar, world))
+            show = _progress(bar) if world.is_main else None
+            store, evaluation = evaluate(config, clips, world, config.dtype, _reporter(bar, world), show)
     if evaluation is None:
         return
     record = write_results(store, evaluation)
     rows = [{name: row[name] for name in SHOWN if name in row} for row in record["leaderboard"]]
     print(f"\n{text_table(rows)}\n")
-    if record["rfvd"]:
-        print(f"rFVD {record['rfvd']}")
+    _print_findings(record)
     print(f"{_counts(evaluation, len(clips))}; see {store.folder / 'leaderboard.html'}")
     if evaluation.failures:
         raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")
@@ -79,9 +86,43 @@ def _reporter(bar: tqdm, world: "World") -> "Callable[[Task, ClipResult | str, i
     return report
 
 
+def _progress(bar: tqdm) -> "Callable[[Task, Progress], None]":
+    """A function that shows, behind the bar, what is being done with the clip."""
+
+    def show(task: "Task", progress: "Progress") -> None:
+        bar.set_postfix_str(f"{task.entry.label}: {progress.stage} {progress.done}/{progress.total}", refresh=False)
+        bar.update(0)
+
+    return show
+
+
+def _print_findings(record: dict[str, Any]) -> None:
+    """Differences that hold, distances between videos, and tables under protocols."""
+    from workbench.metrics.measure import METRICS
+
+    for one in record["differences"]:
+        if one["better"]:
+            low, high = one["interval"]
+            metric, ends = METRICS[one["metric"]], f"95 %: {low:+.4g} to {high:+.4g}"
+            print(f"{metric.label}: {one['model']} is better than {one['other']} by {one['mean']:+.4g} ({ends})")
+    if record["fvd"]:
+        print(f"rFVD {record['fvd']}")
+    for name, protocol in record["policy"]["protocols"].items():
+        print(f"\nprotocol {name}: {protocol['title']}, from {protocol['source']}")
+        for kind in ("odd", "unknown"):
+            print("".join(f"  {kind}: {line}\n" for line in protocol[kind]), end="")
+    for title in ("protocols", "published"):
+        if record[title]:
+            print(f"\n{title}:\n{text_table(record[title])}")
+    if record["published_note"] and not record["published"]:
+        print(f"\n{flag_words(record['published_note'], COMMAND)}")
+
+
 def _counts(evaluation: "Evaluation", clips: int) -> str:
     finished = sum(map(len, evaluation.results.values()))
     return f"{finished} of {clips * len(evaluation.facts)} results ({clips} clips, {len(evaluation.facts)} models)"
 
 
-COMMAND = Command("Compare models on the same clips and make a leaderboard.", EvaluateConfig(), run_evaluate)
+COMMAND = Command(
+    "Compare models on the same clips and make a leaderboard.", EvaluateConfig(), run_evaluate, base=with_protocol
+)

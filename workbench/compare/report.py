@@ -15,6 +15,13 @@ from plotly.offline import get_plotlyjs
 
 from workbench.compare.pictures import png_url
 from workbench.compare.report_figures import COSTS, metric_title, per_clip, trade_off
+from workbench.compare.report_tables import (
+    difference_table,
+    number,
+    protocol_facts,
+    protocol_table,
+    spread_table,
+)
 from workbench.metrics.measure import METRICS
 
 _TEMPLATE, _STYLE = (Path(__file__).with_name(f"report.{kind}") for kind in ("html", "css"))
@@ -53,7 +60,8 @@ class Column:
 
 COLUMNS = (
     *(Column(name, metric_title(name), metric.higher_is_better) for name, metric in METRICS.items()),
-    Column("rfvd", "rFVD ↓", False),
+    Column("fvd_frechet", "rFVD ↓", False),
+    Column("i3d_per_clip_sq", "I3D squared, per window ↓", False),
     Column("worst_psnr", "Worst PSNR ↑", True),
     Column("compression", "Values in : out", None),
     Column("bits_per_pixel", "Bits per pixel", None),
@@ -72,7 +80,8 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
 
     Args:
         record: what `results.json` of an evaluation holds: "policy", "models", "leaderboard" (rows, best first),
-            "clips" (rows), "common_clips" (their number), "rfvd" (what was done about it, or None) and "failures".
+            "clips" (rows), "common_clips" (their number), "fvd" (what was done about it, or None), "best" (model by
+            metric), "spreads", "differences", "protocols" and "published" (rows) and "failures".
         worst: frames to show, grouped by model.
         gain: how much differences are amplified in their pictures.
     """
@@ -84,7 +93,8 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
         subtitle=_subtitle(record),
         failures=_failures(record["failures"]),
         leaderboard_note=f"Means over the {record['common_clips']} clips that every model finished.",
-        leaderboard=_table(rows) if rows else "<p>No clip was finished by all models.</p>",
+        leaderboard=_table(rows, record["best"]) if rows else "<p>No clip was finished by all models.</p>",
+        findings=_findings(record),
         charts=_charts(rows),
         worst="".join(_worst_of(model, worst) for model in dict.fromkeys(frame.model for frame in worst)),
         gain=f"{gain:g}",
@@ -113,9 +123,24 @@ def _failures(failures: Sequence[Mapping[str, str]]) -> str:
     return f"<h2>Not finished</h2><ul>{items}</ul>"
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _findings(record: Mapping[str, Any]) -> str:
+    """What the clips say beyond their means, and figures under published protocols."""
+    parts = [f"<h2>Spread over clips and frames</h2>{spread_table(record['spreads'])}"] if record["spreads"] else []
+    if record["differences"]:
+        parts.append(f"<h2>Differences, clip by clip</h2>{difference_table(record['differences'])}")
+    if record["protocols"]:
+        parts.append(f"<h2>Under published protocols</h2>{protocol_table(record['protocols'])}")
+        parts.append(protocol_facts(record["policy"]["protocols"]))
+    if record["published"]:
+        parts.append(f"<h2>Published on this set, under this protocol</h2>{protocol_table(record['published'])}")
+    elif record["published_note"]:
+        parts.append(f"<p>{_text(record['published_note'])}.</p>")
+    return "".join(parts)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], best_models: Mapping[str, str]) -> str:
     columns = [column for column in COLUMNS if any(row.get(column.key) is not None for row in rows)]
-    best = {column.key: _best(column, rows) for column in columns}
+    best = {column.key: _best(column, rows, best_models) for column in columns}
     head = "".join(map(_heading, [Column("model", "Model", None), *columns]))
     body = "".join(f"<tr>{_model_cell(row)}{''.join(_cell(row, c, best[c.key]) for c in columns)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -127,10 +152,13 @@ def _heading(column: Column) -> str:
     return f'<th scope="col" data-first="{first}"{sort}><button type="button">{_text(column.heading)}</button></th>'
 
 
-def _best(column: Column, rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """The best value of a column, where one way is better and there is more than one row."""
+def _best(column: Column, rows: Sequence[Mapping[str, Any]], best_models: Mapping[str, str]) -> float | None:
+    """The value to shade: of a metric that of the model which is better than each other beyond chance, of a cost the
+    best. Distances between sets have one value a model and are not shaded."""
+    if column.key in METRICS:
+        return next((row[column.key] for row in rows if row["model"] == best_models.get(column.key)), None)
     values = [row[column.key] for row in rows if _is_number(row.get(column.key))]
-    if column.higher_is_better is None or len(rows) < 2 or not values:
+    if column.key not in COSTS or column.higher_is_better is None or len(rows) < 2 or not values:
         return None
     return max(values) if column.higher_is_better else min(values)
 
@@ -147,7 +175,7 @@ def _cell(row: Mapping[str, Any], column: Column, best: float | None) -> str:
     if value is None or not _is_number(value):
         return '<td data-value="">–</td>'
     mark = ' class="best"' if best is not None and value == best else ""
-    return f'<td data-value="{value}"{mark}>{_number(value)}</td>'
+    return f'<td data-value="{value}"{mark}>{number(value)}</td>'
 
 
 def _charts(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -220,11 +248,23 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
         "Frame rate": f"at most {policy['fps_max']:g} a second" if policy["fps_max"] else "as it is",
         "Computed in": f"{policy['dtype']} on {policy['device']}",
         "Timed with": f"{_either(ranks)} processes at once, {_either(threads)} CPU threads each",
-        "LPIPS": "VGG-16, version 0.1" if policy["lpips"] else "left out: its network was not there",
-        **({"rFVD": record["rfvd"]} if record["rfvd"] else {}),
+        "LPIPS": _lpips(policy),
+        **({"VMAF": f"v0.6.1, {_every(policy['vmaf_every'])}"} if policy["vmaf_every"] else {}),
+        **({"rFVD": record["fvd"]} if record["fvd"] else {}),
         "Overlap of tiles": f"{policy['tile_overlap_factor']:.0%} of a tile",
         **{f"Tiles of {one['model']}": _tiles(one) for one in record["models"]},
     }
+
+
+def _lpips(policy: Mapping[str, Any]) -> str:
+    if not policy["lpips"]:
+        return "left out: its network was not there"
+    backbones = {"lpips": "VGG-16", "lpips_alex": "AlexNet"}
+    return f"{' and '.join(backbones[name] for name in policy['lpips'])}, version 0.1, {_every(policy['lpips_every'])}"
+
+
+def _every(step: int) -> str:
+    return "every frame" if step == 1 else f"one frame of {step}"
 
 
 def _frames(policy: Mapping[str, Any]) -> str:
@@ -241,12 +281,6 @@ def _tiles(facts: Mapping[str, Any]) -> str:
     pixels, frames = facts["spatial_tile_size"], facts["temporal_tile_size"]
     side = f"{pixels} x {pixels} pixels" if pixels else "whole frames"
     return f"{side}, {frames or 'all'} frames"
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.2f}" if 10 <= abs(value) < 1000 else f"{value:.4g}" if abs(value) < 10 else f"{value:,.0f}"
 
 
 def _is_number(value: Any) -> bool:

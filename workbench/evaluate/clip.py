@@ -1,42 +1,31 @@
 """One model on one clip: what it lost, at what rate, in what time and memory."""
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.compare.side_by_side import DIFFERENCE_GAIN, absolute_difference
 from workbench.errors import MediaError
+from workbench.evaluate.instruments import Instruments, Original
 from workbench.files import quoted
 from workbench.media.reader import DEFAULT_MAX_BYTES
 from workbench.media.source import ClipSource
 from workbench.media.video import to_uint8
 from workbench.memory import watch_peak_memory
-from workbench.metrics.fvd import FeatureNetwork
-from workbench.metrics.measure import measure
 from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
 from workbench.models.plans import encode_plan
 from workbench.roundtrip.clip import round_trip_steps
 from workbench.roundtrip.result import RoundTrip
-from workbench.steps import Steps, drain
+from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import Tiling
 
 _PANEL_SIDE = 320  # pixels of the longer side of a panel: reports hold many of them
-
-
-@dataclass(frozen=True)
-class Instruments:
-    """What frames are measured with, besides the metrics that need nothing: the networks of LPIPS and of rFVD, and the
-    names of metrics on request."""
-
-    lpips: nn.Module | None = None
-    fvd: FeatureNetwork | None = None
-    requested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +36,14 @@ class ClipResult(RoundTrip):
         read_ratio: input samples that the encoder's tiles read over those of the clip: padding and overlaps.
         peak_memory_mb: most memory taken by encoding and decoding beyond weights and clip, see `watch_peak_memory`.
         ranks, threads: processes that shared the machine or machines meanwhile, and CPU threads of each.
+        protocols: figures of the whole clip as each protocol measures it, by its name.
     """
 
     read_ratio: float
     peak_memory_mb: float
     ranks: int
     threads: int
+    protocols: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,12 +52,13 @@ class ClipEvaluation:
 
     Attributes:
         panels: the picture of the worst frame, see `worst_panels`.
-        features: of the windows of the original and of the output, (n, D) each, where rFVD is measured.
+        features: of the windows of the original and of the output, (n, D) each: those of rFVD by "", and those of the
+            protocols that take a Fréchet distance by their names.
     """
 
     result: ClipResult
     panels: Tensor
-    features: tuple[Tensor, Tensor] | None
+    features: dict[str, tuple[Tensor, Tensor]]
 
 
 def result_from_record(record: Mapping[str, Any]) -> ClipResult:
@@ -92,39 +84,48 @@ def read_frames(clip: ClipSource) -> Tensor:
 
 
 def evaluate_clip(
-    ae: Autoencoder, clip: ClipSource, tiling: Tiling, instruments: Instruments | None = None, ranks: int = 1
+    ae: Autoencoder,
+    clip: ClipSource,
+    tiling: Tiling,
+    original: Original | None = None,
+    ranks: int = 1,
+    sample_posterior: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> ClipEvaluation:
     """Reconstruct a clip and measure it; `ranks` is how many processes do so at the same time.
+
+    Args:
+        original: the clip's frames with what they are measured with; by default what needs no network.
 
     Raises:
         ConfigError: a tile size is not legal for the model.
         MediaError: the clip cannot be read, or not into memory.
     """
-    frames, tools = read_frames(clip), instruments or Instruments()
-    result, output = drain(evaluate_steps(ae, clip, frames, tiling, tools.lpips, ranks, tools.requested))
-    panels = worst_panels(frames[result.worst_frame], output[result.worst_frame])
-    features = (tools.fvd.features(frames), tools.fvd.features(output)) if tools.fvd else None
+    original = original or Original(read_frames(clip), Instruments(), clip.fps)
+    steps = evaluate_steps(ae, clip, original, tiling, ranks, sample_posterior)
+    result, output, features = drain(steps, on_progress)
+    panels = worst_panels(original.frames[result.worst_frame], output[result.worst_frame])
     return ClipEvaluation(result, panels, features)
 
 
 def evaluate_steps(
     ae: Autoencoder,
     clip: ClipSource,
-    frames: Tensor,
+    original: Original,
     tiling: Tiling | None,
-    lpips_network: nn.Module | None = None,
     ranks: int = 1,
-    requested: Collection[str] = (),
-) -> Steps[tuple[ClipResult, Tensor]]:
-    """Reconstruct frames of the clip that were read already and measure them, as steps, one a tile.
+    sample_posterior: bool = False,
+) -> Steps[tuple[ClipResult, Tensor, dict[str, tuple[Tensor, Tensor]]]]:
+    """Reconstruct frames of the clip that were read already and measure them, as steps: tiles, then what is measured.
 
-    Also returns the reconstruction, uint8 (T, 3, H, W). `requested` names metrics that are measured on request only.
+    Also returns the reconstruction, uint8 (T, 3, H, W), and features as in `ClipEvaluation`.
     """
+    frames = original.frames
     size = frames.shape[0], frames.shape[2], frames.shape[3]
     peak = watch_peak_memory(ae.device)
-    _, y, facts, choice = yield from round_trip_steps(ae, frames, tiling)
+    _, y, facts, choice = yield from round_trip_steps(ae, frames, tiling, sample_posterior)
     peak_mb = peak()
-    output = to_uint8(y[0]).transpose(0, 1)
+    measured = yield from original.measure_steps(y[0].transpose(0, 1))
     result = ClipResult(
         **facts,
         fps=clip.fps,
@@ -133,10 +134,11 @@ def evaluate_steps(
         peak_memory_mb=peak_mb,
         ranks=ranks,
         threads=torch.get_num_threads(),
-        metrics=measure(frames, output, lpips_network, requested=requested),
+        metrics=measured.metrics,
         warnings=clip.warnings,
+        protocols=measured.protocols,
     )
-    return result, output
+    return result, to_uint8(y[0]).transpose(0, 1), measured.features
 
 
 def worst_panels(original_CHW: Tensor, output_CHW: Tensor) -> Tensor:

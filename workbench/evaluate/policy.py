@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from workbench.evaluate.clip import Instruments
+from workbench.evaluate.instruments import Instruments
+from workbench.evaluate.protocols import PROTOCOLS
 from workbench.evaluate.settings import BITS_PER_VALUE, SIDE_MULTIPLE, EvaluateSettings
 
 _VERSION = 2  # of the files in an evaluation's folder
@@ -24,9 +25,16 @@ def policy_record(
         **asdict(settings.model),
         "dtype": str(dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
-        "lpips": instruments.lpips is not None,
+        "lpips": sorted(instruments.perceptual),
+        "lpips_every": next((network.every for network in instruments.perceptual.values()), None),
+        "vmaf_every": instruments.vmaf and instruments.vmaf.every,
+        "protocols": {name: PROTOCOLS[name].record() for name in instruments.protocols},
+        "protocol_lpips": sorted(f"{name}{' spatial' * spatial}" for name, spatial in instruments.protocol_lpips),
+        "protocol_i3d": instruments.protocol_i3d is not None,
+        "sample_posterior": settings.sample_posterior,
+        "set_name": settings.set_name,
         "warp_error": "warp_error" in instruments.requested,
-        "fvd_network": instruments.fvd and instruments.fvd.sha256,
+        "fvd_network": instruments.fvd and instruments.fvd.identity,
         "side_multiple": SIDE_MULTIPLE,
         "bits_per_value": BITS_PER_VALUE,
         "version": _VERSION,

@@ -4,7 +4,7 @@ policy.json                    what all results have in common
 results/MODEL/model.json       facts about the model, with a digest of its weights
 results/MODEL/CLIP.json        the figures of one clip; written last, so that it stands for a finished clip
 results/MODEL/CLIP.png         its worst frame: original, reconstruction and difference
-results/MODEL/CLIP.safetensors features for rFVD, where that is asked for
+results/MODEL/CLIP.safetensors features for Fréchet distances, where those are asked for
 results.csv, frames.csv, results.json, leaderboard.html
 """
 
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -69,17 +70,24 @@ class ResultStore:
         """
         self._make(self._model_folder(label))
         write_image(evaluation.panels, self.picture(label, clip))
-        if evaluation.features is not None:
+        if evaluation.features:
             path = self._path(label, clip, ".safetensors")
+            tensors = {
+                f"{name}/{kind}": tensor
+                for name, pair in evaluation.features.items()
+                for kind, tensor in zip(_SETS, pair, strict=True)
+            }
             with written_whole(path) as temporary, write_errors(path):
-                temporary.write_bytes(save(dict(zip(_SETS, evaluation.features, strict=True))))
+                temporary.write_bytes(save(tensors))
         record = {"source": source_record(clip), "result": asdict(evaluation.result)}
         write_json(self._path(label, clip, ".json"), record)
 
-    def features(self, label: str, clip: Path) -> tuple[Tensor, Tensor]:
-        """The features of the original's windows and of the output's, (n, D) each."""
-        tensors = load_file(self._path(label, clip, ".safetensors"))
-        return tensors[_SETS[0]], tensors[_SETS[1]]
+    def features(self, label: str, clip: Path, protocol: str = "") -> tuple[Tensor, Tensor]:
+        """The features of the original's windows and of the output's, (n, D) each, empty where the clip has none."""
+        path = self._path(label, clip, ".safetensors")
+        tensors = load_file(path) if path.is_file() else {}
+        original, output = (tensors.get(f"{protocol}/{kind}", torch.zeros(0, 0)) for kind in _SETS)
+        return original, output
 
     def picture(self, label: str, clip: Path) -> Path:
         """Where the picture of the worst frame is."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,24 @@ from workbench.compare.report import WorstFrame, leaderboard_html
 from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.compare.tables import frame_rows
 from workbench.evaluate.clip import ClipResult
+from workbench.evaluate.findings import (
+    best_models,
+    common_clips,
+    differences,
+    protocol_rows,
+    published_rows,
+    spread_rows,
+    why_nothing_published,
+)
 from workbench.evaluate.fvd import VideoDistances, video_distances
 from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import BITS_PER_VALUE
 from workbench.evaluate.store import ResultStore
 from workbench.files import write_csv, write_json, write_text
 from workbench.metrics.measure import METRICS, summarise
+
+FRECHET = ("fvd_frechet", "fvd_frechet_low_95", "fvd_frechet_high_95")
+"""Columns of a Fréchet distance over a set and of the ends of its interval."""
 
 WORST_FRAMES = 3
 """Clips of each model whose worst frame is shown in the report."""
@@ -23,26 +36,19 @@ SECONDS = ("encode_model_s", "encode_total_s", "decode_model_s", "decode_total_s
 """Inside the model, and in all; see `RoundTrip`."""
 
 
-def leaderboard(evaluation: Evaluation, rfvd: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+def leaderboard(evaluation: Evaluation, distances: VideoDistances | None = None) -> list[dict[str, Any]]:
     """One row a model, best PSNR first, over the clips that every model with any result finished.
 
-    Metrics are means over clips of the means over their frames; seconds and rates are totals over all clips. `rfvd` by
-    the model's label is put in where given.
+    Metrics are means over clips of the means over their frames; seconds and rates are totals over all clips. The
+    distances between videos are put in where given.
     """
-    distances = rfvd or {}
     clips = common_clips(evaluation)
     rows = [
-        _leader_row(label, evaluation.facts[label], [results[clip] for clip in clips], distances.get(label))
+        _leader_row(label, evaluation.facts[label], [results[clip] for clip in clips], _distance_row(label, distances))
         for label, results in evaluation.results.items()
         if results and clips
     ]
     return sorted(rows, key=lambda row: -row["psnr"])
-
-
-def common_clips(evaluation: Evaluation) -> list[Path]:
-    """The clips that every model with any result finished."""
-    sets = [results for results in evaluation.results.values() if results]
-    return [clip for clip in sets[0] if all(clip in results for results in sets)] if sets else []
 
 
 def clip_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
@@ -81,24 +87,36 @@ def all_frame_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 
 
 def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
-    """Write results.csv, frames.csv, results.json and leaderboard.html; returns what results.json holds.
+    """Write the tables (results, frames, statistics, protocols), results.json and leaderboard.html.
+
+    Returns what results.json holds.
 
     Raises:
         FileError: a file cannot be written.
     """
     distances = _distances(store, evaluation)
-    rows, clips = leaderboard(evaluation, distances and distances.values), list(clip_rows(evaluation))
+    rows, clips, found = leaderboard(evaluation, distances), list(clip_rows(evaluation)), differences(evaluation)
+    common = len(common_clips(evaluation))
     record = {
         "policy": evaluation.policy,
         "models": list(evaluation.facts.values()),
-        "common_clips": len(common_clips(evaluation)),
-        "rfvd": distances and distances.told,
+        "common_clips": common,
+        "fvd": distances and distances.told,
         "leaderboard": rows,
+        "best": best_models(evaluation, found),
+        "spreads": list(spread_rows(evaluation)),
+        "differences": [asdict(one) for one in found],
+        "protocols": list(protocol_rows(store, evaluation)),
+        "published": published_rows(evaluation.policy, common),
+        "published_note": why_nothing_published(evaluation.policy, common),
         "clips": clips,
         "failures": [{"model": m, "clip": str(clip), "reason": why} for (m, clip), why in evaluation.failures.items()],
     }
     write_csv(store.folder / "results.csv", clips)
     write_csv(store.folder / "frames.csv", list(all_frame_rows(evaluation)))
+    write_csv(store.folder / "statistics.csv", record["spreads"])
+    if record["protocols"]:
+        write_csv(store.folder / "protocols.csv", record["protocols"])
     write_json(store.folder / "results.json", record)
     worst = list(worst_frames(store, evaluation, [row["model"] for row in rows]))
     page = leaderboard_html(record, worst, DIFFERENCE_GAIN)
@@ -123,8 +141,18 @@ def _distances(store: ResultStore, evaluation: Evaluation) -> VideoDistances | N
     return video_distances(store, labels, common_clips(evaluation))
 
 
+def _distance_row(label: str, distances: VideoDistances | None) -> dict[str, float]:
+    """The two distances between videos, each under its own name: they are never mixed."""
+    row: dict[str, float] = {}
+    if distances and label in distances.frechet:
+        row |= dict(zip(FRECHET, distances.frechet[label], strict=True))
+    if distances and label in distances.per_clip_sq:
+        row["i3d_per_clip_sq"] = distances.per_clip_sq[label]
+    return row
+
+
 def _leader_row(
-    label: str, facts: Mapping[str, Any], results: Sequence[ClipResult], rfvd: float | None
+    label: str, facts: Mapping[str, Any], results: Sequence[ClipResult], distances: Mapping[str, float]
 ) -> dict[str, Any]:
     def total(part: Callable[[ClipResult], float]) -> float:
         return math.fsum(map(part, results))
@@ -136,7 +164,7 @@ def _leader_row(
         "model": label,
         "random_weights": facts["random_weights"],
         **{name: value for name, value in metrics.items() if value is not None},
-        **({} if rfvd is None else {"rfvd": rfvd}),
+        **distances,
         "worst_psnr": min(summary["psnr"].worst for summary in summaries),
         **_rate(total(lambda r: math.prod(r.latent_shape)) / volume),
         "tiling_mode": ", ".join(sorted({result.ran.tiling_mode for result in results})),

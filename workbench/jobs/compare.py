@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.compare.figures import metric_curves
 from workbench.compare.grid import grid
@@ -16,6 +16,7 @@ from workbench.config import to_dict
 from workbench.devices import pick_device
 from workbench.errors import WorkbenchError
 from workbench.evaluate.clip import ClipResult, evaluate_steps, read_frames, warm_up
+from workbench.evaluate.instruments import Instruments, Original
 from workbench.evaluate.run import Evaluation
 from workbench.evaluate.settings import SIDE_MULTIPLE
 from workbench.evaluate.summary import all_frame_rows, clip_rows
@@ -26,7 +27,7 @@ from workbench.jobs.shelf import ModelShelf
 from workbench.media.image import write_image
 from workbench.media.source import CHUNK_FRAMES, ClipSource, open_clip_steps
 from workbench.media.writer import VideoWriter
-from workbench.metrics.lpips import load_lpips_if_available
+from workbench.metrics.lpips import load_lpips_if_available, usual_every
 from workbench.models.ref import ModelRef
 from workbench.roundtrip.progress import WRITE
 from workbench.steps import Progress, Steps
@@ -75,14 +76,14 @@ def compare_job(
     """
     clip = yield from open_clip_steps(choices.path, choices.policy, SIDE_MULTIPLE)
     frames = read_frames(clip)
-    lpips = load_lpips_if_available(pick_device(choices.device))
+    device = pick_device(choices.device)
+    lpips = load_lpips_if_available(device, usual_every(device))
+    original = Original(frames, Instruments({"lpips": lpips} if lpips else {}), clip.fps, keep=len(entries) > 1)
     results: dict[str, ClipResult] = {}
     panels, failures = {"original": frames}, {}
     for entry in entries:
         try:
-            results[entry.label], panels[entry.label] = yield from _evaluate(
-                entry, choices, clip, frames, models, lpips
-            )
+            results[entry.label], panels[entry.label] = yield from _evaluate(entry, choices, clip, original, models)
         except WorkbenchError as error:
             failures[entry.label] = explain(error)
     if not results:
@@ -98,20 +99,19 @@ def _evaluate(
     entry: ModelRef,
     choices: Choices,
     clip: ClipSource,
-    frames: Tensor,
+    original: Original,
     models: ModelShelf,
-    lpips: nn.Module | None,
 ) -> Steps[tuple[ClipResult, Tensor]]:
     """Load and measure one model; its progress is of stages of its own."""
     ae = models.load(entry, choices.device)
     warm_up(ae)
-    steps = evaluate_steps(ae, clip, frames, choices.tiling, lpips)
+    steps = evaluate_steps(ae, clip, original, choices.tiling)
     try:
         while True:
             progress = next(steps)
             yield Progress(f"{entry.label}: {progress.stage}", progress.done, progress.total)
     except StopIteration as stop:
-        result, output = stop.value
+        result, output, _ = stop.value
         return _without_false_peak(result, ae.device), output
     finally:
         steps.close()

@@ -1,6 +1,7 @@
-"""Fréchet video distance, with a feature network that the user supplies; none is shipped or downloaded."""
+"""Fréchet video distance, with I3D as it was published or with a feature network that the user supplies."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor
 from workbench.errors import ConfigError, ShapeError, WeightsError, first_line
 from workbench.files import quoted
 from workbench.media.video import to_float
+from workbench.metrics.i3d import SIDE, load_i3d
 
 FVD_FRAMES = 16
 """Frames of a window, as published results mostly have it."""
 
-_SIDE = 224
 # Arguments of the I3D network of StyleGAN-V (github.com/universome/stylegan-v), which most exports follow: it is given
 # frames that are scaled already and asked for features.
 _I3D_ARGUMENTS = {"rescale": False, "resize": False, "return_features": True}
@@ -24,7 +25,7 @@ class FeatureNetwork:
     """A TorchScript network from clips (B, 3, 16, 224, 224) in [-1, 1] to features (B, D).
 
     Attributes:
-        sha256: of its file: figures compare only under one network.
+        identity: SHA-256 of its file: figures compare only under one network.
     """
 
     def __init__(self, path: str | Path, device: str | torch.device = "cpu") -> None:
@@ -37,7 +38,7 @@ class FeatureNetwork:
         path = Path(path).expanduser()
         if not path.is_file():
             raise ConfigError(f"`fvd_network`: {quoted(path)} is no file; rFVD needs a TorchScript feature network")
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
         try:
             self._network = torch.jit.load(path, map_location=device).eval()
         except RuntimeError as error:
@@ -58,19 +59,46 @@ class FeatureNetwork:
         Raises:
             WeightsError: the network fails on a window, or does not return (1, D).
         """
-        windows = frames.split(FVD_FRAMES)[: len(frames) // FVD_FRAMES]
-        return torch.cat([self._of_window(window) for window in windows]) if windows else torch.zeros(0, 0)
+        return _of_windows(frames, self._of_window)
 
     def _of_window(self, frames: Tensor) -> Tensor:
-        resized = F.interpolate(to_float(frames.to(self._device)), (_SIDE, _SIDE), mode="bilinear")
         try:
-            features = self._network(resized.transpose(0, 1)[None], **self._arguments)
+            features = self._network(_input(frames.to(self._device)), **self._arguments)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise WeightsError(f"`fvd_network`: {quoted(self._path)} does not take clips ({reason})") from None
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 1:
             raise WeightsError(f"`fvd_network`: {quoted(self._path)} does not return features (1, D) of a clip")
         return features.float().cpu()
+
+
+class I3DFeatures:
+    """The 400 logits of the I3D network that the Fréchet video distance was published with.
+
+    Attributes:
+        identity: names it among feature networks.
+    """
+
+    identity = "I3D, Kinetics-400, logits"
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        """Raises WeightsError unless `python -m workbench fetch fvd` has brought the network."""
+        self.network, self._device = load_i3d(device), torch.device(device)
+
+    @torch.no_grad()
+    def features(self, frames: Tensor) -> Tensor:
+        """Features (n, 400) as in `FeatureNetwork.features`."""
+        return _of_windows(frames, lambda window: self.network(_input(window.to(self._device))).float().cpu())
+
+
+def _of_windows(frames: Tensor, features: Callable[[Tensor], Tensor]) -> Tensor:
+    windows = frames.split(FVD_FRAMES)[: len(frames) // FVD_FRAMES]
+    return torch.cat([features(window) for window in windows]) if windows else torch.zeros(0, 0)
+
+
+def _input(frames: Tensor) -> Tensor:
+    """A window (1, 3, 16, 224, 224) in [-1, 1], resized bilinearly, of uint8 (16, 3, H, W)."""
+    return F.interpolate(to_float(frames), (SIDE, SIDE), mode="bilinear").transpose(0, 1)[None]
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -88,6 +116,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         raise ShapeError(f"sets of features must be (n, D) and (m, D), got {tuple(a.shape)} and {tuple(b.shape)}")
     if min(len(a), len(b)) < fewest_windows(a):
         raise ShapeError(f"{a.shape[1]} features need {fewest_windows(a)} windows or more, got {min(len(a), len(b))}")
+    return frechet_of_any(a, b)
+
+
+def frechet_of_any(a: Tensor, b: Tensor) -> float:
+    """`frechet_distance` without its demand on the number of members: for resampled sets, in which members recur."""
     (mean_a, cov_a), (mean_b, cov_b) = (_normal(values.double()) for values in (a, b))
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T

@@ -1,50 +1,13 @@
 """Structural similarity."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
+from workbench.metrics.window import WANG, Window
 
 _K1, _K2 = 0.01, 0.03
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a local mean is taken over.
-
-    Attributes:
-        size: pixels of a side, odd.
-        sigma: deviation of a Gaussian, in pixels; None weights all pixels alike.
-        sample: whether variances are divided by the number of pixels less one, as for a sample, where all weigh alike.
-    """
-
-    size: int = 11
-    sigma: float | None = 1.5
-    sample: bool = False
-
-    def weights(self) -> Tensor:
-        """float32 (size,), of sum 1; the window is their product with themselves."""
-        if self.sigma is None:
-            return torch.full((self.size,), 1.0 / self.size)
-        x = torch.arange(self.size, dtype=torch.float64) - self.size // 2
-        weights = torch.exp(-0.5 * (x / self.sigma).square())
-        return (weights / weights.sum()).float()
-
-    @property
-    def correction(self) -> float:
-        """What a variance is multiplied by."""
-        pixels = self.size**2
-        return pixels / (pixels - 1) if self.sample else 1.0
-
-
-WANG = Window()
-"""The window of the paper."""
-
-UNIFORM_7 = Window(7, None, sample=True)
-"""What scikit-image takes where nothing is said."""
 
 
 def ssim(x: Tensor, y: Tensor, data_range: float, window: Window = WANG) -> Tensor:
@@ -84,6 +47,6 @@ def _of_chunk(x: Tensor, y: Tensor, window: Window) -> Tensor:
 
 def _means(x: Tensor, window: Window) -> Tensor:
     """Local means of every channel of (n, C, H, W), along columns and then along rows."""
-    channels, weights = x.shape[1], window.weights().to(x.device)
+    channels, weights = x.shape[1], torch.tensor(window.weights).to(x.device)
     down = F.conv2d(x, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
     return F.conv2d(down, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,9 +173,10 @@ class Autoencoder(nn.Module, ABC):
         """The decoder in parts, as `encode_stages`."""
         return self.whole_decoder(is_image)
 
-    def whole_encoder(self) -> list[Stage]:
+    def whole_encoder(self, sample_posterior: bool = False) -> list[Stage]:
         """The encoder as one stage, which is tiled."""
-        return [GlobalStage("encode", self.encode, self.frames_of, self.spatial_stride, int(self.causal))]
+        encode = partial(self.encode, sample_posterior=sample_posterior)
+        return [GlobalStage("encode", encode, self.frames_of, self.spatial_stride, int(self.causal))]
 
     def whole_decoder(self, is_image: bool) -> list[Stage]:
         """The decoder as one stage, which is tiled."""

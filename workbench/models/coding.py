@@ -91,6 +91,7 @@ def encode_pieces(
     tiling: Tiling | None,
     ranks: Lockstep | None = None,
     timer: Timer = run_at_once,
+    sample_posterior: bool = False,
 ) -> Iterator[Tensor | Progress]:
     """A clip of this size in chunks (B, 3, n, H, W), floats in [-1, 1] or uint8, to float32 latents in chunks.
 
@@ -98,13 +99,14 @@ def encode_pieces(
 
     Args:
         ranks: share the work over these, each of which iterates over the same chunks and gets all latents.
+        sample_posterior: as in `Autoencoder.encode`, for every tile.
 
     Raises:
         ConfigError: as `encode_plan`.
         DeviceMemoryError: the memory does not suffice.
     """
     count = ranks.world.size if ranks else 1
-    plan = encode_plan(ae, size, next(choose(ae, size, tiling, count)).tiling, count)
+    plan = encode_plan(ae, size, next(choose(ae, size, tiling, count)).tiling, count, sample_posterior)
     return _run(ae, plan, chunks, "encode", timer, ranks, to_all=True)
 
 

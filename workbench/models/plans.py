@@ -19,17 +19,21 @@ Size = tuple[int, int, int]
 """Frames, height and width of a clip."""
 
 
-def encode_plan(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> CodingPlan:
+def encode_plan(
+    ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1, sample_posterior: bool = False
+) -> CodingPlan:
     """How a clip of this size is encoded. Without a tiling it is one tile.
 
     Args:
         ranks: how many processes share the work.
+        sample_posterior: as in `Autoencoder.encode`, for every tile.
 
     Raises:
         ConfigError: a tile size is not legal for the model, the nearest legal ones are named; or the model cannot be
             run in this way.
     """
-    stages = ae.whole_encoder() if mode_of(ae, tiling) == "tiles" else ae.encode_stages()
+    is_whole = sample_posterior or mode_of(ae, tiling) == "tiles"
+    stages = ae.whole_encoder(sample_posterior) if is_whole else ae.encode_stages()
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=True)
 
 

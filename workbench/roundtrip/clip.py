@@ -66,28 +66,32 @@ def reconstruct_steps(
 
 
 def round_trip_steps(
-    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None
+    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None, sample_posterior: bool = False
 ) -> Steps[tuple[Tensor, Tensor, dict[str, Any], Choice]]:
     """Encode and decode a clip in memory, uint8 (T, 3, H, W); the one place where that is done.
+
+    Args:
+        sample_posterior: as in `Autoencoder.encode`.
 
     Returns:
         Latents (1, C, t, h, w) and frames (1, 3, T, H, W), not clamped; float32, on the device of the frames. Then the
         fields of `RoundTrip` that are known by now, and how the model was run.
     """
     size = frames_TCHW.shape[0], frames_TCHW.shape[2], frames_TCHW.shape[3]
-    attempt = partial(_round_trip_once, ae, frames_TCHW)
+    attempt = partial(_round_trip_once, ae, frames_TCHW, sample_posterior)
     (z, y, seconds), choice = yield from within_memory(ae, size, tiling, attempt)
     facts = {**_sizes(ae, size), **seconds, "ran": ran(ae, size, choice)}
     return z, y, facts, choice
 
 
 def _round_trip_once(
-    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None
+    ae: Autoencoder, frames_TCHW: Tensor, sample_posterior: bool, tiling: Tiling | None
 ) -> Steps[tuple[Tensor, Tensor, dict[str, float]]]:
     """Latents, output, and the seconds that they took."""
     clock, x, device = Clock(), frames_TCHW.transpose(0, 1)[None], frames_TCHW.device
     size = x.shape[2], x.shape[3], x.shape[4]
-    latents = encode_pieces(ae, iter([x]), size, tiling, timer=clock.timer("encode"))
+    timer = clock.timer("encode")
+    latents = encode_pieces(ae, iter([x]), size, tiling, timer=timer, sample_posterior=sample_posterior)
     z = yield from collect(clock.watch("encode", latents), ae.latent_frames(size[0]), device)
     frames = decode_pieces(ae, iter([z]), size, tiling, timer=clock.timer("decode"))
     return z, (yield from collect(clock.watch("decode", frames), size[0], device)), clock.seconds
