@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from workbench.models.weights import checkpoints
 from workbench.ranks import World, process_group
 from workbench.training import checkpoint
-from workbench.training.checkpoint import (
-    CheckpointError,
-    checkpoints,
-    find_checkpoint,
-    remove_unfinished,
-    write_checkpoint,
-)
+from workbench.training.checkpoint import CheckpointError, find_checkpoint, remove_unfinished, write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 from training_runs import ARCHITECTURE, STEPS, networks, run_steps, small_config, state_of
 
+from workbench.models.weights import checkpoints
 from workbench.ranks import World, process_group
-from workbench.training.checkpoint import checkpoints
 from workbench.training.presets import EXAMPLES
 from workbench.training.resume import not_exact
 from workbench.training.state import load_state

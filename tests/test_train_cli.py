@@ -19,8 +19,8 @@ from workbench.cli import main
 from workbench.config import from_dict, override
 from workbench.errors import ConfigError
 from workbench.models.registry import load_autoencoder
+from workbench.models.weights import checkpoints
 from workbench.ranks import process_group
-from workbench.training.checkpoint import checkpoints
 from workbench.training.config import TrainConfig
 from workbench.training.dry_run import dry_run
 from workbench.training.estimate import estimate

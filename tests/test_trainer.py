@@ -19,9 +19,10 @@ from workbench.config import override, to_json
 from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, DataError, WeightsError, WorkbenchError
 from workbench.models.registry import load_autoencoder
+from workbench.models.weights import checkpoints
 from workbench.ranks import process_group
 from workbench.training import checkpoint, trainer
-from workbench.training.checkpoint import CheckpointError, checkpoints
+from workbench.training.checkpoint import CheckpointError
 from workbench.training.config import TrainConfig
 from workbench.training.presets import EXAMPLES
 from workbench.training.resume import changed_settings, start_from

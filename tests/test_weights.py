@@ -11,6 +11,7 @@ from small_models import ARCHITECTURES, small_model
 import workbench as wb
 from workbench.models.registry import architecture_of
 from workbench.models.weights import locate_weights, read_weights, save_weights
+from workbench.training.checkpoint import find_checkpoint
 
 SMALL = ARCHITECTURES["video_dc_ae"]
 
@@ -147,3 +148,13 @@ def test_unknown_names_devices_and_dtypes_are_named():
         wb.load_autoencoder("diffusers:AutoencoderKLWan", "random", architecture={"scaling_factor": 9.0})
     with pytest.raises(wb.ConfigError, match="unknown setting width"):
         wb.load_autoencoder("video_dc_ae", "random", architecture={"width": (1,)})
+
+
+def test_a_run_stands_for_its_newest_checkpoint_by_number_whatever_else_is_there(tmp_path):
+    state = {"basis": torch.zeros(1)}
+    for name in ("step-000100", "step-999999", "step-1000000", "step-notes"):
+        (tmp_path / name).mkdir()
+        if name != "step-notes":
+            save_weights(tmp_path / name / "ema.safetensors", state, "dct", {})
+    assert locate_weights(tmp_path).parent.name == "step-1000000"
+    assert find_checkpoint("latest", tmp_path).name == "step-1000000"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from workbench.finite import nonfinite_names
 
 METADATA_KEY = "workbench"
 CHECKPOINT_FILES = ("ema.safetensors", "model.safetensors")
+CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
+"""The name of a complete checkpoint in a run's folder; longer numbers come after a million steps."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,18 @@ def save_weights(path: Path, state: Mapping[str, Tensor], model: str, architectu
         save_file(tensors, temporary, metadata)
 
 
+def checkpoints(run: Path) -> dict[int, Path]:
+    """The complete checkpoints of a run folder by step, oldest first."""
+    found = {int(match[1]): path for path in run.glob("step-*") if (match := CHECKPOINT_NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
 def _file_in_folder(folder: Path) -> Path:
     for name in CHECKPOINT_FILES:
         if (folder / name).is_file():
             return folder / name
-    steps = sorted(step for step in folder.glob("step-*") if step.is_dir())
-    if steps:
-        return _file_in_folder(steps[-1])
+    if steps := checkpoints(folder):
+        return _file_in_folder(steps[max(steps)])
     raise WeightsError(f"{folder}: not a checkpoint, it holds neither {' nor '.join(CHECKPOINT_FILES)}")
 
 

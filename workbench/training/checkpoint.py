@@ -6,7 +6,6 @@ renamed. Old ones are purged after that, and lose their name before their files.
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,20 +15,14 @@ from typing import BinaryIO
 from torch.distributed.checkpoint.api import CheckpointException
 
 from workbench.errors import WorkbenchError, first_line
+from workbench.models.weights import CHECKPOINT_NAME, checkpoints
 from workbench.ranks import World, agreed
 
-_NAME = re.compile(r"step-(\d{6,})")
 _UNFINISHED = ".step-*.tmp"
 
 
 class CheckpointError(WorkbenchError):
     """A checkpoint is missing, cannot be written, or belongs to another run."""
-
-
-def checkpoints(run: Path) -> dict[int, Path]:
-    """The complete checkpoints of a run folder by step, oldest first."""
-    found = {int(match[1]): path for path in run.glob("step-*") if (match := _NAME.fullmatch(path.name))}
-    return dict(sorted(found.items()))
 
 
 def step_of(checkpoint: Path) -> int:
@@ -44,7 +37,7 @@ def find_checkpoint(resume: str, run: Path) -> Path:
         CheckpointError: there is none; a run never starts afresh instead.
     """
     folder = run if resume == "latest" else Path(resume).expanduser()
-    if folder.is_dir() and _NAME.fullmatch(folder.resolve().name):
+    if folder.is_dir() and CHECKPOINT_NAME.fullmatch(folder.resolve().name):
         return folder.resolve()
     known = checkpoints(folder)
     if known:

@@ -8,8 +8,9 @@ from typing import Any
 
 from workbench.config import settings_of, to_dict
 from workbench.errors import first_line
+from workbench.models.weights import checkpoints
 from workbench.ranks import World, restarted_by_torchrun
-from workbench.training.checkpoint import CheckpointError, checkpoints, find_checkpoint, step_of
+from workbench.training.checkpoint import CheckpointError, find_checkpoint, step_of
 from workbench.training.config import TrainConfig
 
 _LAUNCH_FILE = ".launch"

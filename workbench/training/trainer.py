@@ -14,9 +14,10 @@ from workbench.config import to_json
 from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, NonFiniteError
 from workbench.files import write_errors
+from workbench.models.weights import checkpoints
 from workbench.ranks import World, agreed, leaving_together, process_group
 from workbench.training.build import build_networks
-from workbench.training.checkpoint import checkpoints, remove_unfinished, run_lock, write_checkpoint
+from workbench.training.checkpoint import remove_unfinished, run_lock, write_checkpoint
 from workbench.training.config import TrainConfig
 from workbench.training.resume import changed_settings, mark_opened, not_exact, start_from
 from workbench.training.state import load_state, save_state
