@@ -28,6 +28,7 @@ class ReconstructConfig(ClipPolicy):
 PRESETS: dict[str, dict[str, Any]] = {
     "video_dc_ae": {
         "model.name": "video_dc_ae",
+        "model.tiling_mode": "tiles",
         "model.spatial_tile_size": 256,
         "model.temporal_tile_size": 32,
         "resolution": "512px_ar1:1",
@@ -38,6 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "hunyuan_vae": {
         "model.name": "hunyuan_vae",
+        "model.tiling_mode": "tiles",
         "model.scale_factor": 0.476986,
         "resolution": "512px_ar1:1",
         "num_frames": 97,
