@@ -71,7 +71,7 @@ def compare_job(
     A model that fails on this clip is left out and named, with the reason as `explain` puts it.
 
     Raises:
-        MediaError: the clip is missing, cannot be read or not into memory, or the disk is full.
+        FileError: the clip is missing, cannot be read or not into memory, or the disk is full.
         WorkbenchError: no model could do it.
     """
     clip = yield from open_clip_steps(choices.path, choices.policy, SIDE_MULTIPLE)

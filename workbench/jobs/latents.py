@@ -60,7 +60,7 @@ def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
     """Encode a clip into a file in `folder`, yielding a Progress after every tile.
 
     Raises:
-        MediaError: the clip is missing or cannot be read, or the disk is full.
+        FileError: the clip is missing or cannot be read, or the disk is full.
         NonFiniteError: a latent is not finite.
     """
     clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
@@ -82,7 +82,7 @@ def decode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
     Raises:
         DataError: the file is damaged, or not one of latents.
         ShapeError: the latents are not of such a clip, or not of this model.
-        MediaError: the disk is full.
+        FileError: the disk is full.
     """
     shard = read_shard(choices.path)
     if not shard.clips:

@@ -77,7 +77,7 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     """Reconstruct into `folder`, yielding a Progress after every tile and few frames; closing removes partial files.
 
     Raises:
-        MediaError: the clip is missing or cannot be read, or the disk is full.
+        FileError: the clip is missing or cannot be read, or the disk is full.
         ConfigError: a choice is not possible for this model or clip.
     """
     info = probe(choices.path)
