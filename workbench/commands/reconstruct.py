@@ -7,7 +7,7 @@ from typing import Any
 from workbench.cli import Command
 from workbench.commands.inputs import find_inputs
 from workbench.commands.settings import MODEL_ALIASES, ModelSettings
-from workbench.config import check_choice, override, setting
+from workbench.config import check_choice, check_range, override, setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.media.policy import ClipPolicy
 
@@ -22,7 +22,13 @@ class ReconstructConfig(ClipPolicy):
     device: str | None = setting(None, DEVICE_HELP)
     dtype: str | None = setting(None, DTYPE_HELP)
     lossless: bool = setting(False, "write bit-exact FFV1 (.mkv) instead of H.264 (.mp4)")
+    lpips_every: int | None = setting(None, "LPIPS takes every n-th frame; by default 8 on a CPU, 1 on a GPU")
     side_by_side: bool = setting(True, "write a video of original and reconstruction beside each other")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lpips_every is not None:
+            check_range("lpips_every", self.lpips_every, 1)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -7,8 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from workbench.allocator import give_large_blocks_back
 from workbench.cli import flag_words
 from workbench.commands.folders import claimed_folder
@@ -20,7 +18,7 @@ from workbench.errors import FileError, MediaError
 from workbench.files import quoted, write_csv, write_errors
 from workbench.jobs.record import write_metrics
 from workbench.media.reader import probe
-from workbench.metrics.lpips import load_lpips_if_available
+from workbench.metrics.lpips import LPIPS, load_lpips_if_available, usual_every
 from workbench.metrics.measure import summarise
 from workbench.metrics.networks import missing_network
 from workbench.models.base import Autoencoder
@@ -41,7 +39,8 @@ def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: L
     ae = config.model.load(ranks.world.device if ranks else config.device, config.dtype)
     tile_plans(ae, ae.legal_frames(2), 1, 1, config.model)  # refuses illegal tile sizes
     is_main = ranks is None or ranks.world.is_main
-    lpips = load_lpips_if_available(ae.device) if is_main else None
+    every = config.lpips_every or usual_every(ae.device)
+    lpips = load_lpips_if_available(ae.device, every) if is_main else None
     rows, failures = [], 0
     for number, path in enumerate(files, 1):
         try:
@@ -57,21 +56,23 @@ def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: L
             if is_main:
                 print(f"skipped: {flag_words(error, COMMAND)}", file=sys.stderr)
     if rows:
-        _summarise(rows, Path(config.save_dir), lpips is not None)
+        _summarise(rows, Path(config.save_dir), lpips)
     if failures:
         raise MediaError(f"{failures} of {len(files)} inputs were skipped, see above")
 
 
-def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, with_lpips: bool) -> None:
+def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, lpips: LPIPS | None) -> None:
     write_csv(save_dir / "summary.csv", rows)
     print(f"\n{text_table(rows)}\n")
-    if not with_lpips:
+    if lpips is None:
         print(f"LPIPS is left out: {missing_network('lpips_vgg')}")
+    elif lpips.every > 1:
+        print(f"LPIPS is that of one frame in {lpips.every}; --lpips_every 1 takes all")
     print(f"results in {save_dir}")
 
 
 def _reconstruct_one(
-    config: ReconstructConfig, ae: Autoencoder, lpips: nn.Module | None, ranks: Lockstep | None, path: Path, label: str
+    config: ReconstructConfig, ae: Autoencoder, lpips: LPIPS | None, ranks: Lockstep | None, path: Path, label: str
 ) -> dict[str, Any]:
     """Reconstruct one clip into its own folder; returns its row of the summary."""
     extension = ".png" if probe(path).is_image else ".mkv" if config.lossless else ".mp4"
@@ -82,7 +83,7 @@ def _reconstruct_one(
         with StageBar(label) as bar:
             report = drain(reconstruct_file_steps(ae, path, outputs, config.model, config, lpips, ranks), bar.show)
         world_size = ranks.world.size if ranks else 1
-        write_metrics(folder, "", report, ae, config.model, to_dict(config), world_size)
+        write_metrics(folder, "", report, ae, config.model, to_dict(config), lpips, world_size)
     for warning in report.warnings:
         print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
     if report.ran.chosen:

@@ -16,7 +16,7 @@ from workbench.jobs.exact import exact_path, keeps_exact_frames
 from workbench.jobs.record import write_metrics
 from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
-from workbench.metrics.lpips import load_lpips_if_available
+from workbench.metrics.lpips import LPIPS, load_lpips_if_available, usual_every
 from workbench.metrics.measure import Summary, summarise
 from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
@@ -82,15 +82,17 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     """
     info = probe(choices.path)
     outputs = _outputs(choices, info, ae, folder)
-    lpips = load_lpips_if_available(ae.device)
+    lpips = load_lpips_if_available(ae.device, usual_every(ae.device))
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     yield Progress(WRITE, 0, 1)
     summary = summarise(report.metrics)
     settings = _settings(choices, ae, report, info.is_image)
+    if lpips and lpips.every > 1 and report.num_frames > 1:
+        settings["LPIPS"] = f"of one frame in {lpips.every}"
     times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
     facts = settings | _costs(report)
     page = clip_html(facts, report.warnings, report.metrics, times, outputs.worst_frame, DIFFERENCE_GAIN)
-    downloads = _write_downloads(outputs, report, choices, ae, page)
+    downloads = _write_downloads(outputs, report, choices, ae, lpips, page)
     return JobResult(report, settings, times, summary, _pair(report, outputs, info), downloads)
 
 
@@ -128,14 +130,14 @@ def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
 
 
 def _write_downloads(
-    outputs: Outputs, report: FileReport, choices: Choices, ae: Autoencoder, page: str
+    outputs: Outputs, report: FileReport, choices: Choices, ae: Autoencoder, lpips: LPIPS | None, page: str
 ) -> dict[str, Path]:
     """Write the tables and the report beside the clips; the files of DOWNLOADS."""
     stem = outputs.original.stem.removesuffix("original")
     tiling = choices.tiling and to_dict(choices.tiling)
     settings = {"tiling": tiling, "frames": to_dict(choices.policy), "device": choices.device}
     folder = outputs.original.parent
-    tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, hide_folders=True)
+    tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, lpips, hide_folders=True)
     html_path = folder / f"{stem}report.html"
     write_text(html_path, page)
     return dict(zip(DOWNLOADS, (outputs.reconstruction, outputs.side_by_side, *tables, html_path), strict=True))

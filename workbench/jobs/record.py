@@ -7,11 +7,13 @@ from typing import Any
 
 from workbench.compare.tables import frame_rows
 from workbench.files import write_csv, write_json
+from workbench.metrics.lpips import LPIPS
 from workbench.metrics.measure import summarise
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_record
 from workbench.models.plans import tile_plans
 from workbench.roundtrip.result import FileReport
+from workbench.stages import LocalStage
 from workbench.tile_settings import Tiling
 
 
@@ -22,6 +24,7 @@ def write_metrics(
     ae: Autoencoder,
     tiling: Tiling | None,
     settings: Mapping[str, Any],
+    lpips: LPIPS | None,
     ranks: int = 1,
     hide_folders: bool = False,
 ) -> tuple[Path, Path]:
@@ -29,6 +32,7 @@ def write_metrics(
 
     Args:
         settings: what was asked for, as plain values.
+        lpips: the network that LPIPS was measured with.
         hide_folders: name clip and weights without their folders, which are a server's business.
 
     Returns:
@@ -41,11 +45,19 @@ def write_metrics(
     write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
     size = report.num_frames, report.height, report.width
     tiles = len(tile_plans(ae, *size, tiling)[0]) if report.ran.tiling_mode == "tiles" else None
-    used = model_record(ae, tiling) | {**asdict(report.ran), "tiles": tiles, "ranks": ranks}
+    used = model_record(ae, tiling) | {
+        **asdict(report.ran),
+        "tiles": tiles,
+        "ranks": ranks,
+        "lpips_every": lpips and lpips.every,
+    }
+    if tiles is None and all(isinstance(stage, LocalStage) for stage in ae.encode_stages()):
+        used |= {"spatial_tile_size": None, "temporal_tile_size": None}  # nothing of it was cut
     source = report.source.name if hide_folders else str(report.source.resolve())
     if hide_folders and ae.weights_path:
         used["weights"] = ae.weights_path.name
     summary = {name: asdict(value) for name, value in summarise(report.metrics).items()}
     record = asdict(report) | {"source": source, "settings": dict(settings), "used": used, "summary": summary}
+    del record["ran"]  # is in `used`, with all else that was left to defaults
     write_json(json_path, record)
     return csv_path, json_path

@@ -58,11 +58,12 @@ class ProgressMeter:
 
     @property
     def seconds_left(self) -> float | None:
-        """None while stages are to come and no tile is decoded: with most models that takes far longer than encoding,
-        so that any number told before would be too low."""
+        """None while stages are to come and nothing is decoded: with most models that takes far longer than encoding,
+        so that any number told before would be too low. Frames that are measured were decoded."""
         begun = self._begun
         waiting = max(0, self._expected - len(begun))
-        if waiting and not any(name.endswith("decode") for name, stage in self._stages.items() if stage.latest.done):
+        decoded = any(name.endswith(("decode", MEASURE)) for name, stage in self._stages.items() if stage.latest.done)
+        if waiting and not decoded:
             return None
         expected = sum(stage.expected_s for stage in begun)
         return expected - sum(stage.seconds for stage in begun) + waiting * expected / len(begun)
