@@ -52,6 +52,7 @@ def _curve(
     name = html.escape(label)  # Plotly reads its texts as HTML, and a label can hold a file's name
     time = "" if timestamps_s is None else " at %{customdata:.2f} s"
     return go.Scatter(
+        connectgaps=True,  # metrics of every n-th frame
         x=list(range(len(values))),
         y=list(values),
         customdata=timestamps_s,

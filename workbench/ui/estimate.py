@@ -113,8 +113,12 @@ def _memory_line(job: Estimate, cost: "TileCost") -> str:
     total = job.frame_bytes + cost.weight_bytes + cost.work_bytes
     return (
         f"Memory: about {size_words(total)}, counted: {size_words(cost.weight_bytes)} of weights, "
-        f"{size_words(cost.work_bytes)} in the model, one tile at a time, and {size_words(job.frame_bytes)} of frames"
+        f"{size_words(cost.work_bytes)} in the model, {_at_once(job)}, and {size_words(job.frame_bytes)} of frames"
     )
+
+
+def _at_once(job: Estimate) -> str:
+    return f"{job.tile_shape[0]} frames at a time" if job.is_streamed else "one tile at a time"
 
 
 def _time_line(job: Estimate, seconds_per_pixel: float | None) -> str:

@@ -31,14 +31,13 @@ function addCurve({ label, unit, better, values, worst }) {
   make(plot, "line", { y1: 0, y2: 1 });
 }
 
-// The values from the lowest, at the bottom, to the highest; frames without one are a gap.
+// The values from the lowest, at the bottom, to the highest; the line passes over frames without one, which are most
+// where a metric takes every n-th frame.
 function line(values) {
   const known = values.filter((value) => value !== null), low = Math.min(...known), high = Math.max(...known);
   const y = (value) => (high > low ? 0.95 - (0.9 * (value - low)) / (high - low) : 0.5).toFixed(4);
-  return values.map((value, x) => {
-    if (value === null) return "";
-    return `${x && values[x - 1] !== null ? "L" : "M"}${x} ${y(value)}`;
-  }).join("");
+  const points = values.map((value, x) => (value === null ? null : `${x} ${y(value)}`)).filter((point) => point !== null);
+  return points.length ? `M${points.join("L")}` : "";
 }
 
 function markFrame() {
