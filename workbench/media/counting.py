@@ -18,7 +18,7 @@ import av
 from workbench.media.decode import TIMED_KINDS, Decoder
 from workbench.media.files import is_cut_short, is_fragmented
 
-_CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "prores", "qtrle", "ffv1", "theora", "dnxhd", "png")
+_CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "prores", "qtrle", "ffv1", "theora")
 _MAX_REORDERED = 16  # pictures that H.264 and HEVC may show before one that is decoded earlier
 _IDR, _SLICES = 5, (1, 2, 5)  # types of NAL units, ITU-T H.264, table 7-1
 
