@@ -7,14 +7,19 @@ import torch
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
-from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from torch import Tensor
 
 # Correctly rounded and with chroma interpolated at full resolution; the defaults of swscale favour speed over both.
-SCALING = (
+_SCALING = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 _HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+_WIDE = {
+    ColorPrimaries.BT2020: "BT.2020",
+    ColorPrimaries.SMPTE431: "DCI-P3",
+    ColorPrimaries.SMPTE432: "Display P3",
+}
 # Formats with alpha to which GIFs (the first two) and CMYK JPEGs are always decoded, though they are mostly opaque.
 _MAYBE_OPAQUE = ("pal8", "bgra", "gbrap", "yuva444p")
 # EXIF orientation -> (transpose, then mirror rows, mirror columns)
@@ -34,7 +39,8 @@ class FrameConverter:
     """Turns frames of one stream into uint8 (3, H, W) RGB tensors, all of the first frame's size, upright.
 
     The matrix (BT.709, BT.601, BT.2020, ...) and the range are those that the frames are tagged with; untagged ones
-    are BT.601 of limited range, as in FFmpeg. Later frames of another size are resized to the first.
+    are BT.601 of limited range, as in FFmpeg. Chroma is where its codec or the file puts it, else in the centre of its
+    pixels, as in FFmpeg. Later frames of another size are resized to the first.
     """
 
     def __init__(self, first: VideoFrame, orientation: int | None = None) -> None:
@@ -51,7 +57,7 @@ class FrameConverter:
 
     def __call__(self, frame: VideoFrame) -> Tensor:
         width, height = self._stored_size
-        planar = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=SCALING)
+        planar = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=_SCALING)
         green, blue, red = (_plane(plane) for plane in planar.planes)
         rgb = torch.from_numpy(np.stack((red, green, blue)))
         transpose, mirror_rows, mirror_columns = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])
@@ -71,6 +77,8 @@ def frame_warnings(frame: VideoFrame) -> list[str]:
         warnings.append("transparency (alpha) is dropped")
     if frame.color_trc in _HDR:
         warnings.append(f"HDR ({_HDR[frame.color_trc]}) is not tone-mapped: colours look flat")
+    if frame.color_primaries in _WIDE:
+        warnings.append(f"wide-gamut colours ({_WIDE[frame.color_primaries]}) are taken for BT.709: they look pale")
     if frame.interlaced_frame:
         warnings.append("interlaced video is not deinterlaced")
     if display_orientation(frame) == 0:

@@ -12,13 +12,11 @@ import torch
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
-from av.video.stream import VideoStream
 from torch import Tensor
 
 from workbench.errors import MediaError, ShapeError
 from workbench.files import quoted, written_whole
-from workbench.media.convert import SCALING
+from workbench.media.encoding import EncoderPixels, add_ffv1, add_h264
 from workbench.media.info import is_long_step, is_regular_step
 from workbench.media.rates import MAX_FPS
 from workbench.media.video import Video
@@ -26,7 +24,6 @@ from workbench.media.video import Video
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _LOSSLESS_EXTENSIONS = (".mkv",)
 _CLOCK_HZ = 90_000  # of files with timestamps: a multiple of the usual rates
-_BT709_AVCOL = 1  # AVCOL_SPC_BT709
 
 
 class VideoWriter:
@@ -63,7 +60,6 @@ class VideoWriter:
         self._last_duration_s = last_duration_s or 1 / fps
         self._held: VideoFrame | None = None
         self._durations: dict[int, int] = {}  # of frames on their way through the encoder
-        self._reformatter = VideoReformatter()
         self._exits = ExitStack()
         self._container: OutputContainer | None = None
 
@@ -107,10 +103,11 @@ class VideoWriter:
         url = f"file:{self._temporary.absolute()}"
         self._container = av.open(url, "w", format=_FORMATS[extension], options=options)
         self._size, self._start_s, self._last_pts = (height, width), start_s, -1
-        add = _add_ffv1 if self.lossless else _add_h264
+        add = add_ffv1 if self.lossless else add_h264
         self._stream = add(self._container, self._rate, height, width)
-        self._time_base = 1 / self._rate if start_s is None else Fraction(1, _CLOCK_HZ)
-        self._stream.codec_context.time_base = self._time_base
+        time_base = 1 / self._rate if start_s is None else Fraction(1, _CLOCK_HZ)
+        self._stream.codec_context.time_base = time_base
+        self._pixels = EncoderPixels(self._stream, time_base)
         odd = [name for name, pixels in (("row", height), ("column", width)) if pixels % 2]
         if odd and not self.lossless:
             repeated = " and ".join(odd)
@@ -126,18 +123,7 @@ class VideoWriter:
         return pts
 
     def _encode(self, frame_CHW: Tensor, pts: int) -> None:
-        stream = self._stream
-        padded = _padded(frame_CHW, stream.height, stream.width)
-        frame = self._reformatter.reformat(
-            VideoFrame.from_ndarray(padded.permute(1, 2, 0).contiguous().numpy(), format="rgb24"),
-            format=stream.pix_fmt,
-            interpolation=SCALING,
-            dst_colorspace=None if self.lossless else Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.JPEG if self.lossless else ColorRange.MPEG,
-        )
-        frame.pts, frame.time_base = pts, self._time_base
-        self._mux(frame)
+        self._mux(self._pixels(frame_CHW, pts))
 
     def _mux(self, frame: VideoFrame | None) -> None:
         """Encode the frame that is held back and hold this one: only the next tells how long a frame is shown."""
@@ -194,28 +180,6 @@ def _rate_varies(video: Video) -> bool:
         return True
     steps_s = (later - earlier for earlier, later in pairwise(video.timestamps_s or ()))
     return not all(is_regular_step(step_s, video.fps) for step_s in steps_s)
-
-
-def _add_h264(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
-    stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
-    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-    context = stream.codec_context
-    context.colorspace, context.color_range = _BT709_AVCOL, ColorRange.MPEG
-    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-    return stream
-
-
-def _add_ffv1(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
-    stream = container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
-    stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
-    return stream
-
-
-def _padded(frame_CHW: Tensor, height: int, width: int) -> Tensor:
-    """The frame with its last row and column repeated up to this size."""
-    rows = torch.arange(height).clamp_(max=frame_CHW.shape[1] - 1)
-    columns = torch.arange(width).clamp_(max=frame_CHW.shape[2] - 1)
-    return frame_CHW if frame_CHW.shape[1:] == (height, width) else frame_CHW[:, rows][:, :, columns]
 
 
 @contextmanager
