@@ -15,7 +15,7 @@ from small_models import ARCHITECTURES, small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.errors import ConfigError, MediaError, WeightsError
+from workbench.errors import ConfigError, WeightsError
 from workbench.jobs.choices import Choices, allowed_weights, find_weights
 from workbench.jobs.estimate import estimate
 from workbench.jobs.folders import JobFolders
@@ -220,7 +220,7 @@ def test_errors_speak_of_the_page_and_not_of_the_server(tab: ReconstructTab, tmp
     bad_tile = described(tab, choices(spatial_tile_size=100))
     assert "Tile side: 100 is no multiple of 32" in bad_tile
     assert "--model" not in bad_tile
-    with pytest.raises(MediaError, match="drop a clip"):
+    with pytest.raises(ConfigError, match="drop a clip"):
         choices(None).path  # noqa: B018
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from workbench import read_video, reconstruct
 from workbench.compare.slices import xt_slice
 from workbench.course.pictures import xt_picture
-from workbench.errors import MediaError, ShapeError
+from workbench.errors import FileError, ShapeError
 from workbench.jobs import exact
 from workbench.jobs.choices import Choices
 from workbench.jobs.exact import keeps_exact_frames, read_pair, read_slices
@@ -89,7 +89,7 @@ def test_slices_end_at_the_limit_and_a_file_cut_off_is_refused(job, tmp_path: Pa
     whole = exact.exact_path(job[2]).read_bytes()
     for length in (0, len(whole) // 2):
         exact.exact_path(tmp_path).write_bytes(whole[:length])
-        with pytest.raises(MediaError, match="cannot be read"):
+        with pytest.raises(FileError, match="cannot be read"):
             read_pair(tmp_path, 0)
 
 

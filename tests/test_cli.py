@@ -173,6 +173,19 @@ def test_clips_of_the_same_name_get_folders_of_their_own_and_reruns_reuse_theirs
     assert {name: record["num_frames"] for name, record in records.items()} == {"clip": 1, "clip-2": 2}
 
 
+def test_no_name_of_a_clip_leads_out_of_its_folder_or_onto_the_summary(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["...mp4", "..mp4", "summary.csv.mp4", " .mp4"]
+    for number, name in enumerate(names, 1):
+        write_clip(tmp_path / name, number, 32, 32)
+    main("workbench", COMMANDS, ["reconstruct", *names, "--save_dir", "out/deep", "--device", "cpu"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "out"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["deep"]
+    folders = {path.name: len(list(path.iterdir())) for path in (tmp_path / "out/deep").iterdir() if path.is_dir()}
+    assert folders == dict.fromkeys(("clip", "clip-2", "clip-3", "summary.csv-2"), 7)
+    assert len((tmp_path / "out/deep/summary.csv").read_text().splitlines()) == 5
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["reconstruct", "--help"], ["bench", "--frames", "x", "--help"]])
 def test_help_comes_before_anything_else(arguments, capsys):
     main("python -m workbench", COMMANDS, arguments)

@@ -338,6 +338,21 @@ def test_clips_of_one_name_become_two_files(inside, tmp_path):
     assert len(list((tmp_path / "y").glob("same-*.mp4"))) == 2
 
 
+def test_no_name_leads_out_of_the_folder_or_hides_what_is_decoded(inside, tmp_path):
+    (tmp_path / "a").mkdir()
+    rows = "path,num_frames,height,width,fps\n"
+    for name in ("...mkv", "..mkv"):
+        write_clip(tmp_path / name, 4, 32, 32)
+        rows += f"../{name},4,32,32,25\n"
+    (tmp_path / "a" / "data.csv").write_text(rows)
+    encode(tmp_path / "z", data=str(tmp_path / "a" / "data.csv"))
+    run("decode", tmp_path / "z", "--save_dir", tmp_path / "b" / "y")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["y"]
+    names = [path.name for path in (tmp_path / "b" / "y").iterdir()]
+    assert len(names) == 2
+    assert not any(name.startswith(".") for name in names)
+
+
 def test_latents_in_bfloat16_take_half_the_room(inside, tmp_path):
     encode(tmp_path / "z", "--latent_dtype", "bfloat16", data="clips/three.mkv")
     ((shard, key, clip),) = stored_clips(open_latents(tmp_path / "z"))

@@ -21,6 +21,12 @@ def quoted(path: str | os.PathLike) -> str:
     return repr(os.fspath(path))
 
 
+def plain_stem(path: Path) -> str:
+    """The beginning of the names of what is made of a file: its own, without dots and blanks at its ends, which could
+    lead out of a folder ("...mp4" has the stem "..") or hide what is made; "clip" where nothing else remains."""
+    return path.stem.strip(". ") or "clip"
+
+
 def find_below(folder: Path, *patterns: str) -> list[Path]:
     """Files at most three folders below a folder whose name matches one of these patterns; hidden ones stay out."""
     depths = ("", "*/", "*/*/", "*/*/*/")

@@ -5,7 +5,10 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from workbench.files import write_errors
+from workbench.files import plain_stem, write_errors
+
+SUMMARY = "summary.csv"
+"""The table that stands beside the folders."""
 
 
 @contextmanager
@@ -13,11 +16,14 @@ def claimed_folder(save_dir: Path, path: Path) -> Iterator[Path]:
     """The clip's own folder under `save_dir`: that of an earlier run on the same file, or a new one.
 
     A folder belongs to the file that its `.source` names, so neither clips of one name nor runs at the same time meet.
+    No folder takes the name of the summary, or of any other file.
     A new folder is removed again if nothing comes of it.
     """
-    source = str(path.resolve())
+    source, stem = str(path.resolve()), plain_stem(path)
     for number in count(1):
-        folder = save_dir / (path.stem if number == 1 else f"{path.stem}-{number}")
+        folder = save_dir / (stem if number == 1 else f"{stem}-{number}")
+        if folder.name == SUMMARY or folder.is_file():
+            continue
         mark = folder / ".source"
         with write_errors(folder):
             folder.mkdir(exist_ok=True)

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from workbench.cli import Command, flag_words
 from workbench.config import check_range, setting
-from workbench.errors import ConfigError, MediaError, WorkbenchError
-from workbench.files import write_errors
+from workbench.errors import ConfigError, DataError, WorkbenchError
+from workbench.files import plain_stem, write_errors
 from workbench.media.files import list_media
 from workbench.media.resolution import parse_resolution
 
@@ -50,7 +50,7 @@ def run_pack(config: PackConfig, *sources: str) -> None:
         jobs = pool.map(lambda job: _pack_one(config, *job), enumerate(paths))
         counts = list(tqdm(jobs, total=len(paths), unit="file", file=sys.stderr))
     if not any(counts):
-        raise MediaError(f"{config.out}: no crop came of {len(paths)} files; the reasons are above")
+        raise DataError(f"{config.out}: no crop came of {len(paths)} files; the reasons are above")
     print(f"{config.out}: {sum(counts)} crops of {sum(map(bool, counts))} files, {counts.count(0)} files left out")
 
 
@@ -74,9 +74,9 @@ def _pack_one(config: PackConfig, number: int, path: Path) -> int:
 def _check_names(paths: list[Path]) -> None:
     stems: dict[str, Path] = {}
     for path in paths:
-        if path.stem in stems:
-            raise MediaError(f"{path} and {stems[path.stem]} would give crops of one name; pack them apart")
-        stems[path.stem] = path
+        other = stems.setdefault(plain_stem(path), path)
+        if other is not path:
+            raise ConfigError(f"{path} and {other} would give crops of one name; pack them apart")
 
 
 COMMAND = Command("Cut clips and photos into small lossless crops for training.", PackConfig(), run_pack, "PATH")

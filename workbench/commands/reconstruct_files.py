@@ -9,12 +9,12 @@ from typing import Any
 
 from workbench.allocator import give_large_blocks_back
 from workbench.cli import flag_words
-from workbench.commands.folders import claimed_folder
+from workbench.commands.folders import SUMMARY, claimed_folder
 from workbench.commands.progress import StageBar
 from workbench.commands.reconstruct import COMMAND, ReconstructConfig
 from workbench.compare.tables import text_table
 from workbench.config import to_dict
-from workbench.errors import FileError, MediaError
+from workbench.errors import FileError, WorkbenchError
 from workbench.files import quoted, write_csv, write_errors
 from workbench.jobs.record import write_metrics
 from workbench.media.reader import probe
@@ -58,11 +58,11 @@ def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: L
     if rows:
         _summarise(rows, Path(config.save_dir), lpips)
     if failures:
-        raise MediaError(f"{failures} of {len(files)} inputs were skipped, see above")
+        raise WorkbenchError(f"{failures} of {len(files)} inputs were skipped, see above")
 
 
 def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, lpips: LPIPS | None) -> None:
-    write_csv(save_dir / "summary.csv", rows)
+    write_csv(save_dir / SUMMARY, rows)
     print(f"\n{text_table(rows)}\n")
     if lpips is None:
         print(f"LPIPS is left out: {missing_network('lpips_vgg')}")

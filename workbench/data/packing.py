@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.errors import ShapeError
-from workbench.files import quoted
+from workbench.files import plain_stem, quoted
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
 from workbench.media.video import Video, to_float, to_uint8
@@ -48,7 +48,7 @@ def pack_file(path: Path, out: Path, shape: CropShape, count: int, generator: to
     fps, crops = _crops(path, shape, count, generator)
     written = 0
     for written, frames_TCHW in enumerate(crops, start=1):
-        name = f"{path.stem}_{written:04d}.mkv"
+        name = f"{plain_stem(path)}_{written:04d}.mkv"
         write_video(Video(_mirrored(frames_TCHW, generator), fps), out / name, lossless=True)
     return written
 

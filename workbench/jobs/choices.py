@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import ConfigError, MediaError, WeightsError
+from workbench.errors import ConfigError, WeightsError
 from workbench.files import find_below
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import find_spec
@@ -34,10 +34,10 @@ class Choices:
         """The clip.
 
         Raises:
-            MediaError: none was given.
+            ConfigError: none was given.
         """
         if not self.source:
-            raise MediaError("drop a clip or a photo first, or pick an example")
+            raise ConfigError("drop a clip or a photo first, or pick an example")
         return Path(self.source)
 
     @property

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.compare.slices import xt_slice
-from workbench.errors import MediaError, ShapeError
+from workbench.errors import FileError, ShapeError
 from workbench.files import quoted
 
 MAX_SLICE_FRAMES = 480
@@ -29,11 +29,12 @@ def read_pair(folder: Path, frame: int) -> tuple[Tensor, Tensor]:
     """One frame of the original and of the reconstruction, uint8 (3, H, W).
 
     Raises:
-        MediaError: there is no such frame, or the file is gone.
+        ShapeError: there is no such frame.
+        FileError: the file is gone.
     """
     pairs = _pairs_in(folder)
     if not 0 <= frame < len(pairs):
-        raise MediaError(f"no frame {frame}, the clip has {len(pairs)}")
+        raise ShapeError(f"no frame {frame}, the clip has {len(pairs)}")
     original, output = torch.from_numpy(np.array(pairs[frame]))
     return original, output
 
@@ -43,7 +44,7 @@ def read_slices(folder: Path, row: int) -> tuple[Tensor, Tensor]:
 
     Raises:
         ShapeError: there is no such row.
-        MediaError: the file is gone.
+        FileError: the file is gone.
     """
     pairs = _pairs_in(folder)
     if not 0 <= row < pairs.shape[3]:
@@ -57,4 +58,4 @@ def _pairs_in(folder: Path) -> np.ndarray:
     try:
         return np.load(exact_path(folder), mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:  # gone, or cut off
-        raise MediaError(f"{quoted(folder)}: its exact frames cannot be read ({error})") from None
+        raise FileError(f"{quoted(folder)}: its exact frames cannot be read ({error})") from None

@@ -52,8 +52,8 @@ def plan_tiles(choices: Choices, ae: Autoencoder) -> PlannedTiles:
     """The plan for a clip, from its header and first frame alone; the model may be without memory.
 
     Raises:
-        MediaError: the clip is missing or cannot be read.
-        ConfigError: a choice is not possible for this model or clip.
+        MediaError: the clip cannot be read.
+        ConfigError: none was given, or a choice is not possible for this model or clip.
     """
     policy = choices.policy
     with open_stream(choices.path, max_frames=1) as stream:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from workbench.errors import DataError, MediaError, WeightsError
-from workbench.files import quoted, write_errors
+from workbench.errors import ConfigError, DataError, WeightsError
+from workbench.files import plain_stem, quoted, write_errors
 from workbench.latents.clips import Normalisation, OnClip, decode_clip
 from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import REMEDY, LatentClip, Shard
@@ -81,16 +81,17 @@ def decode_dataset(
 
     Raises:
         DataError: there are no latents, or they are damaged.
-        MediaError: a file cannot be written, or would take the place of a clip that was encoded.
+        ConfigError: a file would take the place of a clip that was encoded.
+        FileError: a file cannot be written.
     """
     clips = stored_clips(folder)
     _check_sources_stay([clip.path for _, _, clip in clips], save_dir)
     with write_errors(save_dir):
         save_dir.mkdir(parents=True, exist_ok=True)
-    stems = Counter(Path(clip.path).stem for _, _, clip in clips)
+    stems = Counter(plain_stem(Path(clip.path)) for _, _, clip in clips)
     mine = clips[world.rank :: world.size]
     for done, (shard, key, clip) in enumerate(mine, 1):
-        stem = Path(clip.path).stem
+        stem = plain_stem(Path(clip.path))
         extension = ".png" if clip.is_image else ".mkv" if lossless else ".mp4"
         path = save_dir / ((stem if stems[stem] == 1 else key) + extension)
         _decode_one(ae, shard, key, path, tiling)
@@ -102,7 +103,7 @@ def decode_dataset(
 def _check_sources_stay(sources: list[str], save_dir: Path) -> None:
     for source in map(Path, sources):
         if source.parent.resolve() == save_dir.resolve():
-            raise MediaError(f"{quoted(save_dir)}: holds the source {quoted(source.name)}; name another `save_dir`")
+            raise ConfigError(f"{quoted(save_dir)}: holds the source {quoted(source.name)}; name another `save_dir`")
 
 
 def model_latents(shard: Shard, key: str) -> tuple[torch.Tensor, tuple[float, ...] | None]:
