@@ -1,5 +1,7 @@
 """Weights: found, read without running code, refused with the first mismatches, written so that they stand alone."""
 
+import argparse
+import json
 import pickle
 from contextlib import suppress
 
@@ -9,6 +11,7 @@ from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
 
 import workbench as wb
+from workbench.models.ref import ModelRef
 from workbench.models.registry import architecture_of
 from workbench.models.weights import locate_weights, read_weights, save_weights
 from workbench.training.checkpoint import find_checkpoint
@@ -158,3 +161,151 @@ def test_a_run_stands_for_its_newest_checkpoint_by_number_whatever_else_is_there
             save_weights(tmp_path / name / "ema.safetensors", state, "dct", {})
     assert locate_weights(tmp_path).parent.name == "step-1000000"
     assert find_checkpoint("latest", tmp_path).name == "step-1000000"
+
+
+def _behind(prefix, state):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def _in_places(state):
+    """What other tools make of a state dict: what is saved, and the prefix that the one line names."""
+    encoder = {name.replace("encoder.", "encoder._orig_mod.", 1): tensor for name, tensor in state.items()}
+    training = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, "args": argparse.Namespace(lr=1e-4)}
+    training["rng"] = torch.ones(8)
+    return {
+        "module": (_behind("module.", state), "module."),
+        "compiled": (_behind("_orig_mod.", state), None),
+        "compiled parts": (encoder, None),
+        "model": (_behind("model.", state), "model."),
+        "vae": (_behind("vae.", state), "vae."),
+        "ema": (_behind("ema.", state), "ema."),
+        "nested": (_behind("module._orig_mod.model.", state), "module.model."),
+        "containers": ({"model": state} | training, "model."),
+        "ema alone": ({"ema": _behind("module.", state)} | training, "ema.module."),
+        "lightning": ({"state_dict": _behind("model.", state)} | training, "state_dict.model."),
+        "latent diffusion": ({"state_dict": state | {"loss.logvar": torch.ones(1)}}, "state_dict."),
+    }
+
+
+@pytest.mark.parametrize("place", _in_places({}))
+def test_weights_of_other_tools_are_unwrapped_and_said_in_one_line(model, tmp_path, caplog, place):
+    saved, prefix = _in_places(dict(model.state_dict()))[place]
+    torch.save(saved, tmp_path / "a.pt")
+    files = ["a.pt"]
+    if all(isinstance(value, torch.Tensor) for value in saved.values()):
+        save_file(saved, tmp_path / "a.safetensors")
+        files.append("a.safetensors")
+    for name in files:
+        caplog.clear()
+        assert same_weights(wb.load_autoencoder("video_dc_ae", tmp_path / name, architecture=SMALL), model)
+        (line,) = caplog.messages
+        assert name in line
+        assert (f'behind the prefix "{prefix}"' in line) if prefix else ("without the names of wrappers" in line)
+        assert ("left out" in line) == (place in ("containers", "ema alone", "lightning", "latent diffusion"))
+
+
+def test_plain_weights_are_loaded_without_a_word(model, tmp_path, caplog):
+    torch.save(model.state_dict(), tmp_path / "a.pt")
+    wb.load_autoencoder("video_dc_ae", tmp_path / "a.pt", architecture=SMALL)
+    assert not caplog.messages
+
+
+def test_several_sets_of_weights_must_be_told_apart(model, tmp_path):
+    state = dict(model.state_dict())
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    path = tmp_path / "a.pt"
+    torch.save({"model": state, "ema": _behind("module.", other)}, path)
+    with pytest.raises(wb.WeightsError) as error:
+        wb.load_autoencoder("video_dc_ae", path, architecture=SMALL)
+    assert f"holds 2 sets of weights of this model; name one of them: {path}#ema.module, {path}#model" in str(
+        error.value
+    )
+    assert same_weights(wb.load_autoencoder("video_dc_ae", f"{path}#model", architecture=SMALL), model)
+    ema = wb.load_autoencoder("video_dc_ae", f"{path}#ema.module", architecture=SMALL)
+    assert all(torch.equal(tensor, other[name]) for name, tensor in ema.state_dict().items())
+    with pytest.raises(wb.WeightsError, match=r"no weights of this model behind 'average'; it has .*a\.pt#ema\.module"):
+        wb.load_autoencoder("video_dc_ae", f"{path}#average", architecture=SMALL)
+    torch.save(state | _behind("ema.", other), path)
+    with pytest.raises(wb.WeightsError, match=r"a\.pt#, .*a\.pt#ema$"):
+        wb.load_autoencoder("video_dc_ae", path, architecture=SMALL)
+    assert same_weights(wb.load_autoencoder("video_dc_ae", f"{path}#", architecture=SMALL), model)
+    torch.save(state | _behind("_orig_mod.", other), path)
+    with pytest.raises(wb.WeightsError, match="twice"):
+        wb.load_autoencoder("video_dc_ae", path, architecture=SMALL)
+
+
+def test_a_larger_model_behind_a_prefix_is_not_cut_down(model, tmp_path):
+    state = dict(model.state_dict())
+    torch.save(_behind("module.", state | {"decoder.more.weight": torch.ones(1)}), tmp_path / "a.pt")
+    with pytest.raises(wb.WeightsError, match=r'behind the prefix "module\."\).*: unexpected decoder\.more\.weight$'):
+        wb.load_autoencoder("video_dc_ae", tmp_path / "a.pt", architecture=SMALL)
+
+
+def _write_shards(folder, state, prefix=""):
+    names = list(state)
+    halves = {"a.safetensors": names[:9], "b.safetensors": names[9:]}
+    folder.mkdir(exist_ok=True)
+    for shard, held in halves.items():
+        save_file({prefix + name: state[name] for name in held}, folder / shard)
+    weight_map = {prefix + name: shard for shard, held in halves.items() for name in held}
+    (folder / "m.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return weight_map
+
+
+def test_shards_are_read_by_their_index_or_their_folder(model, tmp_path):
+    _write_shards(tmp_path, dict(model.state_dict()), "vae.")
+    for name in (tmp_path, tmp_path / "m.safetensors.index.json"):
+        assert same_weights(wb.load_autoencoder("video_dc_ae", name, architecture=SMALL), model)
+
+
+@pytest.mark.parametrize("shard", ["../a.safetensors", "/etc/passwd", "sub/a.safetensors", "..", "", 3])
+def test_an_index_that_leaves_its_folder_is_refused_before_anything_is_read(model, tmp_path, shard):
+    weight_map = _write_shards(tmp_path / "in", dict(model.state_dict()))
+    weight_map[next(iter(weight_map))] = shard
+    (tmp_path / "in" / "m.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    save_file(dict(model.state_dict()), tmp_path / "a.safetensors")
+    with pytest.raises(wb.WeightsError, match="no weight file in its own folder; nothing was read"):
+        wb.load_autoencoder("video_dc_ae", tmp_path / "in", architecture=SMALL)
+
+
+def test_shards_that_are_missing_or_hold_less_than_the_index_says_are_named(model, tmp_path):
+    _write_shards(tmp_path, dict(model.state_dict()))
+    save_file({"x": torch.ones(1)}, tmp_path / "b.safetensors")
+    with pytest.raises(wb.WeightsError, match=r"is not in b\.safetensors"):
+        wb.load_autoencoder("video_dc_ae", tmp_path, architecture=SMALL)
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(wb.WeightsError, match=r"b\.safetensors"):
+        wb.load_autoencoder("video_dc_ae", tmp_path, architecture=SMALL)
+    (tmp_path / "m.safetensors.index.json").write_text("[]")
+    with pytest.raises(wb.WeightsError, match="not an index"):
+        wb.load_autoencoder("video_dc_ae", tmp_path, architecture=SMALL)
+
+
+def test_a_folder_of_diffusers_gives_its_file_or_the_name_to_use(model, tmp_path):
+    save_file(dict(model.state_dict()), tmp_path / "diffusion_pytorch_model.safetensors")
+    save_file({"x": torch.ones(1)}, tmp_path / "diffusion_pytorch_model.fp16.safetensors")
+    assert same_weights(wb.load_autoencoder("video_dc_ae", tmp_path, architecture=SMALL), model)
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKLWan"}))
+    save_file({"x": torch.ones(1)}, tmp_path / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(wb.WeightsError, match=f"it is of AutoencoderKLWan: use `model.name` diffusers:{tmp_path}"):
+        wb.load_autoencoder("video_dc_ae", tmp_path, architecture=SMALL)
+
+
+def test_a_folder_with_one_weight_file_stands_for_it_and_one_with_several_names_them(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(wb.WeightsError, match="not a checkpoint"):
+        locate_weights(tmp_path)
+    (tmp_path / "a.ckpt").touch()
+    assert locate_weights(tmp_path).name == "a.ckpt"
+    (tmp_path / "b.pt").touch()
+    with pytest.raises(wb.WeightsError, match=r"several weight files; name one: a\.ckpt, b\.pt"):
+        locate_weights(tmp_path)
+
+
+def test_one_of_several_sets_keeps_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.pt").touch()
+    (tmp_path / "b#1.pt").touch()
+    assert ModelRef("video_dc_ae", "a.pt#ema").absolute().weights == f"{tmp_path}/a.pt#ema"
+    assert ModelRef("video_dc_ae", "b#1.pt").absolute().weights == f"{tmp_path}/b#1.pt"
+    assert ModelRef("video_dc_ae", "org/repo/file").absolute().weights == "org/repo/file"

@@ -6,7 +6,7 @@ from pathlib import Path
 from workbench.errors import ConfigError, WeightsError
 from workbench.files import find_below
 from workbench.media.policy import ClipPolicy
-from workbench.models.catalogue import find_spec
+from workbench.models.catalogue import find_spec, split_part
 from workbench.models.ref import ModelRef
 from workbench.tile_settings import Tiling
 
@@ -87,9 +87,10 @@ def allowed_weights(text: str, root: Path) -> str:
     Raises:
         WeightsError: it leads out of `root`; nothing is said about what is there.
     """
-    path = inside(root, text)
+    name, part = split_part(text)
+    path = inside(root, name)
     if path and path.exists():
-        return str(path)
+        return str(path) + ("" if part is None else f"#{part}")
     is_hub_name = len(text.split("/")) >= 3 and ".." not in text and not Path(text).is_absolute()
     if path and not (is_hub_name and Path(text).exists()):
         return text if is_hub_name else str(path)

@@ -1,5 +1,6 @@
 """What autoencoders there are, by name, and where their weights come from; `registry` builds them."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,3 +82,12 @@ def needs_weights(name: str) -> bool:
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX) in DIFFUSERS_CLASSES
     return not find_spec(name).is_ready
+
+
+def split_part(weights: str | os.PathLike) -> tuple[str, str | None]:
+    """FILE#PART, as errors name one of several sets of tensors in a file, taken apart; PART is None without a #."""
+    text = os.fspath(weights)
+    if "#" not in text or Path(text).expanduser().exists():
+        return text, None
+    source, _, part = text.rpartition("#")
+    return source, part

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.models.catalogue import PREFIX
+from workbench.models.catalogue import PREFIX, split_part
 
 if TYPE_CHECKING:
     import torch
@@ -48,5 +48,8 @@ class ModelRef:
 
 def _absolute(source: str | os.PathLike) -> str:
     """A path that exists, in full; any other source of weights as it is."""
-    path = Path(source).expanduser()
-    return str(path.absolute()) if path.exists() else str(source)
+    name, part = split_part(source)
+    path = Path(name).expanduser()
+    if not path.exists():
+        return str(source)
+    return str(path.absolute()) + ("" if part is None else f"#{part}")

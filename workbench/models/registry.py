@@ -18,7 +18,7 @@ from workbench.models.diffusers_adapter import load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.tiny import DCTResidualAE, DCTResidualAEConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
-from workbench.models.weights import check_finite, load_state, locate_weights, read_weights
+from workbench.models.weights import check_finite, load_state, open_weights
 
 ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
     "tiny": (DCTResidualAE, DCTResidualAEConfig()),
@@ -54,8 +54,9 @@ def load_autoencoder(
     Args:
         name: a name in `wb.MODELS`: {names}; or diffusers:SOURCE, where SOURCE is a folder or org/repo with published
             weights, or a class of diffusers (AutoencoderKLWan, ...) together with weights="random".
-        weights: a local .safetensors or .pt file, a training-checkpoint folder, org/repo/file on the Hugging Face Hub,
-            or "random" for untrained weights (seeded with 0). By default the ones that are shipped.
+        weights: a local .safetensors or .pt file, an index of shards, a training-checkpoint folder, org/repo/file on
+            the Hugging Face Hub, or "random" for untrained weights (seeded with 0); FILE#PREFIX takes one of several
+            sets in a file. By default the ones that are shipped.
         device: "cuda", "cpu", ...; by default the GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; by default bfloat16 on a GPU and float32 on a CPU.
         architecture: fields of the model's configuration to replace, for weights that do not carry their own.
@@ -97,7 +98,7 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
 
 
 def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str, Any] | None) -> Autoencoder:
-    file = read_weights(locate_weights(weights))
+    file = open_weights(weights)
     if file.model not in (None, name):
         raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use `model` {file.model}")
     with torch.device("meta"):  # skips the random initialisation of half a billion weights

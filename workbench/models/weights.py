@@ -1,10 +1,12 @@
 """Weights: where they are, reading them safely, and writing them with the architecture they belong to."""
 
+import argparse
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,47 @@ from torch import Tensor, nn
 from workbench.errors import WeightsError, first_line
 from workbench.files import written_whole
 from workbench.finite import nonfinite_names
+from workbench.models.catalogue import DIFFUSERS_CLASSES, PREFIX, split_part
+from workbench.models.foreign import flattened, part_of
+
+logger = logging.getLogger(__name__)
 
 METADATA_KEY = "workbench"
 CHECKPOINT_FILES = ("ema.safetensors", "model.safetensors")
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+_FORMATS = (".safetensors", *_PICKLES)
+_INDEX = ".index.json"
+_FOREIGN_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
 CHECKPOINT_NAME = re.compile(r"step-(\d{6,})")
 """The name of a complete checkpoint in a run's folder; longer numbers come after a million steps."""
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The tensors of a weight file by name, and the model it says it holds (None for files from elsewhere)."""
+    """The tensors of a weight file by name, and the model it says it holds (None for files from elsewhere).
+
+    Attributes:
+        part: which of several sets of tensors to take, see `split_part`.
+    """
 
     path: Path
     state: dict[str, Tensor]
     model: str | None = None
     architecture: dict[str, Any] | None = None
+    part: str | None = None
+
+
+def open_weights(weights: str | os.PathLike) -> WeightFile:
+    """Find and read what `weights` names, errors as of `locate_weights` and `read_weights`."""
+    source, part = split_part(weights)
+    return replace(read_weights(locate_weights(source)), part=part)
 
 
 def locate_weights(weights: str | os.PathLike) -> Path:
     """The local file that `weights` names: a .safetensors or .pt file, a checkpoint folder, or org/repo/file (Hub).
 
     A training-checkpoint folder gives its EMA weights, or the plain ones where no EMA was kept. A run folder gives
-    its newest checkpoint.
+    its newest checkpoint. A folder of diffusers gives its own file, any other the only weight file in it.
 
     Raises:
         WeightsError: nothing is there, or the Hub cannot be reached.
@@ -61,30 +82,56 @@ def read_weights(path: Path) -> WeightFile:
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+    if path.suffix in _PICKLES:
         return WeightFile(path, _read_pickle(path))
+    if path.name.endswith(_INDEX):
+        return WeightFile(path, _read_shards(path))
     raise WeightsError(f"{path}: unknown weight format {path.suffix or '(no extension)'}; use .safetensors or .pt")
 
 
 def load_state(model: nn.Module, file: WeightFile, assign: bool = False) -> None:
     """Copy (or with `assign`, put) the tensors of a weight file into a model of exactly the same names and shapes.
 
+    Where the file holds more than the model, or other names, `foreign.part_of` says which tensors are the model's; what
+    was taken is logged in one line.
+
     Raises:
-        WeightsError: names or shapes differ, of which the first few are listed, or a value is NaN or infinite.
+        WeightsError: names or shapes differ, of which the first few are listed; several sets of tensors fit; or a
+            value is NaN or infinite.
     """
     own = model.state_dict()
-    problems = [f"missing {name}" for name in own if name not in file.state]
-    problems += [f"unexpected {name}" for name in file.state if name not in own]
-    problems += [
-        f"{name} has shape {tuple(file.state[name].shape)}, the model has {tuple(own[name].shape)}"
-        for name in own
-        if name in file.state and file.state[name].shape != own[name].shape
-    ]
-    if problems:
+    part = part_of(str(file.path), file.state, own, file.part)
+    if problems := _problems(part.state, own):
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        raise WeightsError(f"{file.path}: does not fit this model: {shown}")
-    check_finite(str(file.path), file.state)
-    model.load_state_dict(file.state, strict=True, assign=assign)
+        behind = f' (behind the prefix "{part.prefix}")' if part.prefix else ""
+        raise WeightsError(f"{file.path}: does not fit this model{behind}: {shown}{_other_model(file.path)}")
+    check_finite(str(file.path), part.state)
+    model.load_state_dict(part.state, strict=True, assign=assign)
+    if not part.is_plain:
+        logger.warning("%s: %s", file.path, part)
+
+
+def _problems(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """How the tensors differ from what a model has."""
+    shared = [name for name in own if name in state]
+    return [
+        *(f"missing {name}" for name in own if name not in state),
+        *(f"unexpected {name}" for name in state if name not in own),
+        *(
+            f"{name} has shape {tuple(state[name].shape)}, the model has {tuple(own[name].shape)}"
+            for name in shared
+            if state[name].shape != own[name].shape
+        ),
+    ]
+
+
+def _other_model(path: Path) -> str:
+    """The remedy where the weights lie in a folder of a class of diffusers."""
+    try:
+        name = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
+    return f"; it is of {name}: use `model.name` {PREFIX}{path.parent}" if name in DIFFUSERS_CLASSES else ""
 
 
 def check_finite(source: str, state: Mapping[str, Tensor]) -> None:
@@ -117,6 +164,21 @@ def _file_in_folder(folder: Path) -> Path:
             return folder / name
     if steps := checkpoints(folder):
         return _file_in_folder(steps[max(steps)])
+    for name in _FOREIGN_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    return _only_file(folder)
+
+
+def _only_file(folder: Path) -> Path:
+    """The one weight file in a folder; the index where it is cut into shards."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    whole = [path for path in files if path.name.endswith(_INDEX)]
+    whole = whole or [path for path in files if path.suffix in _FORMATS]
+    if len(whole) == 1:
+        return whole[0]
+    if whole:
+        raise WeightsError(f"{folder}: holds several weight files; name one: {', '.join(path.name for path in whole)}")
     raise WeightsError(f"{folder}: not a checkpoint, it holds neither {' nor '.join(CHECKPOINT_FILES)}")
 
 
@@ -141,7 +203,10 @@ def _download(repo: str, filename: str) -> Path:
 
     check_hub(repo, filename)
     try:
-        return Path(hf_hub_download(repo, filename))
+        path = Path(hf_hub_download(repo, filename))
+        for shard in set(_weight_map(path).values()) if filename.endswith(_INDEX) else ():
+            hf_hub_download(repo, "/".join([*filename.split("/")[:-1], shard]))
+        return path
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise _not_on_hub(repo, filename, error) from None
 
@@ -171,14 +236,36 @@ def _stored_model(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, 
         raise WeightsError(f"{path}: what it says of its architecture is damaged ({first_line(error)})") from None
 
 
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """The tensors that an index names, each out of the file beside it that it says."""
+    weight_map = _weight_map(index)
+    shards = {shard: read_weights(index.parent / shard).state for shard in sorted(set(weight_map.values()))}
+    for name, shard in weight_map.items():
+        if name not in shards[shard]:
+            raise WeightsError(f"{index}: {name} is not in {shard}")
+    return {name: shards[shard][name] for name, shard in weight_map.items()}
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Names of tensors to names of files in the folder of the index."""
+    try:
+        weight_map = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise WeightsError(f"{index}: not an index of weight files ({first_line(error)})") from None
+    for shard in weight_map.values():
+        if not isinstance(shard, str) or shard != Path(shard).name or Path(shard).suffix not in _FORMATS:
+            raise WeightsError(f"{index}: names {shard!r}, which is no weight file in its own folder; nothing was read")
+    return weight_map
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # settings that scripts keep; plain attributes
+            tree = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files make it fail in many ways; it has no error of its own
         reason = first_line(error)
         raise WeightsError(f"{path}: not a readable file of plain tensors; nothing in it was run ({reason})") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    state = flattened(tree)
+    if not state:
         raise WeightsError(f"{path}: holds no state dict (a mapping from names to tensors)")
     return state

@@ -11,7 +11,7 @@ from workbench.metrics.lpips import load_lpips
 from workbench.models.base import Autoencoder
 from workbench.models.discriminator import PatchDiscriminator3D
 from workbench.models.registry import build_autoencoder
-from workbench.models.weights import load_state, locate_weights, read_weights
+from workbench.models.weights import load_state, open_weights
 from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import replicate, shard, synchronise_batch_norm
@@ -83,7 +83,7 @@ def _autoencoder(config: TrainConfig) -> Autoencoder:
         )
     model = fresh_autoencoder(config)
     if weights not in (None, "random"):
-        load_state(model, read_weights(locate_weights(weights)))
+        load_state(model, open_weights(weights))
     if config.model.compile:
         model.compile()
     return model
