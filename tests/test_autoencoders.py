@@ -125,7 +125,7 @@ def test_a_tile_too_big_for_the_gpu_suggests_smaller_ones(ae, monkeypatch):
 
     monkeypatch.setattr(ae, "_encode", out_of_memory)
     with pytest.raises(wb.WorkbenchError, match="smaller tiles"):
-        wb.encode_tiled(ae, torch.zeros(1, 3, 4, 32, 32))
+        wb.encode_tiled(ae, torch.zeros(1, 3, 4, 32, 32), wb.ONE_PIECE)
 
 
 def test_the_linear_baseline_is_block_local_so_tiles_change_nothing():

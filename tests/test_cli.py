@@ -271,7 +271,7 @@ def test_the_hub_is_asked_once_and_its_absence_is_one_line(tmp_path, monkeypatch
 
 def test_the_bar_shows_every_stage_and_ends_full(monkeypatch):
     monkeypatch.setattr("time.monotonic", iter(range(100)).__next__)
-    with StageBar("clip.mp4") as bar:
+    with StageBar("1/12 a clip with a name that is long.mp4") as bar:
         bar.show(Progress("count", 40, 40))
         for stage, total in (("encode", 2), ("decode", 2)):
             for done in range(1, total + 1):
@@ -279,16 +279,26 @@ def test_the_bar_shows_every_stage_and_ends_full(monkeypatch):
         assert bar.n == pytest.approx(2 / 3)
         bar.show(Progress("measure", 8, 40))
         assert "about 00:04 left" in bar.postfix  # one second for 8 frames, 32 to go
-        assert "8/40 frames measured and written" in bar.postfix
+        assert "8/40 frames measured" in bar.postfix
+        assert len(str(bar)) <= 90
         bar.show(Progress("measure", 40, 40))
         assert bar.n == pytest.approx(1.0)
 
 
 def test_models_and_bench_print_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--hpcai-tech--Open-Sora-v2"
+    for file, content in (("refs/main", "abc"), ("snapshots/abc/hunyuan_vae.safetensors", "")):
+        (repository / file).parent.mkdir(parents=True)
+        (repository / file).write_text(content)
     main("workbench", COMMANDS, ["models"])
     listed = capsys.readouterr().out
     assert "459462147" in listed
+    assert "streamed, exact" in listed
+    assert "F32T4C128_AE.safetensors, not here: python -m workbench fetch video_dc_ae" in listed
+    assert "hunyuan_vae.safetensors, here" in listed
+    assert max(map(len, listed.splitlines())) <= 125
     assert all(name in listed for name in DIFFUSERS_CLASSES)
     small = ["--model", "dct", "--frames", "4", "--height", "32", "--width", "32", "--repeats", "1", "--out", "b.json"]
     main("workbench", COMMANDS, ["bench", *small, "--variants", "channels_last,eager"])

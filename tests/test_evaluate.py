@@ -156,7 +156,7 @@ def round_trip(size, latent_shape, psnr) -> RoundTrip:
     return RoundTrip(
         **figures,
         **Clock().seconds,
-        ran=Ran("tiles", None, 1.0, None),
+        ran=Ran("tiles", None, 1.0, True, None),
         fps=25.0,
         timestamps_s=None,
         latent_shape=latent_shape,

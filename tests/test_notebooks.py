@@ -9,8 +9,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter, MarkdownExporter
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from workbench.compare.tables import text_table
+from workbench.course.table import Table
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -70,6 +74,17 @@ def test_a_command_that_fails_fails_its_cell():
     notebook = new_notebook(cells=[new_code_cell("%load_ext course"), new_code_cell(command)])
     with pytest.raises(CellExecutionError, match="returned non-zero exit status 2"):
         run(notebook)
+
+
+@pytest.mark.parametrize("exporter", [HTMLExporter, MarkdownExporter])
+def test_a_table_stays_one_in_an_exported_page(exporter):
+    table = Table([{"model": "<dct>", "PSNR, dB": 23.456}, {"model": "tiny", "PSNR, dB": None}], "two models")
+    data = {"text/html": table._repr_html_(), "text/plain": repr(table)}
+    cell = new_code_cell("table", outputs=[new_output("display_data", data)])
+    page, _ = exporter().from_notebook_node(new_notebook(cells=[cell]))
+    assert "<caption>two models</caption><thead><tr><th>model</th><th>PSNR, dB</th></tr></thead>" in page
+    assert '<td style="text-align: left">&lt;dct&gt;</td><td style="text-align: right">23.46</td>' in page
+    assert repr(table).splitlines() == ["two models", *text_table(table._rows).splitlines()]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

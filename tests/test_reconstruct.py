@@ -24,7 +24,7 @@ def dct():
     return small_model("dct")
 
 
-@pytest.mark.parametrize("tiling", [None, SMALL_TILES])
+@pytest.mark.parametrize("tiling", [wb.Tiling(), wb.ONE_PIECE, SMALL_TILES])
 @pytest.mark.parametrize("num_frames", [2, 29])
 def test_file_to_file_equals_in_memory(dct, tmp_path, tiling, num_frames):
     source = write_clip(tmp_path / "in.mkv", num_frames, 45, 70)
@@ -191,16 +191,19 @@ PEAK = """
 import resource, sys
 import workbench as wb
 ae = wb.load_autoencoder("dct")
-wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], wb.Tiling(spatial_tile_size=64, temporal_tile_size=16))
+tiling = eval(sys.argv[3])
+wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], **({"tiling": tiling} if tiling else {}))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_a_clip_ten_times_longer_needs_no_more_memory(tmp_path):
+@pytest.mark.parametrize("tiling", ["None", "wb.Tiling(spatial_tile_size=64, temporal_tile_size=16)"])
+def test_a_clip_ten_times_longer_needs_no_more_memory(tmp_path, tiling):
+    """By default, and where tiles are asked for."""
     peaks = []
     for num_frames in (64, 640):
         source = write_clip(tmp_path / f"{num_frames}.mp4", num_frames, 96, 128)
-        command = [sys.executable, "-c", PEAK, str(source), str(tmp_path / "out.mp4")]
+        command = [sys.executable, "-c", PEAK, str(source), str(tmp_path / "out.mp4"), tiling]
         peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     one_clip_kb = 640 * 3 * 96 * 128 / 1024
     assert peaks[1] - peaks[0] < min(0.05 * peaks[0], 0.5 * one_clip_kb), peaks

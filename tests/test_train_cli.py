@@ -128,7 +128,11 @@ def test_the_tiny_model_fits_16_megabytes_in_float16():
 def test_a_dry_run_reports_time_and_memory_and_leaves_nothing(tmp_path, monkeypatch, capsys, stage):
     monkeypatch.chdir(tmp_path)
     assert dry_run(preset_config({"preset": "debug", "stage": stage})) == 0
-    assert "peak memory" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    counted, _, ran = out.partition("small enough for a CPU: making one step")
+    assert counted.startswith("one step, counted and not run: ")
+    assert re.search(r"one step on 1 x cpu: \d+\.\d\d s; peak memory", ran)
+    assert "%|" not in err  # no bar that stands still
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,7 +144,9 @@ def test_a_dry_run_steps_on_the_largest_bucket(capsys):
 
 def test_a_dry_run_of_a_huge_model_on_a_cpu_is_an_estimate(capsys):
     assert dry_run(preset_config({"preset": "video_dc_ae", "device": "cpu"})) == 0
-    assert "estimated, not run: 459,462,147 parameters" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.startswith("one step, counted and not run: 459,462,147 parameters")
+    assert told.endswith("too much for a CPU: no step is made\n")
 
 
 def start(folder: Path, **settings: object) -> subprocess.Popen:

@@ -373,8 +373,9 @@ def test_an_alarm_is_said_and_the_bar_shows_what_a_watcher_needs(tmp_path, capsy
         tracker.close()
     shown = capsys.readouterr()
     assert "step 1: ALARM: the discriminator wins everywhere" in shown.out
-    for name in ("nll=", "gen=", "disc=", "grad_norm=", "step_s=", "wait_s=", "memory_gb="):
+    for name in ("nll 0.5", "disc 0.5", "PSNR 0.50", "0.5 s/step", " GB"):
         assert name in shown.err
+    assert max(map(len, re.split(r"[\r\n]", shown.err))) <= 100
     assert re.search(r"1/10 \[\d\d:\d\d<\d\d:\d\d", shown.err)  # time taken < time left
 
 

@@ -26,4 +26,5 @@ from .roundtrip.clip import reconstruct_file as reconstruct_file
 from .roundtrip.outputs import Outputs as Outputs
 from .roundtrip.result import FileReport as FileReport
 from .roundtrip.result import Reconstruction as Reconstruction
+from .tile_settings import ONE_PIECE as ONE_PIECE
 from .tile_settings import Tiling as Tiling

@@ -146,6 +146,14 @@ class CodingPlan:
         return sum(plan.pieces for plan in self.stages)
 
     @property
+    def is_exact(self) -> bool:
+        """Whether the result is that of the whole clip at once, but for rounding: no tiles, no windows of attention."""
+        return all(
+            plan.stage.reach is not None if isinstance(plan, StreamPlan) else len(plan.tiles) == 1
+            for plan in self.stages
+        )
+
+    @property
     def read_ratio(self) -> float:
         """Input samples that the first stage reads over those of the clip: padding and overlaps."""
         return self.stages[0].input_volume / prod(self.given)

@@ -39,3 +39,10 @@ class Tiling:
                 check_range(name, getattr(self, name), 1)
         if self.memory_gb is not None:
             check_range("memory_gb", self.memory_gb, 1e-6)
+
+
+OWN_TILING = Tiling()
+"""What suits the model: its own mode and tile sizes. A clip of any length goes through in constant memory."""
+
+ONE_PIECE = Tiling(use_spatial_tiling=False, use_temporal_tiling=False, tiling_mode="tiles")
+"""All of a clip at once: exactly what `encode` and `decode` give, for as much memory as they take."""

@@ -14,7 +14,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
 from workbench.files import write_json
 from workbench.models.catalogue import needs_weights
 from workbench.steps import Progress, drain
-from workbench.tile_settings import Tiling
+from workbench.tile_settings import ONE_PIECE
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def run_bench(config: BenchConfig) -> None:
         print("random weights: speed does not depend on them")
         model = replace(model, from_pretrained="random")
     ae = model.load(device, config.dtype)
-    used = model_record(ae, Tiling(use_spatial_tiling=False, use_temporal_tiling=False))
+    used = model_record(ae, ONE_PIECE)
     shape = f"{config.batch} x {config.frames} x {config.height} x {config.width}"
     print(f"{ae.name} on {used['device']}, {used['dtype']}, {used['threads']} CPU threads: {shape}", flush=True)
     with tqdm(desc="measuring", unit="run", dynamic_ncols=True) as bar:

@@ -62,15 +62,13 @@ def _networks() -> list[dict[str, Any]]:
 
 
 def _weights() -> list[dict[str, Any]]:
-    from huggingface_hub import try_to_load_from_cache
+    from workbench.fetch.hub import is_here
 
-    rows = []
-    for name, spec in MODELS.items():
-        if isinstance(spec.weights, str):
-            repo, filename = "/".join(spec.weights.split("/")[:2]), "/".join(spec.weights.split("/")[2:])
-            here = isinstance(try_to_load_from_cache(repo, filename), str)
-            rows.append({"fetch": name, "what": f"{spec.weights} on the Hub", "here": "yes" if here else "no"})
-    return rows
+    return [
+        {"fetch": name, "what": f"{spec.weights} on the Hub", "here": "yes" if is_here(spec.weights) else "no"}
+        for name, spec in MODELS.items()
+        if isinstance(spec.weights, str)
+    ]
 
 
 COMMAND = Command(

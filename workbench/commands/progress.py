@@ -5,15 +5,17 @@ from tqdm import tqdm
 from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Progress
 
-_WHAT = {"encode": "encoded", "decode": "decoded", "measure": "frames measured and written"}
+_WHAT = {"encode": "encoded", "decode": "decoded", "measure": "frames measured"}
+_LONGEST_LABEL = 24
 
 
 class StageBar(tqdm):
-    """A bar over encoding, decoding and measuring, a third each, with what is done of each and the time left."""
+    """A bar over encoding, decoding and measuring, a third each, with the time left and the stage that came last."""
 
     def __init__(self, label: str) -> None:
-        layout = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}{postfix}"
-        super().__init__(total=1.0, desc=label, bar_format=layout, dynamic_ncols=True)
+        layout = "{desc}: {percentage:3.0f}%|{bar:10}| {elapsed}{postfix}"
+        short = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+        super().__init__(total=1.0, desc=short, bar_format=layout, dynamic_ncols=True)
         self._meter = ProgressMeter(stages=len(_WHAT))
 
     def show(self, progress: Progress) -> None:
@@ -24,7 +26,7 @@ class StageBar(tqdm):
             return
         seconds = self._meter.seconds_left
         left = [] if seconds is None else [f"about {self.format_interval(seconds)} left"]
-        self.set_postfix_str(", ".join([*left, *map(_done, self._meter.reports)]), refresh=False)
+        self.set_postfix_str(", ".join([*left, *map(_done, self._meter.reports[-1:])]), refresh=False)
         self.update(self._meter.share - self.n)
 
 

@@ -97,11 +97,12 @@ def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     size = report.num_frames, report.height, report.width
     volume, latents = math.prod(size), "x".join(map(str, report.latent_shape))
     ratio = 3 * volume / math.prod(report.latent_shape)
-    cost = f"mode {report.ran.tiling_mode}, {report.ran.work:.2f} times the work of one piece"
+    cost = f"mode {report.ran.tiling_mode}, {report.ran.work:.2f} times the work"
     if report.ran.tiling_mode == "tiles":
         plan = tile_plans(ae, *size, tiling)[0]
         cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
-    return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}"
+    exact = "exactly as in one piece" if report.ran.is_exact else "not exactly as in one piece"
+    return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}, {exact}"
 
 
 def _summary_row(report: FileReport, folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
     Control characters, such as those that a file name may hold, are escaped; undefined numbers are shown as "-".
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_shown(name) for name in columns]] + [[_shown(row.get(name)) for name in columns] for row in rows]
+    cells = [[shown(name) for name in columns]] + [[shown(row.get(name)) for name in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     to_left = [any(isinstance(row.get(name), str) for row in rows) for name in columns]
     lines = [_aligned(line, widths, to_left) for line in cells]
@@ -33,7 +33,8 @@ def _aligned(cells: Sequence[str], widths: Sequence[int], to_left: Sequence[bool
     return "  ".join(cell.ljust(width) if left else cell.rjust(width) for cell, width, left in columns).rstrip()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """One cell in letters: 4 significant digits, "-" for what is undefined, control characters escaped."""
     value = finite(value)
     if value is None:
         return "-"

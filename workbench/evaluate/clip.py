@@ -112,7 +112,7 @@ def evaluate_steps(
     ae: Autoencoder,
     clip: ClipSource,
     original: Original,
-    tiling: Tiling | None,
+    tiling: Tiling,
     ranks: int = 1,
     sample_posterior: bool = False,
 ) -> Steps[tuple[ClipResult, Tensor, dict[str, tuple[Tensor, Tensor]]]]:

@@ -9,7 +9,7 @@ from workbench.evaluate.instruments import Instruments
 from workbench.evaluate.protocols import PROTOCOLS
 from workbench.evaluate.settings import BITS_PER_VALUE, SIDE_MULTIPLE, EvaluateSettings
 
-_VERSION = 2  # of the files in an evaluation's folder
+_VERSION = 3  # of the files in an evaluation's folder
 
 
 def policy_record(

@@ -1,20 +1,15 @@
-"""What a tile costs a model: operations and memory, counted on tensors that have shapes but no values."""
+"""What a tile costs a model: operations and memory."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-
-from workbench.counting import Counter
 from workbench.models.base import Autoencoder
-from workbench.models.registry import architecture_of, build_autoencoder
+from workbench.models.cost import coding_cost
+from workbench.tile_settings import ONE_PIECE
 
 
 @dataclass(frozen=True)
 class TileCost:
-    """Counted for one tile in float32; other types need memory in proportion.
+    """Counted for one tile in the type of the model.
 
     Attributes:
         tflop: operations to encode and decode it, in 1e12, 2 for a multiply-add.
@@ -33,16 +28,6 @@ def tile_cost(ae: Autoencoder, frames: int, height: int, width: int) -> TileCost
 
     Counted on a twin of the model without values: the model itself may be on the meta device.
     """
-    with FakeTensorMode(), torch.no_grad():
-        twin = build_autoencoder(ae.name, architecture_of(ae)).eval()
-        weights = sum(tensor.numel() * tensor.itemsize for tensor in (*twin.parameters(), *twin.buffers()))
-        x, z = torch.empty(1, 3, frames, height, width), torch.empty(1, *ae.latent_shape(frames, height, width))
-        counters = _count(lambda: twin.encode(x)), _count(lambda: twin.decode(z, frames, (height, width)))
-    operations = sum(counter.operations for counter in counters)
-    return TileCost(operations / 1e12, weights, max(counter.peak_bytes for counter in counters))
-
-
-def _count(run: Callable[[], Tensor]) -> Counter:
-    with Counter() as counter:
-        run()
-    return counter
+    cost = coding_cost(ae, (frames, height, width), ONE_PIECE)
+    work_bytes = max(stage.work_bytes for stage in cost.stages)
+    return TileCost(cost.operations / 1e12, cost.weight_bytes, round(work_bytes))

@@ -15,6 +15,14 @@ def hub_name(word: str) -> str | None:
     return word if word.count("/") >= 2 else None
 
 
+def is_here(name: str) -> bool:
+    """Whether weights org/repo/file are in the Hub's cache; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    owner, repo, filename = name.split("/", 2)
+    return isinstance(try_to_load_from_cache(f"{owner}/{repo}", filename), str)
+
+
 def fetch_weights(word: str) -> Path:
     """Bring weights into the Hub's own cache, where `--model.from_pretrained` finds them by the same name.
 

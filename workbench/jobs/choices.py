@@ -8,7 +8,7 @@ from workbench.files import find_below
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import find_spec, split_part
 from workbench.models.ref import ModelRef
-from workbench.tile_settings import Tiling
+from workbench.tile_settings import ONE_PIECE, Tiling
 
 WEIGHT_EXTENSIONS = (".safetensors", ".pt")
 RANDOM_WEIGHTS = "random"
@@ -41,14 +41,14 @@ class Choices:
         return Path(self.source)
 
     @property
-    def tiling(self) -> Tiling | None:
-        """How to cut the clip; None for one piece.
+    def tiling(self) -> Tiling:
+        """How to cut the clip.
 
         Raises:
             ConfigError: a number is out of range.
         """
         if not self.tiled:
-            return None
+            return ONE_PIECE
         sizes = (_whole(self.spatial_tile_size), _whole(self.temporal_tile_size))
         return Tiling(True, True, *sizes, self.tile_overlap_factor)
 

@@ -11,6 +11,7 @@ from workbench.media.resolution import plan_resize
 from workbench.models.base import Autoencoder
 from workbench.models.plans import mode_of, tile_plans
 from workbench.models.ref import ModelRef
+from workbench.tile_settings import ONE_PIECE
 from workbench.tiling import TilePlan
 
 # Of one slab of output frames: the blend, the finished and the unfinished copy that leave it, and its rounding.
@@ -66,7 +67,7 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
     height, width = taken_size(ae, info, policy.resolution)
     shape = num_frames or ae.default_tile_frames, height, width
     is_streamed = mode_of(ae, choices.tiling) != "tiles"
-    plans = tile_plans(ae, *shape, None if is_streamed else choices.tiling)
+    plans = tile_plans(ae, *shape, ONE_PIECE if is_streamed else choices.tiling)
     return Estimate(
         num_frames=num_frames,
         claimed_frames=claimed,

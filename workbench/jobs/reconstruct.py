@@ -134,8 +134,7 @@ def _write_downloads(
 ) -> dict[str, Path]:
     """Write the tables and the report beside the clips; the files of DOWNLOADS."""
     stem = outputs.original.stem.removesuffix("original")
-    tiling = choices.tiling and to_dict(choices.tiling)
-    settings = {"tiling": tiling, "frames": to_dict(choices.policy), "device": choices.device}
+    settings = {"tiling": to_dict(choices.tiling), "frames": to_dict(choices.policy), "device": choices.device}
     folder = outputs.original.parent
     tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, lpips, hide_folders=True)
     html_path = folder / f"{stem}report.html"
@@ -168,11 +167,11 @@ def _costs(report: FileReport) -> dict[str, str]:
     }
 
 
-def _tiles(plan: TilePlan, tiling: Tiling | None, ran: Ran) -> str:
+def _tiles(plan: TilePlan, tiling: Tiling, ran: Ran) -> str:
     """The tiles as they were, whatever was left to the model."""
     if ran.tiling_mode != "tiles":
         return f"mode {ran.tiling_mode}, {ran.push_frames} frames at once, {ran.work:.2f} times the work of one piece"
-    if tiling is None or len(plan) == 1:
+    if len(plan) == 1:
         return "none, in one piece"
     frames, height, width = plan.tile_shape
     return f"{len(plan)} of {frames} frames, {width} x {height}, overlap {tiling.tile_overlap_factor:.0%} or more"

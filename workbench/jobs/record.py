@@ -22,7 +22,7 @@ def write_metrics(
     stem: str,
     report: FileReport,
     ae: Autoencoder,
-    tiling: Tiling | None,
+    tiling: Tiling,
     settings: Mapping[str, Any],
     lpips: LPIPS | None,
     ranks: int = 1,

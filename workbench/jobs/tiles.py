@@ -15,6 +15,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
 from workbench.steps import Progress, Steps
+from workbench.tile_settings import ONE_PIECE
 from workbench.tiling import TilePlan
 
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
@@ -79,7 +80,7 @@ def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
     if len(plan) == 1:
         return SeamReport(None, 1, size[0])
     clips = []
-    for name, tiling in (("one piece", None), ("tiles", choices.tiling)):
+    for name, tiling in (("one piece", ONE_PIECE), ("tiles", choices.tiling)):
         z = yield from _named(name, encode_steps(ae, x, tiling))
         y = yield from _named(name, decode_steps(ae, z, tiling, size[0], size[1:]))
         clips.append(y[0].transpose(0, 1).clamp(-1.0, 1.0))

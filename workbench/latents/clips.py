@@ -78,14 +78,14 @@ def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:
     return drain(encode_clip_steps(ae, clip, tiling))
 
 
-def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling | None) -> Steps[Tensor]:
+def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Steps[Tensor]:
     """`encode_clip` as steps: tiles and pushes."""
     size = clip.num_frames, clip.height, clip.width
     latents, _ = yield from within_memory(ae, size, tiling, partial(_encode_once, ae, clip))
     return latents
 
 
-def _encode_once(ae: Autoencoder, clip: ClipSource, tiling: Tiling | None) -> Steps[Tensor]:
+def _encode_once(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Steps[Tensor]:
     size, pieces = (clip.num_frames, clip.height, clip.width), []
     with closing(clip.chunks()) as chunks:
         frames = (chunk.transpose(0, 1)[None] for chunk in chunks)
@@ -111,7 +111,7 @@ def decode_clip(
 
 
 def decode_clip_steps(
-    ae: Autoencoder, latents: Tensor, num_frames: int, size: tuple[int, int], tiling: Tiling | None
+    ae: Autoencoder, latents: Tensor, num_frames: int, size: tuple[int, int], tiling: Tiling
 ) -> Iterator[Tensor | Progress]:
     """`decode_clip` with a Progress after every tile. What it refuses, it refuses before the first step."""
     ae.decoded_shape(latents[None], num_frames, size)

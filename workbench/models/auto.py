@@ -21,7 +21,7 @@ _SHARE = 0.85
 class Choice:
     """A way to run a model over a clip, and why it was taken; no reason where it was asked for."""
 
-    tiling: Tiling | None
+    tiling: Tiling
     reason: str | None = None
 
 
@@ -32,29 +32,36 @@ class Ran:
     Attributes:
         push_frames: frames that streamed layers took at once; None where none were streamed.
         work: operations over those of the model on the whole clip at once.
+        is_exact: whether the result is that of the whole clip at once, but for rounding.
         chosen: what `tiling_mode` auto took and why; None where the mode was asked for.
     """
 
     tiling_mode: str
     push_frames: int | None
     work: float
+    is_exact: bool
     chosen: str | None
 
 
 def ran(ae: Autoencoder, size: Size, choice: Choice) -> Ran:
     """The record of a choice that was run."""
-    plans = encode_plan(ae, size, choice.tiling).stages + decode_plan(ae, size, choice.tiling).stages
-    pushes = [plan.push for plan in plans if isinstance(plan, StreamPlan)]
-    work = work_ratio(ae, size, choice.tiling)
-    return Ran(mode_of(ae, choice.tiling), max(pushes, default=None), work, choice.reason)
+    encode, decode = encode_plan(ae, size, choice.tiling), decode_plan(ae, size, choice.tiling)
+    pushes = [plan.push for plan in encode.stages + decode.stages if isinstance(plan, StreamPlan)]
+    return Ran(
+        tiling_mode=mode_of(ae, choice.tiling),
+        push_frames=max(pushes, default=None),
+        work=work_ratio(ae, size, choice.tiling),
+        is_exact=encode.is_exact and decode.is_exact,
+        chosen=choice.reason,
+    )
 
 
-def choose(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> Iterator[Choice]:
+def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Iterator[Choice]:
     """Ways to run the model over a clip of this size, the next one for when the memory did not suffice after all.
 
     Without `tiling_mode` auto it is the one that was asked for. Several ranks always share tiles, which need the least.
     """
-    if tiling is None or tiling.tiling_mode != "auto":
+    if tiling.tiling_mode != "auto":
         yield Choice(tiling)
         return
     budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
@@ -70,7 +77,7 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -
 
 
 def within_memory(
-    ae: Autoencoder, size: Size, tiling: Tiling | None, attempt: Callable[[Tiling | None], Steps[T]], ranks: int = 1
+    ae: Autoencoder, size: Size, tiling: Tiling, attempt: Callable[[Tiling], Steps[T]], ranks: int = 1
 ) -> Steps[tuple[T, Choice]]:
     """The result of an attempt, and how it was run: tried again from the start with less where memory ran out."""
     choices = choose(ae, size, tiling, ranks)

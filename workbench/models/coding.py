@@ -25,16 +25,17 @@ from workbench.models.tiled import collect, count_pieces, stream_tiles
 from workbench.ranks import Lockstep
 from workbench.stages import Apply, CodingPlan, Push, StreamPlan, cropped, in_pieces, padded
 from workbench.steps import Progress, Steps, drain
-from workbench.tile_settings import Tiling
+from workbench.tile_settings import OWN_TILING, Tiling
 
 Timer = Callable[[Callable[[], Any]], Any]
 """Runs a piece of work of the model, and returns its result."""
 
 
-def encode_tiled(ae: Autoencoder, x: Tensor, tiling: Tiling | None = None, ranks: Lockstep | None = None) -> Tensor:
+def encode_tiled(ae: Autoencoder, x: Tensor, tiling: Tiling = OWN_TILING, ranks: Lockstep | None = None) -> Tensor:
     """Frames (B, 3, T, H, W), floats in [-1, 1] or uint8, to float32 latents (B, C, t, h, w) on the device of x.
 
     Args:
+        tiling: by default as suits the model; `ONE_PIECE` takes all at once.
         ranks: share the work over these; every rank calls it with the same x and gets all latents.
     """
     return drain(encode_steps(ae, x, tiling, ranks))
@@ -43,7 +44,7 @@ def encode_tiled(ae: Autoencoder, x: Tensor, tiling: Tiling | None = None, ranks
 def decode_tiled(
     ae: Autoencoder,
     z: Tensor,
-    tiling: Tiling | None = None,
+    tiling: Tiling = OWN_TILING,
     num_frames: int | None = None,
     size: tuple[int, int] | None = None,
     ranks: Lockstep | None = None,
@@ -51,13 +52,14 @@ def decode_tiled(
     """Latents (B, C, t, h, w) to float32 frames (B, 3, num_frames, *size) on the device of z, not clamped.
 
     Args:
+        tiling: by default as suits the model; `ONE_PIECE` takes all at once.
         num_frames, size: those of the encoded clip, size as (height, width), as in `Autoencoder.decode`.
         ranks: share the work over these; every rank calls it with the same z and gets all frames.
     """
     return drain(decode_steps(ae, z, tiling, num_frames, size, ranks))
 
 
-def encode_steps(ae: Autoencoder, x: Tensor, tiling: Tiling | None, ranks: Lockstep | None = None) -> Steps[Tensor]:
+def encode_steps(ae: Autoencoder, x: Tensor, tiling: Tiling, ranks: Lockstep | None = None) -> Steps[Tensor]:
     """`encode_tiled` as a generator of progress."""
     if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
         raise ShapeError(f"frames must be (B, 3, T, H, W), got {tuple(x.shape)}")
@@ -69,7 +71,7 @@ def encode_steps(ae: Autoencoder, x: Tensor, tiling: Tiling | None, ranks: Locks
 def decode_steps(
     ae: Autoencoder,
     z: Tensor,
-    tiling: Tiling | None,
+    tiling: Tiling,
     num_frames: int | None = None,
     size: tuple[int, int] | None = None,
     ranks: Lockstep | None = None,
@@ -88,7 +90,7 @@ def encode_pieces(
     ae: Autoencoder,
     chunks: Iterator[Tensor | Progress],
     size: Size,
-    tiling: Tiling | None,
+    tiling: Tiling,
     ranks: Lockstep | None = None,
     timer: Timer = run_at_once,
     sample_posterior: bool = False,
@@ -114,7 +116,7 @@ def decode_pieces(
     ae: Autoencoder,
     chunks: Iterator[Tensor | Progress],
     size: Size,
-    tiling: Tiling | None,
+    tiling: Tiling,
     ranks: Lockstep | None = None,
     timer: Timer = run_at_once,
     to_all: bool = True,

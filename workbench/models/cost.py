@@ -29,14 +29,16 @@ class StageCost:
     Attributes:
         once: operations, 2 for a multiply-add, were its input read only once.
         operations: as planned.
-        peak_bytes: the largest sum of tensors at any moment, with those that wait for the stage or are blended;
-            without weights, the allocator's losses and the workspaces of convolutions.
+        work_bytes: the largest sum of the stage's own tensors at any moment, input and output included; without
+            weights, the allocator's losses and the workspaces of convolutions.
+        held_bytes: what waits for the stage, and what is blended of it.
     """
 
     name: str
     once: float
     operations: float
-    peak_bytes: float
+    work_bytes: float
+    held_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ class CodingCost:
     @property
     def peak_bytes(self) -> float:
         """With the weights, and without the clip."""
-        return self.weight_bytes + sum(stage.peak_bytes for stage in self.stages)
+        return self.weight_bytes + sum(stage.work_bytes + stage.held_bytes for stage in self.stages)
 
 
-def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling | None) -> CodingCost:
+def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
     """What a clip of this size costs a model of `MODELS`, which may itself be on the meta device.
 
     Takes a second for the full Video DC-AE: of a stage that is streamed only the first frames are counted.
@@ -69,12 +71,11 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling | None) -> CodingCos
     Raises:
         ConfigError: as `encode_plan`.
     """
-    if tiling is not None:
-        tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
+    tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
     return _cost(ae.name, json.dumps(architecture_of(ae)), size, tiling, ae.dtype)
 
 
-def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling | None) -> float:
+def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling) -> float:
     """Operations for a clip of this size, over those of the model on the whole clip at once."""
     plans = encode_plan(ae, size, tiling), decode_plan(ae, size, tiling)
     if any(len(plan.stages) > 1 for plan in plans):
@@ -84,7 +85,7 @@ def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling | None) -> float:
 
 
 @lru_cache(64)
-def _cost(name: str, architecture: str, size: Size, tiling: Tiling | None, dtype: torch.dtype) -> CodingCost:
+def _cost(name: str, architecture: str, size: Size, tiling: Tiling, dtype: torch.dtype) -> CodingCost:
     with torch.device("meta"), torch.no_grad():
         twin = build_autoencoder(name, json.loads(architecture)).to("meta").eval()
         itemsize = dtype.itemsize  # all is counted in float32, and scaled
@@ -128,4 +129,5 @@ def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[StageCost, in
     blend = 2 * 4 * y.shape[1] * longest * tiles.height.out_length * tiles.width.out_length  # float32, and what leaves
     operations = counter.operations * len(tiles)
     once = operations * prod(plan.size) / tiles.input_volume
-    return StageCost(plan.stage.name, once, operations, counter.peak_bytes * itemsize / 4 + waiting + blend), y.shape[1]
+    work_bytes = counter.peak_bytes * itemsize / 4
+    return StageCost(plan.stage.name, once, operations, work_bytes, waiting + blend), y.shape[1]

@@ -39,9 +39,9 @@ def weights_digest(ae: Autoencoder) -> str:
     return digest.hexdigest()
 
 
-def model_record(ae: Autoencoder, tiling: Tiling | None) -> dict[str, Any]:
+def model_record(ae: Autoencoder, tiling: Tiling) -> dict[str, Any]:
     """What a model ran with, for a record of results: all that was left to defaults as it came out."""
-    pixels, frames = tile_sizes(ae, tiling) if tiling else (None, None)
+    pixels, frames = tile_sizes(ae, tiling)
     return {
         "model": ae.name,
         "class": type(ae).__name__,

@@ -20,9 +20,9 @@ Size = tuple[int, int, int]
 
 
 def encode_plan(
-    ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1, sample_posterior: bool = False
+    ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1, sample_posterior: bool = False
 ) -> CodingPlan:
-    """How a clip of this size is encoded. Without a tiling it is one tile.
+    """How a clip of this size is encoded.
 
     Args:
         ranks: how many processes share the work.
@@ -37,16 +37,14 @@ def encode_plan(
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=True)
 
 
-def decode_plan(ae: Autoencoder, size: Size, tiling: Tiling | None, ranks: int = 1) -> CodingPlan:
+def decode_plan(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> CodingPlan:
     """How the latents of a clip of this size are decoded; the rest as in `encode_plan`."""
     is_image = size[0] == 1
     stages = ae.whole_decoder(is_image) if mode_of(ae, tiling) == "tiles" else ae.decode_stages(is_image)
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=False)
 
 
-def tile_plans(
-    ae: Autoencoder, num_frames: int, height: int, width: int, tiling: Tiling | None
-) -> tuple[TilePlan, TilePlan]:
+def tile_plans(ae: Autoencoder, num_frames: int, height: int, width: int, tiling: Tiling) -> tuple[TilePlan, TilePlan]:
     """The tiles of the whole model, as mode `tiles` has them, that encode a clip and that decode it: as many of each.
 
     Raises:
@@ -58,16 +56,14 @@ def tile_plans(
     return _tiles(ae, encode, *common, encodes=True), _tiles(ae, decode, *common, encodes=False)
 
 
-def mode_of(ae: Autoencoder, tiling: Tiling | None) -> str:
-    """How a clip is run; without a tiling it is one tile. Who names the size of a tile, and no mode, wants tiles."""
-    if tiling is None:
-        return "tiles"
+def mode_of(ae: Autoencoder, tiling: Tiling) -> str:
+    """How a clip is run. Who names the size of a tile, and no mode, wants tiles."""
     names_size = tiling.spatial_tile_size is not None or tiling.temporal_tile_size is not None
     return tiling.tiling_mode or ("tiles" if names_size else ae.default_tiling_mode)
 
 
 def _coding_plan(
-    ae: Autoencoder, stages: list[Stage], size: Size, tiling: Tiling | None, ranks: int, encodes: bool
+    ae: Autoencoder, stages: list[Stage], size: Size, tiling: Tiling, ranks: int, encodes: bool
 ) -> CodingPlan:
     grid, mode = ae.latent_shape(*size)[1:], mode_of(ae, tiling)
     if mode == "auto":
@@ -107,9 +103,7 @@ def _stream_plan(ae: Autoencoder, stage: LocalStage, size: Size, tiling: Tiling,
     return StreamPlan(stage, size, push, strips_of(stage, size[1], ranks) if shares else None)
 
 
-def _tiles(
-    ae: Autoencoder, stage: GlobalStage, size: Size, grid: Size, tiling: Tiling | None, encodes: bool
-) -> TilePlan:
+def _tiles(ae: Autoencoder, stage: GlobalStage, size: Size, grid: Size, tiling: Tiling, encodes: bool) -> TilePlan:
     """The tiles of a stage whose finer end is of this size, over a grid of latents."""
     plan_side = plan_encode_side if encodes else plan_decode_side
     spatial = _spatial_tile(ae, tiling, grid)
@@ -128,10 +122,10 @@ def tile_sizes(ae: Autoencoder, tiling: Tiling) -> tuple[int | None, int | None]
     return pixels, frames
 
 
-def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, grid: Size) -> tuple[int, int]:
+def _spatial_tile(ae: Autoencoder, tiling: Tiling, grid: Size) -> tuple[int, int]:
     """Side and overlap of a tile in latents."""
     stride = ae.spatial_stride
-    pixels = tile_sizes(ae, tiling)[0] if tiling else None
+    pixels, _ = tile_sizes(ae, tiling)
     if pixels is None:
         return max(grid[1:]), 0
     if pixels % stride:
@@ -140,10 +134,10 @@ def _spatial_tile(ae: Autoencoder, tiling: Tiling | None, grid: Size) -> tuple[i
     return pixels // stride, _overlap(pixels // stride, tiling)
 
 
-def _temporal_tile(ae: Autoencoder, tiling: Tiling | None, latents: int) -> tuple[int, int]:
+def _temporal_tile(ae: Autoencoder, tiling: Tiling, latents: int) -> tuple[int, int]:
     """Length and overlap of a tile in latents. A causal tile overlaps at least by the latent that is its context."""
     context = int(ae.causal)
-    frames = tile_sizes(ae, tiling)[1] if tiling else None
+    _, frames = tile_sizes(ae, tiling)
     if frames is None:
         return latents, context
     tile = ae.latent_frames(frames)

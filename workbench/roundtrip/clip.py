@@ -23,17 +23,18 @@ from workbench.roundtrip.clock import Clock
 from workbench.roundtrip.outputs import Outputs, OutputWriter
 from workbench.roundtrip.result import FileReport, Reconstruction
 from workbench.steps import Progress, Steps, drain
-from workbench.tile_settings import Tiling
+from workbench.tile_settings import OWN_TILING, Tiling
 
 MEASURED_AT_ONCE = 8  # frames between two signs of progress
 
 
 def reconstruct(
-    ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
+    ae: Autoencoder, video: Video, tiling: Tiling = OWN_TILING, lpips: nn.Module | None = None
 ) -> Reconstruction:
-    """Encode and decode a clip in memory, tile by tile if a tiling is given, and measure every frame.
+    """Encode and decode a clip in memory and measure every frame.
 
     Args:
+        tiling: by default as suits the model; `ONE_PIECE` takes all at once.
         lpips: the network of `workbench.metrics.load_lpips`, to measure LPIPS too.
 
     Raises:
@@ -43,7 +44,7 @@ def reconstruct(
 
 
 def reconstruct_steps(
-    ae: Autoencoder, video: Video, tiling: Tiling | None = None, lpips: nn.Module | None = None
+    ae: Autoencoder, video: Video, tiling: Tiling = OWN_TILING, lpips: nn.Module | None = None
 ) -> Steps[Reconstruction]:
     """`reconstruct` as steps: tiles, then frames measured."""
     metrics = ClipMetrics(lpips)
@@ -66,7 +67,7 @@ def reconstruct_steps(
 
 
 def round_trip_steps(
-    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling | None, sample_posterior: bool = False
+    ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling, sample_posterior: bool = False
 ) -> Steps[tuple[Tensor, Tensor, dict[str, Any], Choice]]:
     """Encode and decode a clip in memory, uint8 (T, 3, H, W); the one place where that is done.
 
@@ -85,7 +86,7 @@ def round_trip_steps(
 
 
 def _round_trip_once(
-    ae: Autoencoder, frames_TCHW: Tensor, sample_posterior: bool, tiling: Tiling | None
+    ae: Autoencoder, frames_TCHW: Tensor, sample_posterior: bool, tiling: Tiling
 ) -> Steps[tuple[Tensor, Tensor, dict[str, float]]]:
     """Latents, output, and the seconds that they took."""
     clock, x, device = Clock(), frames_TCHW.transpose(0, 1)[None], frames_TCHW.device
@@ -106,7 +107,7 @@ def reconstruct_file(
     ae: Autoencoder,
     source: str | Path,
     output: str | Path | Outputs,
-    tiling: Tiling | None = None,
+    tiling: Tiling = OWN_TILING,
     policy: ClipPolicy | None = None,
     lpips: nn.Module | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -118,6 +119,7 @@ def reconstruct_file(
 
     Args:
         output: the file to write (.mp4, lossless .mkv, .png for photos), or `Outputs` for more than one.
+        tiling: by default as suits the model; `ONE_PIECE` takes all at once, and memory with the length of the clip.
         policy: which frames to take and at what size; by default all, as they are.
         ranks: share the tiles over these (`workbench.ranks.lockstep`). Every rank calls it alike and reads the source;
             rank 0 measures and writes, and all get its report. The frames are those of one rank, see `models.coding`.
@@ -134,7 +136,7 @@ def reconstruct_file_steps(
     ae: Autoencoder,
     source: str | Path,
     outputs: Outputs,
-    tiling: Tiling | None = None,
+    tiling: Tiling = OWN_TILING,
     policy: ClipPolicy | None = None,
     lpips: nn.Module | None = None,
     ranks: Lockstep | None = None,
@@ -157,7 +159,7 @@ def _one_pass(
     ae: Autoencoder,
     source: str | Path,
     outputs: Outputs,
-    tiling: Tiling | None,
+    tiling: Tiling,
     policy: ClipPolicy,
     lpips: nn.Module | None,
     ranks: Lockstep | None,
@@ -192,7 +194,7 @@ def _reconstruct_clip(
     outputs: Outputs,
     lpips: nn.Module | None,
     ranks: Lockstep | None,
-    tiling: Tiling | None,
+    tiling: Tiling,
 ) -> Steps[tuple[ClipMetrics, dict[str, float], tuple[str, ...]]]:
     """Write the outputs and measure every frame; metrics, seconds, and warnings."""
     clock, metrics = Clock(), ClipMetrics(lpips)
@@ -230,7 +232,7 @@ def _measure_and_write(
 
 
 def _stream(
-    ae: Autoencoder, clip: ClipSource, tiling: Tiling | None, clock: Clock, ranks: Lockstep | None
+    ae: Autoencoder, clip: ClipSource, tiling: Tiling, clock: Clock, ranks: Lockstep | None
 ) -> Generator[Progress | tuple[Tensor, Tensor], None, None]:
     """Pairs of original and reconstructed frames, uint8 (n, 3, H, W), with progress in between.
 

@@ -112,7 +112,9 @@ class TrainConfig:
     )
     print_config: bool = setting(False, "print the resolved configuration and stop")
     dry_run: bool = setting(
-        False, "build everything, make a step of the largest batch, report its time and memory, and stop"
+        False,
+        "build everything, make a step of the largest batch, report its time and memory, and stop; on a CPU the step is"
+        " counted first, and made only where it is small",
     )
     dataset: DataConfig = DataConfig()
     bucket_config: BucketConfig = setting(

@@ -3,6 +3,7 @@
 import dataclasses
 import tempfile
 import time
+from functools import partial
 
 from workbench.ranks import World, process_group
 from workbench.training.config import TrainConfig
@@ -17,20 +18,19 @@ _LARGEST_ON_CPU_TFLOP = 5.0
 def dry_run(config: TrainConfig) -> int:
     """Print what a step costs; gives the exit status 0.
 
-    Where there is only a CPU and the step is too much for it, the cost is counted on tensors without values.
+    Where there is only a CPU, the cost is counted on tensors without values first, and a step that is too much for it
+    is not made.
     """
     with process_group(config.device) as world:
+        say = partial(print, flush=True) if world.is_main else lambda _: None
         if world.device.type == "cpu":
-            if world.is_main:
-                print("counting operations and memory of one step, without running it ...", flush=True)
             estimated = estimate(config)
+            say(f"one step, counted and not run: {estimated}")
             if estimated.tflop > _LARGEST_ON_CPU_TFLOP:
-                if world.is_main:
-                    print(estimated)
+                say("too much for a CPU: no step is made")
                 return 0
-        report = _measure(config, world)
-        if world.is_main:
-            print(report)
+            say("small enough for a CPU: making one step to warm up and one to measure ...")
+        say(_measure(config, world))
     return 0
 
 
@@ -40,7 +40,14 @@ def _measure(config: TrainConfig, world: World) -> str:
     model = dataclasses.replace(config.model, from_pretrained=weights)
     with tempfile.TemporaryDirectory() as folder:
         once = dataclasses.replace(
-            config, model=model, save_dir=folder, image_probability=0.0, tensorboard=False, wandb=False, resume=None
+            config,
+            dry_run=True,
+            model=model,
+            save_dir=folder,
+            image_probability=0.0,
+            tensorboard=False,
+            wandb=False,
+            resume=None,
         )
         step = max(config.gen_loss_config.gen_start, config.disc_loss_config.disc_start)
         trainer = Trainer(once, world)
@@ -56,6 +63,6 @@ def _measure(config: TrainConfig, world: World) -> str:
     parameters = sum(p.numel() for p in trainer.nets.autoencoder.parameters())
     shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
     return (
-        f"one step on {world.size} x {world.device}: {seconds:.2f} s; peak memory "
-        f"{memory_gb(world.device):.2f} GB; {parameters:,} parameters; batch {tuple(batches[0].shape)}; {shown}"
+        f"one step on {world.size} x {world.device}: {seconds:.2f} s; peak memory {memory_gb(world.device):.2f} GB\n"
+        f"{parameters:,} parameters; batch {tuple(batches[0].shape)}; {shown}"
     )

@@ -37,9 +37,9 @@ class Estimate:
     def __str__(self) -> str:
         autoencoder, discriminator = self.parameters
         return (
-            f"estimated, not run: {autoencoder:,} parameters of the autoencoder, {discriminator:,} of the "
-            f"discriminator; batch {self.shape}; {self.tflop:.1f} TFLOP a step; memory {self.peak_gb:.1f} GB at its "
-            f"peak, of which {self.state_gb:.1f} GB weights, gradients, optimisers and averages"
+            f"{autoencoder:,} parameters of the autoencoder, {discriminator:,} of the discriminator\n"
+            f"batch {self.shape}; {self.tflop:.3g} TFLOP a step; memory {self.peak_gb:.3g} GB at its peak,\n"
+            f"of which {self.state_gb:.3g} GB weights, gradients, optimisers and averages"
         )
 
 

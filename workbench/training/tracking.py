@@ -19,7 +19,14 @@ from workbench.training.config import TrainConfig
 from workbench.training.runs import METRICS_FILE
 
 _FRAMES_SHOWN = 4
-_SHOWN = ("nll", "gen", "disc", "train_psnr", "grad_norm", "step_s", "wait_s", "memory_gb")
+_SHOWN = {
+    "nll": "nll {:.3g}",
+    "disc": "disc {:.3g}",
+    "train_psnr": "PSNR {:.2f}",
+    "step_s": "{:.3g} s/step",
+    "memory_gb": "{:.3g} GB",
+}
+"""What the bar shows of a step, in words that leave room on a line of 100 letters; the log holds all of it."""
 
 
 class Sink(Protocol):
@@ -124,7 +131,7 @@ class Tracker:
         self._sums: dict[str, tuple[float, int]] = {}
         self._sinks: list[Sink] = []
         self._viewers: list[Viewer] = []
-        self._bar = tqdm(total=total, initial=step, disable=not world.is_main, desc=config.preset, unit="step")
+        self._bar = _bar(step, total, is_shown=world.is_main and not config.dry_run)
         self._run = run
         if world.is_main:
             with write_errors(run):
@@ -136,7 +143,8 @@ class Tracker:
             total, count = self._sums.get(name, (0.0, 0))
             self._sums[name] = total + value, count + 1
         shown = {**figures, "memory_gb": memory_gb(self._world.device)}
-        self._bar.set_postfix({name: f"{shown[name]:.4g}" for name in _SHOWN if name in shown}, refresh=False)
+        postfix = ", ".join(words.format(shown[name]) for name, words in _SHOWN.items() if name in shown)
+        self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(step - self._bar.n)
         if step % self._every == 0:
             self._flush(step)
@@ -192,6 +200,11 @@ class Tracker:
         alarm = collapse_alarm(means)
         if alarm:
             self.say(f"step {step}: ALARM: {alarm}")
+
+
+def _bar(step: int, total: int, is_shown: bool) -> tqdm:
+    layout = "{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+    return tqdm(total=total, initial=step, disable=not is_shown, bar_format=layout, dynamic_ncols=True)
 
 
 def collapse_alarm(means: Mapping[str, float]) -> str | None:
