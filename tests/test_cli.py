@@ -319,6 +319,33 @@ def test_models_and_bench_print_tables(tmp_path, monkeypatch, capsys):
     assert all(row["seconds"] > 0 and row["tflop"] > 0 for row in rows)
 
 
+def test_bench_compares_tiling_modes_with_the_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    size = ["--frames", "11", "--height", "96", "--width", "64", "--repeats", "1", "--out", "b.json"]
+    model = ["--model", "tiny", "--model.spatial_tile_size", "64", "--model.temporal_tile_size", "8"]
+    main("workbench", COMMANDS, ["bench", *model, *size, "--modes", "tiles,stages"])
+    assert "max_difference" in capsys.readouterr().out
+    record = json.loads((tmp_path / "b.json").read_text())
+    rows = {(row["mode"], row["direction"]): row for row in record["rows"]}
+    assert list(rows) == [(mode, way) for mode in ("tiles", "stages") for way in ("encode", "decode")]
+    assert rows["tiles", "decode"]["work"] == rows["tiles", "decode"]["speedup"] == 1
+    assert rows["stages", "decode"]["work"] < 0.8
+    assert rows["tiles", "decode"]["max_difference"] == 0 < rows["stages", "decode"]["max_difference"] < 2
+    assert rows["stages", "encode"]["predicted_mb"] > 0
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["bench", "--modes", "tiles", "--metrics", "True"])
+
+
+def test_bench_tells_what_metrics_cost_and_which_are_not_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    size = ["--frames", "2", "--height", "64", "--width", "64", "--repeats", "1", "--out", str(tmp_path / "m.json")]
+    main("workbench", COMMANDS, ["bench", "--metrics", "True", *size])
+    assert "left out: lpips_vgg: its network is not here" in capsys.readouterr().out
+    rows = {row["metric"]: row for row in json.loads((tmp_path / "m.json").read_text())["rows"]}
+    assert {"psnr", "ssim", "temporal_error", "flicker"} <= set(rows)
+    assert rows["ssim"]["s_per_megapixel"] == pytest.approx(rows["ssim"]["seconds"] / (2 * 64 * 64 / 1e6))
+
+
 def test_bench_refuses_what_no_memory_holds_before_it_builds_a_model(monkeypatch, capsys):
     monkeypatch.setattr("workbench.commands.bench.ModelSettings.load", None)
     with pytest.raises(SystemExit) as exit:

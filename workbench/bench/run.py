@@ -67,7 +67,7 @@ def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench]:
     rows: list[BenchRow] = []
     for variant in variants:
         for direction, run in _runs(ae, variant, x, z).items():
-            seconds, activations_mb = _measure(run, settings.repeats, ae.device)
+            seconds, activations_mb = measure_run(run, settings.repeats, ae.device)
             first_s = next((row.seconds for row in rows if row.direction == direction), seconds)
             held = _bytes(*ae.parameters(), *ae.buffers(), x if direction == "encode" else z)
             rows.append(
@@ -112,7 +112,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of a large square matmul, the best of several runs: the ceiling in practice."""
     side = 8192 if device.type == "cuda" else 2048
     a = torch.randn(side, side, device=device, dtype=dtype)
-    seconds, _ = _measure(lambda: a @ a, 5, device)
+    seconds, _ = measure_run(lambda: a @ a, 5, device)
     return 2 * side**3 / seconds
 
 
@@ -131,7 +131,7 @@ def _count(run: Callable[[], Tensor]) -> int:
     return counter.get_total_flops()
 
 
-def _measure(run: Callable[[], Tensor], repeats: int, device: torch.device) -> tuple[float, float]:
+def measure_run(run: Callable[[], Tensor], repeats: int, device: torch.device) -> tuple[float, float]:
     """Seconds of the fastest run, after one to warm up, and peak memory in MB beyond what was held before."""
     peak_mb = watch_peak_memory(device)
     times = []

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 
 from workbench.config import check_choice, check_range, setting
+from workbench.errors import ConfigError
+from workbench.tile_settings import MODES
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
+BENCH_MODES = tuple(mode for mode in MODES if mode != "auto")
 
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """One clip, encoded and decoded untiled, several times."""
+    """One clip, encoded and decoded several times: untiled, or in tiling modes; or measured, by every metric."""
 
     batch: int = setting(1, "clips at once")
     frames: int = setting(8, "frames of the clip")
@@ -17,9 +20,19 @@ class BenchSettings:
     width: int = setting(64, "pixels")
     repeats: int = setting(3, "timed runs; the fastest counts")
     variants: str = setting("eager", f"comma-separated ways to run, compared with the first: {', '.join(VARIANTS)}")
+    modes: str | None = setting(
+        None,
+        "compare tiling modes with the first of these instead, comma-separated, as in"
+        f" {','.join(BENCH_MODES)}; sizes as `model` says",
+    )
+    metrics: bool = setting(False, "measure what metrics cost instead, on a clip of this size")
 
     def __post_init__(self) -> None:
         for name in ("batch", "frames", "height", "width", "repeats"):
             check_range(name, getattr(self, name), 1)
         for variant in self.variants.split(","):
             check_choice("variants", variant, VARIANTS)
+        for mode in self.modes.split(",") if self.modes else ():
+            check_choice("modes", mode, BENCH_MODES)
+        if self.modes and self.metrics:
+            raise ConfigError("`modes` and `metrics` are two measurements: give one of them")

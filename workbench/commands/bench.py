@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -13,8 +14,11 @@ from workbench.config import setting, to_dict
 from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
 from workbench.files import write_json
 from workbench.models.catalogue import needs_weights
-from workbench.steps import Progress, drain
+from workbench.steps import Progress, Steps, T, drain
 from workbench.tile_settings import ONE_PIECE
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -28,28 +32,49 @@ class BenchConfig(BenchSettings):
 
 
 def run_bench(config: BenchConfig) -> None:
-    """Measure encode and decode and print, and if asked write, a table."""
+    """Measure encode and decode, tiling modes or metrics; print, and if asked write, a table."""
+    device = pick_device(config.device)
+    rows, facts = _measure_metrics(config, device) if config.metrics else _measure_model(config, device)
+    print(text_table(rows))
+    if config.out:
+        write_json(Path(config.out), {"settings": to_dict(config)} | facts | {"rows": rows})
+        print(f"written to {config.out}")
+
+
+def _measure_model(config: BenchConfig, device: "torch.device") -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of the table, and what else is worth knowing."""
+    from workbench.bench.modes import bench_modes_steps
     from workbench.bench.run import bench_steps, check_memory
     from workbench.models.identity import model_record
 
-    model, device = config.model, pick_device(config.device)
+    model = config.model
     check_memory(config, device, pick_dtype(config.dtype, device))
     if model.from_pretrained is None and needs_weights(model.name):
         print("random weights: speed does not depend on them")
         model = replace(model, from_pretrained="random")
     ae = model.load(device, config.dtype)
-    used = model_record(ae, ONE_PIECE)
+    used = model_record(ae, model if config.modes else ONE_PIECE)
     shape = f"{config.batch} x {config.frames} x {config.height} x {config.width}"
     print(f"{ae.name} on {used['device']}, {used['dtype']}, {used['threads']} CPU threads: {shape}", flush=True)
-    with tqdm(desc="measuring", unit="run", dynamic_ncols=True) as bar:
-        result = drain(bench_steps(ae, config), lambda progress: _show(bar, progress))
-    rows = [asdict(row) for row in result.rows]
+    result = _drained(bench_modes_steps(ae, config, model) if config.modes else bench_steps(ae, config))
     print(f"a large matmul reaches {result.matmul_tflop_per_s:.4g} TFLOP/s here: peak_share is of that")
-    print(text_table(rows))
-    if config.out:
-        record = {"settings": to_dict(config), "used": used, "matmul_tflop_per_s": result.matmul_tflop_per_s}
-        write_json(Path(config.out), record | {"rows": rows})
-        print(f"written to {config.out}")
+    return list(map(asdict, result.rows)), {"used": used, "matmul_tflop_per_s": result.matmul_tflop_per_s}
+
+
+def _measure_metrics(config: BenchConfig, device: "torch.device") -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from workbench.bench.metrics import bench_metrics_steps
+    from workbench.models.identity import machine_record
+
+    used = machine_record(device)
+    print(f"metrics on {used['device']}, {used['threads']} CPU threads: {config.frames} frames", flush=True)
+    rows, left_out = _drained(bench_metrics_steps(config, device))
+    print("".join(f"left out: {line}\n" for line in left_out), end="")
+    return list(map(asdict, rows)), {"used": used, "left_out": left_out}
+
+
+def _drained(steps: Steps[T]) -> T:
+    with tqdm(desc="measuring", unit="run", dynamic_ncols=True) as bar:
+        return drain(steps, lambda progress: _show(bar, progress))
 
 
 def _show(bar: tqdm, progress: Progress) -> None:
@@ -57,4 +82,9 @@ def _show(bar: tqdm, progress: Progress) -> None:
     bar.update()
 
 
-COMMAND = Command("Measure how fast a model encodes and decodes.", BenchConfig(), run_bench, aliases=MODEL_ALIASES)
+COMMAND = Command(
+    "Measure how fast a model encodes and decodes, in which tiling mode, or what metrics cost.",
+    BenchConfig(),
+    run_bench,
+    aliases=MODEL_ALIASES,
+)

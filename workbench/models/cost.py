@@ -27,6 +27,7 @@ class StageCost:
     """What one stage costs, in the type of the model.
 
     Attributes:
+        direction: "encode" or "decode".
         once: operations, 2 for a multiply-add, were its input read only once.
         operations: as planned.
         work_bytes: the largest sum of the stage's own tensors at any moment, input and output included; without
@@ -35,10 +36,16 @@ class StageCost:
     """
 
     name: str
+    direction: str
     once: float
     operations: float
     work_bytes: float
     held_bytes: float = 0.0
+
+    @property
+    def peak_bytes(self) -> float:
+        """All that the stage takes."""
+        return self.work_bytes + self.held_bytes
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ class CodingCost:
 
     stages: tuple[StageCost, ...]
     weight_bytes: int
+
+    def stages_of(self, direction: str) -> tuple[StageCost, ...]:
+        """Those of one direction."""
+        return tuple(stage for stage in self.stages if stage.direction == direction)
 
     @property
     def operations(self) -> float:
@@ -60,7 +71,7 @@ class CodingCost:
     @property
     def peak_bytes(self) -> float:
         """With the weights, and without the clip."""
-        return self.weight_bytes + sum(stage.work_bytes + stage.held_bytes for stage in self.stages)
+        return self.weight_bytes + sum(stage.peak_bytes for stage in self.stages)
 
 
 def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
@@ -92,19 +103,20 @@ def _cost(name: str, architecture: str, size: Size, tiling: Tiling, dtype: torch
         weights = sum(tensor.numel() for tensor in (*twin.parameters(), *twin.buffers())) * itemsize
         plans = encode_plan(twin, size, tiling), decode_plan(twin, size, tiling)
         channels = 3, twin.latent_channels
-        stages = [cost for plan, first in zip(plans, channels, strict=True) for cost in _stages(plan, first, itemsize)]
+        ways = zip(("encode", "decode"), plans, channels, strict=True)
+        stages = [cost for way in ways for cost in _stages(*way, itemsize)]
     return CodingCost(tuple(stages), weights)
 
 
-def _stages(plan: CodingPlan, channels: int, itemsize: int) -> Iterator[StageCost]:
+def _stages(direction: str, plan: CodingPlan, channels: int, itemsize: int) -> Iterator[StageCost]:
     for stage in plan.stages:
         count = _streamed if isinstance(stage, StreamPlan) else _tiled
-        cost, channels = count(stage, channels, itemsize)
-        yield cost
+        counted, channels = count(stage, channels, itemsize)
+        yield StageCost(stage.stage.name, direction, *counted)
 
 
-def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[StageCost, int]:
-    """The cost of a stage, and the channels of its output."""
+def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[tuple[float, ...], int]:
+    """The numbers of a `StageCost`, and the channels of the stage's output."""
     frames, height, width = plan.size
     enough = plan.stage.frames_of(_LATENTS if plan.stage.reach is not None else _LATENTS_OF_WINDOWS)
     counted = min(frames, -(-enough // plan.push) * plan.push)
@@ -116,11 +128,11 @@ def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[StageCost
                 channels_out = y.shape[1]
     once = counter.operations * frames / counted
     overlap = plan.input_volume / prod(plan.size)
-    return StageCost(plan.stage.name, once, once * overlap, counter.peak_bytes * overlap * itemsize / 4), channels_out
+    return (once, once * overlap, counter.peak_bytes * overlap * itemsize / 4), channels_out
 
 
-def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[StageCost, int]:
-    """The cost of a stage, and the channels of its output."""
+def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[tuple[float, ...], int]:
+    """The numbers of a `StageCost`, and the channels of the stage's output."""
     tiles = plan.tiles
     with Counter() as counter:
         y = plan.stage.run(torch.empty(1, channels, *tiles.tile_shape))
@@ -130,4 +142,4 @@ def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[StageCost, in
     operations = counter.operations * len(tiles)
     once = operations * prod(plan.size) / tiles.input_volume
     work_bytes = counter.peak_bytes * itemsize / 4
-    return StageCost(plan.stage.name, once, operations, work_bytes, waiting + blend), y.shape[1]
+    return (once, operations, work_bytes, waiting + blend), y.shape[1]

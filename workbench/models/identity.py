@@ -47,11 +47,15 @@ def model_record(ae: Autoencoder, tiling: Tiling) -> dict[str, Any]:
         "class": type(ae).__name__,
         "architecture": architecture_of(ae),
         "weights": None if ae.weights_path is None else str(ae.weights_path.resolve()),
-        "device": torch.cuda.get_device_name(ae.device) if ae.device.type == "cuda" else "cpu",
         "dtype": str(ae.dtype).removeprefix("torch."),
         "spatial_tile_size": pixels,
         "temporal_tile_size": frames,
         "tiling_mode": mode_of(ae, tiling),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **machine_record(ae.device),
     }
+
+
+def machine_record(device: torch.device) -> dict[str, Any]:
+    """What torch computes on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads()}

@@ -1,0 +1,119 @@
+"""What each tiling mode costs on this machine, beside the published tiles in the same run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from workbench.bench.run import matmul_peak, measure_run
+from workbench.bench.settings import BenchSettings
+from workbench.models.base import Autoencoder
+from workbench.models.coding import decode_tiled, encode_tiled
+from workbench.models.cost import StageCost, coding_cost
+from workbench.steps import Progress, Steps
+from workbench.tile_settings import Tiling
+
+
+@dataclass(frozen=True)
+class ModeRow:
+    """One direction of one tiling mode.
+
+    Attributes:
+        tflop: operations as planned, 2 per multiply-add, in 1e12.
+        work: operations over those of the first mode.
+        peak_share: reached operations per second over those of `matmul_peak`.
+        activations_mb: memory at its peak beyond weights and input; on a CPU of the process, known on Linux only.
+        predicted_mb: the same as `models.cost` counts it, which is what `tiling_mode` auto goes by, and the output.
+        speedup: over the first mode, in the same run.
+        max_difference: largest difference of the output to that of the first mode, in the units of its output.
+    """
+
+    mode: str
+    direction: str
+    seconds: float
+    frames_per_s: float
+    tflop: float
+    work: float
+    tflop_per_s: float
+    peak_share: float
+    activations_mb: float
+    predicted_mb: float
+    speedup: float
+    max_difference: float
+
+
+@dataclass(frozen=True)
+class ModeBench:
+    """What `bench_modes_steps` measured; `matmul_tflop_per_s` is the ceiling that the rows are compared with."""
+
+    matmul_tflop_per_s: float
+    rows: list[ModeRow]
+
+
+def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) -> Steps[ModeBench]:
+    """Encode and decode a clip of noise in every mode, as steps.
+
+    Args:
+        tiling: tile sizes, overlap and push for all modes.
+
+    Raises:
+        ConfigError: the model cannot be run in a mode.
+    """
+    size, names = (settings.frames, settings.height, settings.width), settings.modes.split(",")
+    progress = (Progress("bench", done, 1 + 2 * len(names)) for done in count(1))
+    modes = {name: replace(tiling, tiling_mode=name) for name in names}
+    costs = {name: coding_cost(ae, size, asked) for name, asked in modes.items()}
+    peak = matmul_peak(ae.device, ae.dtype)
+    yield next(progress)
+    x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1
+    z = encode_tiled(ae, x, modes[names[0]])
+    first: dict[str, _Run] = {}
+    rows = []
+    for name, asked in modes.items():
+        runs = _runs(ae, x, z, asked)
+        for direction, run in runs.items():
+            now = _Run(run(), *measure_run(run, settings.repeats, ae.device), costs[name].stages_of(direction))
+            rows.append(_row(name, direction, now, first.setdefault(direction, now), settings, peak))
+            yield next(progress)
+    return ModeBench(peak / 1e12, rows)
+
+
+@dataclass(frozen=True)
+class _Run:
+    output: Tensor
+    seconds: float
+    activations_mb: float
+    stages: tuple[StageCost, ...]
+
+    @property
+    def operations(self) -> float:
+        return sum(stage.operations for stage in self.stages)
+
+
+def _runs(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, Callable[[], Tensor]]:
+    frames, *size = x.shape[2:]
+    return {
+        "encode": lambda: encode_tiled(ae, x, tiling),
+        "decode": lambda: decode_tiled(ae, z, tiling, frames, tuple(size)),
+    }
+
+
+def _row(mode: str, direction: str, now: _Run, first: _Run, settings: BenchSettings, peak: float) -> ModeRow:
+    operations = settings.batch * now.operations
+    held = now.output.numel() * now.output.itemsize
+    return ModeRow(
+        mode,
+        direction,
+        seconds=now.seconds,
+        frames_per_s=settings.batch * settings.frames / now.seconds,
+        tflop=operations / 1e12,
+        work=now.operations / first.operations,
+        tflop_per_s=operations / now.seconds / 1e12,
+        peak_share=operations / now.seconds / peak,
+        activations_mb=now.activations_mb,
+        predicted_mb=(settings.batch * sum(stage.peak_bytes for stage in now.stages) + held) / 1e6,
+        speedup=first.seconds / now.seconds,
+        max_difference=(now.output - first.output).abs().max().item(),
+    )
