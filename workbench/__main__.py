@@ -1,13 +1,27 @@
 """The command line: `python -m workbench COMMAND`."""
 
 from workbench.cli import main
-from workbench.commands import bench, decode, encode, evaluate, export, fetch, index, models, pack, reconstruct, stats
+from workbench.commands import (
+    bench,
+    decode,
+    encode,
+    evaluate,
+    export,
+    fetch,
+    index,
+    models,
+    pack,
+    probe,
+    reconstruct,
+    stats,
+)
 
 COMMANDS = {
     "reconstruct": reconstruct.COMMAND,
     "models": models.COMMAND,
     "bench": bench.COMMAND,
     "evaluate": evaluate.COMMAND,
+    "probe": probe.COMMAND,
     "fetch": fetch.COMMAND,
     "stats": stats.COMMAND,
     "encode": encode.COMMAND,

@@ -1,0 +1,50 @@
+"""The probes by name: what they are called, which way is better, and how well each is known to predict generation."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One figure of a latent space.
+
+    Attributes:
+        lower_is_better: None where neither way is.
+        correlation: |r| with generation quality over 86 tokenizers of images (arXiv 2606.03578); None: not known.
+        marks: published values, by what they are of.
+        note: what a reader needs to know.
+    """
+
+    label: str
+    lower_is_better: bool | None
+    correlation: float | None = None
+    marks: tuple[tuple[str, float], ...] = ()
+    note: str = ""
+
+
+PROBES: dict[str, Probe] = {
+    "viv": Probe("VIV", True, 0.87, (("baseline", 1.14), ("good", 0.37)), "over blocks of a clip: a proxy for video"),
+    "viv_scaled": Probe("VIV * sqrt(d)", True, None, (), "comparable between spaces of different size"),
+    "rho": Probe("variance inside clips", None),
+    "sec_25": Probe("SEC 0.25", True, 0.80, (("baseline", 0.40), ("good", 0.04))),
+    "sec_50": Probe("SEC 0.5", True, 0.80),
+    "sec_3d_25": Probe("SEC 0.25, with time", True, None, (), "SSVAE's, over space and time"),
+    "lnc_5": Probe("LNC@5", False, 0.794),
+    "lnc_10": Probe("LNC@10", False, 0.794),
+    "lds": Probe("LDS", False, 0.72),
+    "cds": Probe("CDS", False, 0.72),
+    "generator_share": Probe("small generator", True, None, (), "1: nothing learnt; see the note on the page"),
+    "effective_rank": Probe("effective rank", None),
+    "condition_number": Probe("condition number", True),
+    "top_10_share": Probe("variance in 10 directions", None),
+    "dead_channels": Probe("dead channels", True),
+    "kurtosis": Probe("kurtosis, median channel", None, None, (("normal", 3.0),)),
+    "previous_frame": Probe("told by the previous frame", None),
+    "noise_1_psnr": Probe("PSNR with noise of 1 deviation", False),
+    "noise_loss_db": Probe("PSNR lost to noise of 0.25", True),
+    "between_frames_psnr": Probe("PSNR between frames", False),
+    "equivariance": Probe("equivariance error", True, 0.53, (), "the weakest predictor of all"),
+}
+"""Ordered by what is known to count."""
+
+WHITE_NOISE = "white noise"
+"""The control: normal noise of the shape of the first model's latents."""

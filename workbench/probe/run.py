@@ -1,0 +1,202 @@
+"""Probes of every model on the same clips, over all ranks: what is missing is computed, what is there is kept."""
+
+import csv
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.devices import pick_dtype
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.evaluate.clip import read_frames
+from workbench.evaluate.run import model_facts
+from workbench.evaluate.settings import SIDE_MULTIPLE, parse_models
+from workbench.files import quoted
+from workbench.latents.clips import encode_clip
+from workbench.media.source import open_clip
+from workbench.models.base import Autoencoder
+from workbench.models.ref import ModelRef
+from workbench.probe.catalogue import WHITE_NOISE
+from workbench.probe.measure import SpaceProbes, probe_clip, probe_space
+from workbench.probe.settings import ProbeSettings
+from workbench.probe.store import ProbeStore
+from workbench.ranks import World, gather_on_main
+from workbench.steps import Progress, drain
+
+_VERSION = 1  # of the files in a probe's folder
+
+OnClip = Callable[[str, Path, str | None, int, int], None]
+"""Called after a clip: the model's label, the clip, why it was left out, and how many of how many are done."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What was found, on rank 0.
+
+    Attributes:
+        spaces: by the model's label, and of the white noise that is their control.
+        clips: how many clips every model has.
+    """
+
+    policy: dict[str, Any]
+    spaces: dict[str, SpaceProbes]
+    clips: int
+    failures: dict[tuple[str, Path], str]
+
+
+def probe(
+    settings: ProbeSettings,
+    clips: Sequence[Path],
+    world: World,
+    dtype: str | None = None,
+    labels: dict[Path, str] | None = None,
+    on_clip: OnClip | None = None,
+    on_progress: Callable[[str, Progress], None] | None = None,
+) -> Probed | None:
+    """Probe all models; every rank calls it, with a folder for the results that all of them see.
+
+    Rank i encodes the clips i, i + world.size, ...; the latents of all clips are then probed by rank 0.
+
+    Args:
+        labels: what each clip shows, for LNC.
+        on_progress: called with a label while its latents are probed.
+
+    Returns:
+        What was found on rank 0, None on the others.
+
+    Raises:
+        ConfigError: the folder holds results under another policy, or no clip could be encoded by every model.
+        WeightsError: weights of a model are missing or do not fit.
+    """
+    entries, kind = parse_models(settings.models), pick_dtype(dtype, world.device)
+    store = ProbeStore(Path(settings.save_dir).expanduser())
+    policy = _policy(settings, world.device, kind)
+    facts = {entry.label: model_facts(entry, settings.model, world.device, kind) for entry in entries}
+    if world.is_main:
+        store.begin(policy, facts)
+    failures = _encode_all(settings, entries, clips[world.rank :: world.size], store, world, kind, on_clip)
+    parts = gather_on_main(failures, world)
+    if parts is None:
+        return None
+    merged = {key: reason for part in parts for key, reason in part.items()}
+    common = [clip for clip in clips if all(store.figures(entry.label, clip) is not None for entry in entries)]
+    if not common:
+        raise ConfigError("no clip could be encoded by every model: " + next(iter(merged.values()), "there is none"))
+    spaces: dict[str, SpaceProbes] = {}
+    for label in [*facts, WHITE_NOISE]:
+        latents = _latents(store, entries[0].label if label == WHITE_NOISE else label, common)
+        if label == WHITE_NOISE:
+            latents = _noise_like(latents)
+        kinds = [labels[clip] for clip in common] if labels else None
+        steps = probe_space(latents, kinds, settings.generator_steps, world.device)
+        found = drain(steps, (lambda step, label=label: on_progress(label, step)) if on_progress else None)
+        if label != WHITE_NOISE:
+            _add_clips(found, [store.figures(label, clip) for clip in common])
+        spaces[label] = found
+    return Probed(policy, spaces, len(common), merged)
+
+
+def read_labels(index: str, column: str, clips: Sequence[Path]) -> dict[Path, str]:
+    """What each clip shows, by a column of a .csv index.
+
+    Raises:
+        ConfigError: the index is none, or does not have the column or a clip.
+    """
+    path = Path(index)
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"`labels`: {quoted(path)} is no .csv index, which would have a column {column!r}")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or column not in rows[0]:
+        raise ConfigError(f"`labels`: {quoted(path)} has no column {column!r}")
+    found = {(path.parent / row["path"]).resolve(): row[column] for row in rows if row.get("path")}
+    missing = next((clip for clip in clips if clip.resolve() not in found), None)
+    if missing is not None:
+        raise ConfigError(f"`labels`: {quoted(path)} does not say what {quoted(missing)} shows")
+    return {clip: found[clip.resolve()] for clip in clips}
+
+
+def _encode_all(
+    settings: ProbeSettings,
+    entries: Sequence[ModelRef],
+    clips: Sequence[Path],
+    store: ProbeStore,
+    world: World,
+    dtype: torch.dtype,
+    on_clip: OnClip | None,
+) -> dict[tuple[str, Path], str]:
+    """This rank's clips through every model, one model after the other; returns why clips were left out."""
+    failures = {}
+    total, done = len(entries) * len(clips), 0
+    for entry in entries:
+        ae = None
+        for clip in clips:
+            reason = None
+            if not (clip.is_file() and store.figures(entry.label, clip) is not None):
+                ae = ae or entry.load(world.device, dtype)
+                reason = _encode_one(settings, ae, entry.label, clip, store)
+            if reason is not None:
+                failures[entry.label, clip] = reason
+            done += 1
+            if on_clip:
+                on_clip(entry.label, clip, reason, done, total)
+        del ae
+        gc.collect()  # two models need not fit at once
+    return failures
+
+
+def _encode_one(settings: ProbeSettings, ae: Autoencoder, label: str, path: Path, store: ProbeStore) -> str | None:
+    try:
+        clip = open_clip(path, settings, SIDE_MULTIPLE)
+        latents = encode_clip(ae, clip, settings.model)
+        store.save(label, path, latents, probe_clip(ae, read_frames(clip), settings.model))
+    except WorkbenchError as error:
+        return str(error)
+    return None
+
+
+def _policy(settings: ProbeSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    chosen = {name: getattr(settings, name) for name in ("resolution", "max_frames", "num_frames", "fps_max")}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    record = {"dtype": str(dtype).removeprefix("torch."), "device": name, "side_multiple": SIDE_MULTIPLE}
+    return {**chosen, **asdict(settings.model), **record, "version": _VERSION}
+
+
+def _latents(store: ProbeStore, label: str, clips: Sequence[Path]) -> list[Tensor]:
+    return [store.latents(label, clip) for clip in clips]
+
+
+def _noise_like(latents: Sequence[Tensor]) -> list[Tensor]:
+    random = torch.Generator().manual_seed(0)
+    return [torch.randn(clip.shape, generator=random) for clip in latents]
+
+
+def _add_clips(found: SpaceProbes, clips: Sequence[dict[str, Any]]) -> None:
+    """Means over clips of what needed the model."""
+    for name in ("robustness", "equivariance"):
+        found.curves[name] = _means([clip[name] for clip in clips])
+        found.seconds[name] = sum(clip["seconds"][name] for clip in clips)
+    found.curves["pixels"] = {axis: _mean_curve([clip["pixels"][axis] for clip in clips]) for axis in ("space", "time")}
+    robust, errors = found.curves["robustness"], found.curves["equivariance"]
+    found.figures["noise_1_psnr"] = robust["noise 1"]
+    found.figures["noise_loss_db"] = robust["noise 0"] - robust["noise 0.25"]
+    between = [clip["between_frames_psnr"] for clip in clips if clip["between_frames_psnr"] is not None]
+    if between:
+        found.figures["between_frames_psnr"] = sum(between) / len(between)
+    if errors:
+        found.figures["equivariance"] = sum(errors.values()) / len(errors)
+
+
+def _means(records: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for record in records for name in record)
+    values = {name: [record[name] for record in records if name in record] for name in names}
+    return {name: sum(known) / len(known) for name, known in values.items()}
+
+
+def _mean_curve(curves: Sequence[Sequence[float | None]]) -> list[float]:
+    columns = ([value for value in column if value is not None] for column in zip(*curves, strict=True))
+    return [sum(column) / len(column) if column else float("nan") for column in columns]

@@ -1,0 +1,72 @@
+"""The folder of a probe: latents and figures of every clip and model, so that a killed run can go on.
+
+policy.json                   what all results have in common
+latents/MODEL/model.json      facts about the model, with a digest of its weights
+latents/MODEL/CLIP.safetensors  latents (C, t, h, w), float32
+latents/MODEL/CLIP.json       figures of one clip; written last, so that it stands for a finished clip
+probes.csv, probes.json, probes.html
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from workbench.errors import FileError
+from workbench.files import quoted, read_record, write_errors, write_json, written_whole
+from workbench.records import check_same, clip_key, file_key, source_record
+
+
+class ProbeStore:
+    """The results under one folder, which all ranks share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write down what results have in common; facts by the model's label.
+
+        Raises:
+            ConfigError: the folder holds results under another policy, or of other weights.
+            FileError: it cannot be written.
+        """
+        remedy = "give those settings again, or another `save_dir`"
+        self._check(self.folder / "policy.json", policy, f"{self.folder} holds results under another policy", remedy)
+        for label, record in facts.items():
+            what = f"{self.folder} holds latents of {label} as it was before"
+            self._check(self._model(label) / "model.json", record, what, "give another `save_dir`")
+
+    def save(self, label: str, clip: Path, latents: Tensor, figures: Mapping[str, Any]) -> None:
+        """Keep what was found of a clip. Raises FileError where it cannot be written."""
+        path = self._path(label, clip, ".safetensors")
+        with written_whole(path) as temporary, write_errors(path):
+            temporary.write_bytes(save({"latents": latents.contiguous()}))
+        write_json(self._path(label, clip, ".json"), {"source": source_record(clip), "figures": figures})
+
+    def figures(self, label: str, clip: Path) -> dict[str, Any] | None:
+        """The figures of a finished clip; None where there are none, or the clip's file is no longer the same."""
+        record = read_record(self._path(label, clip, ".json"))
+        return record["figures"] if record is not None and record["source"] == source_record(clip) else None
+
+    def latents(self, label: str, clip: Path) -> Tensor:
+        """The latents of a finished clip."""
+        return load_file(self._path(label, clip, ".safetensors"))["latents"]
+
+    def _check(self, path: Path, record: Mapping[str, Any], what: str, remedy: str) -> None:
+        found = read_record(path)
+        if found is not None:
+            check_same(found, record, what, remedy)
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"`save_dir`: {quoted(path.parent)} cannot be made ({error.strerror})") from None
+        write_json(path, record)
+
+    def _path(self, label: str, clip: Path, extension: str) -> Path:
+        return self._model(label) / (clip_key(clip) + extension)
+
+    def _model(self, label: str) -> Path:
+        return self.folder / "latents" / file_key(label, label)
