@@ -115,7 +115,7 @@ def train_generator(
     losses = []
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = _RATE * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = _RATE * min(1, (step + 1) / max(1, steps // 10)) * 0.5 * (1 + math.cos(math.pi * step / steps))
         x1 = draw_blocks(training, block, _BATCH, random).to(device)
         loss = flow_loss(network, x1, torch.rand(_BATCH, generator=random).to(device), random)
         optimiser.zero_grad()

@@ -1,0 +1,276 @@
+"""Probes of latents against hand computations on latents that are known, and the command on real clips."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import moving_video, write_clip
+from scipy.fft import dctn
+from scipy.stats import kurtosis
+
+from workbench.__main__ import COMMANDS
+from workbench.cli import main
+from workbench.files import write_csv
+from workbench.models.registry import load_autoencoder
+from workbench.probe.channels import channels_of
+from workbench.probe.equivariance import equivariance_errors, whole_strides
+from workbench.probe.generator import judged, train_generator
+from workbench.probe.motion import predicted_by_previous
+from workbench.probe.neighbours import cosine_profile, cosine_slope, local_against_distant, same_label_share
+from workbench.probe.robustness import between_frames, noisy, quantised
+from workbench.probe.spectrum import BINS, high_share, spatial_curve, temporal_curve
+from workbench.probe.viv import kronecker_factors, velocity_irreducible_variance
+from workbench.steps import drain
+
+
+@pytest.fixture(scope="module")
+def noise() -> list[torch.Tensor]:
+    """White noise of two clips."""
+    random = torch.Generator().manual_seed(0)
+    return [torch.randn(8, 40, 12, 16, generator=random) for _ in range(2)]
+
+
+# Channels
+
+
+def test_channels_are_numpys(noise):
+    mixed = [torch.cat([clip, clip[:2] * 3 + 1]) for clip in noise]
+    found = channels_of(mixed)
+    tokens = np.concatenate([clip.double().flatten(1).numpy() for clip in mixed], axis=1)
+    np.testing.assert_allclose(found.mean, tokens.mean(1), atol=1e-12)
+    np.testing.assert_allclose(found.std, tokens.std(1), rtol=1e-9)
+    np.testing.assert_allclose(found.kurtosis, kurtosis(tokens, axis=1, fisher=False), rtol=1e-9)
+    np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(np.corrcoef(tokens))[::-1], atol=1e-9)
+    assert found.effective_rank == pytest.approx(10**2 / (2**2 * 2 + 6), rel=0.01)  # two pairs say the same
+    assert found.top_share(2) == pytest.approx(0.4, rel=0.02)
+
+
+def test_channels_that_say_nothing_are_counted_and_stay_finite(noise):
+    flat = [torch.cat([clip, torch.zeros_like(clip[:1]), clip[:1] * 1e-5]) for clip in noise]
+    found = channels_of(flat)
+    assert found.dead == 2
+    standard = found.standardise(flat[0])
+    assert standard.isfinite().all()
+    assert (standard[8] == 0).all()
+    assert found.condition_number > 1e6 or math.isfinite(found.condition_number)
+
+
+# Spectrum
+
+
+def test_white_noise_has_energy_where_coefficients_are(noise):
+    order = np.add.outer(np.arange(12), np.arange(16)) / (11 + 15)
+    for rho in (0.25, 0.5):
+        assert high_share(noise, rho) == pytest.approx((order > rho).mean(), abs=0.01)
+    assert np.allclose(spatial_curve(noise), 1, atol=0.2)
+    assert np.allclose(temporal_curve(noise), 1, atol=0.1)
+
+
+def test_energy_is_scipys_cosine_transform(noise):
+    clip = noise[0].cumsum(3)
+    energy = dctn(clip.double().numpy(), axes=(2, 3), norm="ortho") ** 2
+    order = np.add.outer(np.arange(12), np.arange(16))
+    expected = energy[:, :, order > 0.25 * 26].sum() / energy.sum()
+    assert high_share([clip], 0.25) == pytest.approx(expected, rel=1e-4)
+    energy = dctn(clip.double().numpy(), axes=(1, 2, 3), norm="ortho") ** 2
+    order = np.add.outer(np.arange(40), order)
+    expected = energy[:, order > 0.25 * (39 + 26)].sum() / energy.sum()
+    assert high_share([clip], 0.25, with_time=True) == pytest.approx(expected, rel=1e-4)
+
+
+def test_pure_frequencies_lie_where_they_should():
+    steps = torch.arange(12)
+    wave = torch.cos(math.pi / 12 * (steps + 0.5) * 6).expand(3, 5, 12, 12)
+    assert high_share([wave], 6 / 22 - 0.01) == pytest.approx(1)
+    assert high_share([wave], 6 / 22 + 0.01) == pytest.approx(0, abs=1e-9)
+    curve = spatial_curve([wave])
+    assert max(range(BINS), key=curve.__getitem__) == round(6 / 22 * (BINS - 1))
+    assert high_share([torch.ones(2, 3, 4, 4)], 0.0) == pytest.approx(0, abs=1e-9)
+    assert math.isnan(temporal_curve([torch.ones(2, 1, 4, 4)])[0])
+
+
+# Neighbours
+
+
+def test_cosines_by_distance_are_those_of_all_pairs(noise):
+    clip = noise[0][:, :1, :4, :5]
+    profile = cosine_profile([clip])
+    tokens = torch.nn.functional.normalize(clip[:, 0].flatten(1).double(), dim=0).T
+    places = [(row, column) for row in range(4) for column in range(5)]
+    pairs: dict[int, list[float]] = {}
+    for a, one in enumerate(places):
+        for b, other in enumerate(places[:a]):
+            distance = abs(one[0] - other[0]) + abs(one[1] - other[1])
+            pairs.setdefault(distance, []).append((tokens[a] @ tokens[b]).item())
+    assert profile == {d: (pytest.approx(np.mean(v)), len(v)) for d, v in sorted(pairs.items())}
+    far = np.mean(pairs[6] + pairs[7])
+    assert local_against_distant(profile) == pytest.approx(np.mean(pairs[1]) - far)
+    slope = np.polyfit(range(1, 8), [np.mean(pairs[d]) for d in range(1, 8)], 1)[0]
+    assert cosine_slope(profile) == pytest.approx(-slope)
+
+
+def test_copies_are_alike_at_every_distance_and_noise_at_none(noise):
+    copies = cosine_profile([noise[0][:, :, :1, :1].expand(-1, -1, 8, 8)])
+    assert local_against_distant(copies) == pytest.approx(0, abs=1e-9)
+    assert copies[3][0] == pytest.approx(1)
+    assert abs(local_against_distant(cosine_profile(noise))) < 0.01
+    assert math.isnan(local_against_distant(cosine_profile([noise[0][:, :, :2, :2]])))
+
+
+def test_clips_of_one_kind_lie_beside_each_other():
+    random = torch.Generator().manual_seed(0)
+    centres = {"a": torch.randn(16, 1, 1, 1, generator=random), "b": torch.randn(16, 1, 1, 1, generator=random)}
+    labels = ["a"] * 6 + ["b"] * 6
+    clips = [centres[kind] + 0.1 * torch.randn(16, 2, 3, 3, generator=random) for kind in labels]
+    assert same_label_share(clips, labels, 5) == 1
+    assert same_label_share(clips, ["a", "b"] * 6, 5) == pytest.approx(0.4, abs=0.1)
+    assert math.isnan(same_label_share(clips, labels, 12))
+
+
+# Velocity irreducible variance
+
+
+def test_white_noise_is_as_ambiguous_as_can_be(noise):
+    found = velocity_irreducible_variance(noise)
+    assert found.viv == pytest.approx(math.pi / 2, rel=0.02)
+    assert found.scaled == pytest.approx(found.viv * (16 * 8) ** 0.5)
+    assert found.rho == pytest.approx(1, rel=0.02)
+
+
+def test_variance_in_few_directions_is_less_ambiguous(noise):
+    """One channel of eight varies, with all of the variance: one direction in eight, each of a root of eight."""
+    narrow = [torch.cat([clip[:1] * 8**0.5, torch.zeros_like(clip[1:])]) for clip in noise]
+    assert velocity_irreducible_variance(narrow).viv == pytest.approx(math.pi / 2 * 8**0.5 / 8, rel=0.05)
+    assert math.isnan(velocity_irreducible_variance([noise[0][:, :, :3]]).viv)
+
+
+def test_the_integral_over_time_is_that_of_the_docstring():
+    times = np.linspace(0, 1, 200_001)
+    for value in (0.1, 1.0, 3.0):
+        left = np.trapezoid(value / ((1 - times) ** 2 + times**2 * value), times)
+        assert left == pytest.approx(math.pi / 2 * value**0.5, rel=1e-6)
+
+
+def test_factors_of_a_covariance_are_found():
+    random = torch.Generator().manual_seed(0)
+    a = torch.randn(4, 4, generator=random, dtype=torch.float64)
+    b = torch.randn(6, 6, generator=random, dtype=torch.float64)
+    x = a @ torch.randn(4000, 4, 6, generator=random, dtype=torch.float64) @ b.T
+    found = torch.kron(*kronecker_factors(x))
+    expected = torch.kron(a @ a.T, b @ b.T)
+    assert ((found - expected).norm() / expected.norm()).item() < 0.1
+
+
+# Motion
+
+
+def test_what_the_previous_frame_tells(noise):
+    assert predicted_by_previous([noise[0][:, :1].expand(-1, 5, -1, -1)]) == pytest.approx(1)
+    assert abs(predicted_by_previous(noise)) < 0.01
+    random = torch.Generator().manual_seed(1)
+    walk = [torch.randn(4, 9, 9, generator=random)]
+    for _ in range(200):
+        walk.append(0.8 * walk[-1] + 0.6 * torch.randn(4, 9, 9, generator=random))
+    assert predicted_by_previous([torch.stack(walk, dim=1)]) == pytest.approx(0.64, abs=0.02)
+    assert math.isnan(predicted_by_previous([noise[0][:, :1]]))
+
+
+# With the model
+
+
+def test_latents_are_changed_as_they_say():
+    z = torch.linspace(-1, 1, 2 * 5 * 3).view(1, 2, 5, 3, 1)
+    assert len(quantised(z, 2).unique()) <= 8
+    assert (quantised(z, 8) - z).abs().max() <= 1 / 255
+    assert (noisy(z, torch.ones(2), 0.0) == z).all()
+    one, two = (noisy(z, torch.ones(2), strength) - z for strength in (1.0, 2.0))
+    torch.testing.assert_close(two, 2 * one, rtol=0, atol=1e-5)
+    middle = between_frames(z)
+    torch.testing.assert_close(middle, z)  # a line is its own interpolation
+    z[:, :, 1] += 1
+    assert (between_frames(z)[:, :, 1] - z[:, :, 1]).abs().min() > 0.9
+
+
+def test_a_block_transform_commutes_with_shifts_by_its_blocks_alone():
+    ae = load_autoencoder("dct")
+    x = moving_video(8, 128, 96).frames.transpose(0, 1)[None].float() / 127.5 - 1
+    cut = whole_strides(ae, x)
+    assert cut.shape[2:] == (8, 128, 64)
+    errors = equivariance_errors(ae, cut, ae.encode(cut), None)
+    assert errors["shift"] < 1e-9
+    assert errors["shift in time"] < 1e-9
+    assert errors["half shift"] > 0.05
+    assert errors["flip"] > 0.05  # odd coefficients change their sign
+    assert whole_strides(ae, x[..., :40]) is None
+
+
+# The small generator
+
+
+def test_a_generator_that_knows_nothing_has_the_loss_of_the_best_blind_guess():
+    """The best guess for normal latents is linear; its share is 1 at every level."""
+
+    class Blind(torch.nn.Module):
+        def forward(self, x, t):
+            at = t.view(-1, 1, 1)
+            return x * (at - (1 - at)) / ((1 - at) ** 2 + at**2)
+
+    random = torch.Generator().manual_seed(0)
+    shares = judged(Blind(), torch.randn(400, 16, 8, generator=random), random)
+    assert all(share == pytest.approx(1, abs=0.03) for share in shares.values())
+
+
+def test_a_generator_learns_structure():
+    same = [torch.linspace(-1.5, 1.5, 4).view(4, 1, 1, 1).expand(4, 1, 2, 2)] * 4
+    result = drain(train_generator(same, 60, torch.device("cpu")))
+    assert result.share < 0.6
+    assert drain(train_generator(same, 60, torch.device("cpu"))).share == result.share
+
+
+# The command
+
+
+def test_the_command_probes_goes_on_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "bad"):
+        write_clip(tmp_path / f"{name}.mp4", 9, 160, 192)
+    main("workbench", COMMANDS, ["index", ".", "--out", "index.csv"])
+    rows = list(csv.DictReader((tmp_path / "index.csv").open()))
+    write_csv(tmp_path / "index.csv", [{**row, "kind": Path(row["path"]).stem} for row in rows])
+    (tmp_path / "bad.mp4").write_text("no video")
+    argv = [
+        "probe",
+        "--dataset.data_path",
+        "index.csv",
+        "--models",
+        "dct",
+        "--labels",
+        "kind",
+        "--generator_steps",
+        "2",
+    ]
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, argv)
+    captured = capsys.readouterr()
+    assert "left out: dct, 'bad.mp4'" in captured.err
+    assert "white noise" in captured.out
+    record = json.loads((tmp_path / "probe" / "probes.json").read_text())
+    dct = record["spaces"]["dct"]["figures"]
+    assert dct["viv"] < record["spaces"]["white noise"]["figures"]["viv"]
+    assert {"sec_25", "lds", "previous_frame", "noise_1_psnr", "equivariance", "generator_share"} <= set(dct)
+    page = (tmp_path / "probe" / "probes.html").read_text()
+    assert "the weakest predictor" in page
+    assert "<script src" not in page
+
+    monkeypatch.setattr("workbench.probe.run.probe_clip", None)  # what is there is kept
+    (tmp_path / "bad.mp4").unlink()
+    write_csv(tmp_path / "index.csv", [row for row in rows if "bad" not in row["path"]])
+    main("workbench", COMMANDS, argv[:5])
+    assert "2 clips" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, [*argv[:5], "--max_frames", "4"])
+    assert "another policy" in capsys.readouterr().err
