@@ -17,7 +17,7 @@ Transform = tuple[str, Tensor, Tensor]
 """A name, a transformed clip, and the latents that an equivariant encoder would give of it."""
 
 
-def equivariance_errors(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling | None) -> dict[str, float]:
+def equivariance_errors(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, float]:
     """By transform, the mean squared difference to the transformed latents over the variance of the latents.
 
     0 for an encoder that commutes with the transform, about 2 for unrelated latents. Shifts by whole strides leave

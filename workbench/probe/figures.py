@@ -102,9 +102,13 @@ def curve_figure(
 
 
 def _add(figure: go.Figure, label: str, x: Sequence[Any], y: Sequence[float], colour: str) -> None:
-    figure.add_scatter(
-        x=x, y=y, name=html.escape(label), mode="lines+markers", line_color=colour, hovertemplate="%{x}: %{y:.4g}"
-    )
+    name, hover = html.escape(label), "%{x}: %{y:.4g}"
+    if x and isinstance(x[0], str) and not x[0].replace(".", "").isdigit():
+        figure.add_bar(x=x, y=y, name=name, marker_color=colour, hovertemplate=hover)
+    else:
+        figure.add_scatter(
+            x=x, y=y, name=name, mode="lines+markers", line_color=colour, hovertemplate=hover, connectgaps=True
+        )
 
 
 def _points(curve: Any) -> tuple[list[Any], list[float]]:

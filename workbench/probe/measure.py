@@ -47,7 +47,7 @@ class SpaceProbes:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling | None) -> dict[str, Any]:
+def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling) -> dict[str, Any]:
     """Probes that need the model: of a clip, uint8 (T, 3, H, W). Plain values that JSON holds; without the model's
     grid being filled twice, equivariance is left out."""
     x = frames[:_FRAMES, :, :_PIXELS, :_PIXELS].transpose(0, 1)[None].float() / 127.5 - 1

@@ -19,9 +19,7 @@ NOISE = (0.0, 0.1, 0.25, 0.5, 1.0)
 BITS = (8, 6, 4)
 
 
-def robustness(
-    ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tiling | None
-) -> tuple[dict[str, float], float]:
+def robustness(ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tiling) -> tuple[dict[str, float], float]:
     """PSNR in dB by "noise S" and "B bits", and the PSNR of frames between latents, see `between_frames`.
 
     Args:
