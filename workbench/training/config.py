@@ -1,6 +1,6 @@
 """Every setting of a training run, with the option names of the published recipe (Open-Sora 2.0, arXiv 2503.09642)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from workbench.config import check_choice, check_range, setting
@@ -87,6 +87,28 @@ class DiscriminatorLossConfig:
 
 
 @dataclass(frozen=True)
+class LatentLossConfig:
+    """Weights of losses that make latents easier to generate; see `workbench.training.latent_losses`."""
+
+    scale_equivariance: float = setting(0.0, "SE: smaller latents decode to the smaller clip; try 0.25")
+    equivariance: float = setting(0.0, "EQ-VAE: turned and smaller latents decode to that; try 0.5")
+    masked_reconstruction: float = setting(0.0, "SSVAE: the clip out of latents some of which are missing; try 0.5")
+    noise: float = setting(0.0, "the clip out of noisy latents, as RAE; try 0.5")
+    high_band_dropout: float = setting(0.0, "LC-VAE: the clip out of the smooth part of the latents; try 0.25")
+    local_correlation: float = setting(0.0, "SSVAE: neighbouring latents alike up to a correlation of 0.75; try 0.02")
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_range(f"latent_loss_config.{field.name}", getattr(self, field.name), 0.0)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Those above 0, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: weight for name, weight in values.items() if weight > 0}
+
+
+@dataclass(frozen=True)
 class ValidationConfig:
     """The pass with EMA weights, before the first step and every `eval_every` steps."""
 
@@ -126,6 +148,7 @@ class TrainConfig:
     vae_loss_config: VAELossConfig = VAELossConfig()
     gen_loss_config: GeneratorLossConfig = GeneratorLossConfig()
     disc_loss_config: DiscriminatorLossConfig = DiscriminatorLossConfig()
+    latent_loss_config: LatentLossConfig = LatentLossConfig()
     optimizer: str = setting(
         "adamw", "of the autoencoder: adamw (the recipe), or muon (orthogonal updates: fewer steps; not with fsdp)"
     )
@@ -159,6 +182,9 @@ class TrainConfig:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         if self.optimizer == "muon" and self.parallel == "fsdp":
             raise ConfigError("`optimizer` muon: needs whole weight matrices; use `parallel` ddp, or adamw")
+        if self.latent_loss_config.weights and self.parallel == "fsdp":
+            name = next(iter(self.latent_loss_config.weights))
+            raise ConfigError(f"`latent_loss_config.{name}`: decodes outside of the sharded pass; use `parallel` ddp")
         if self.precision is not None:
             check_choice("precision", self.precision, PRECISIONS)
         check_range("image_probability", self.image_probability, 0.0, 1.0)

@@ -15,6 +15,7 @@ from workbench.ranks import World
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import full, gradient_sync, mean_over_ranks, reduce_mean
 from workbench.training.ema import EMA
+from workbench.training.latent_losses.total import latent_losses
 from workbench.training.losses import (
     DISCRIMINATOR_LOSSES,
     RECONSTRUCTION_LOSSES,
@@ -146,6 +147,12 @@ def _autoencoder_gradients(
             losses["kl"] = output.posterior.kl()
             roots.append(losses["kl"])
             gradients.append(torch.full_like(losses["kl"], config.vae_loss_config.kl_loss_weight / count))
+        if weights := config.latent_loss_config.weights:
+            with autocast(config, real.device):
+                found = latent_losses(nets.autoencoder, output.latents, real, config.latent_loss_config)
+            losses |= found
+            roots += found.values()
+            gradients += [torch.full_like(loss, weights[name] / count) for name, loss in found.items()]
         torch.autograd.backward(roots, gradients)
     return reconstruction.detach(), {name: value.detach() for name, value in losses.items()}
 
