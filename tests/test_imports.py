@@ -8,8 +8,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ORDER = (
     *("errors", "steps", "allocator", "torchvision_shim", "config", "files", "records", "devices", "counting"),
-    *("finite", "memory", "tile_settings", "tiling", "stages", "media", "metrics", "ranks", "models", "data"),
-    *("compare", "roundtrip", "evaluate", "latents", "probe", "training", "bench", "course", "fetch", "jobs", "cli"),
+    *("finite", "memory", "tile_settings", "tiling", "stages", "media", "metrics", "ranks", "faults", "models", "data"),
+    *(
+        "check",
+        "compare",
+        "roundtrip",
+        "evaluate",
+        "latents",
+        "probe",
+        "training",
+        "bench",
+        "course",
+        "fetch",
+        "jobs",
+        "cli",
+    ),
     *("commands", "ui", "__main__", "__init__"),
 )
 """From the ground up. A module may import its own package and what stands before it, so no two lean on each other."""

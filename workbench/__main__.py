@@ -3,6 +3,7 @@
 from workbench.cli import main
 from workbench.commands import (
     bench,
+    check,
     decode,
     encode,
     evaluate,
@@ -19,6 +20,7 @@ from workbench.commands import (
 COMMANDS = {
     "reconstruct": reconstruct.COMMAND,
     "models": models.COMMAND,
+    "check": check.COMMAND,
     "bench": bench.COMMAND,
     "evaluate": evaluate.COMMAND,
     "probe": probe.COMMAND,
