@@ -5,23 +5,28 @@ import json
 import re
 import runpy
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from app_server import wait_for
 from media_files import encode, moving_pattern
 from small_models import ARCHITECTURES, small_model
+from tab_parts import choices, folders_in, jobs_in, make_run, visitor
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
-from workbench.jobs.choices import Choices, allowed_weights, find_weights
+from workbench.jobs.choices import UNCUT, Choices, allowed_weights
 from workbench.jobs.estimate import estimate
-from workbench.jobs.folders import JobFolders
 from workbench.jobs.found_models import cost_of_tile
-from workbench.jobs.reconstruct import DOWNLOADS, reconstruct_job, safe_stem
-from workbench.jobs.shelf import ModelShelf
+from workbench.jobs.loaded import LoadedModel
+from workbench.jobs.queue import CRASHED, Job, JobQueue
+from workbench.jobs.reconstruct import DOWNLOADS, lpips_job, reconstruct_job, safe_stem
 from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
@@ -29,56 +34,43 @@ from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
-from workbench.ui import pieces
-from workbench.ui.clip_inputs import EXAMPLES
+from workbench.ui.cards import card_result, card_state
+from workbench.ui.clip import EXAMPLES
 from workbench.ui.estimate import describe, time_words
 from workbench.ui.launch import build_app
-from workbench.ui.reconstruct import ReconstructTab
+from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
 from workbench.ui.uploads import Uploads
+from workbench.ui.visitors import COOKIE, visitor_of
 
 REPOSITORY = Path(__file__).parents[1]
-BUNNY = EXAMPLES / "bunny.mp4"
-
-
-def choices(source: Path | str | None = BUNNY, **changes) -> Choices:
-    values = dict(
-        source=source and str(source),
-        model="dct",
-        weights=None,
-        device="cpu",
-        max_frames=8,
-        resolution="64",
-        tiled=True,
-        spatial_tile_size=0,
-        temporal_tile_size=0,
-        tile_overlap_factor=0.25,
-    )
-    return Choices(**values | changes)
-
-
-def folders_in(root: Path) -> list[Path]:
-    return [path for path in root.glob("*") if path.is_dir()]
-
-
-def visitor(name: str) -> SimpleNamespace:
-    return SimpleNamespace(session_hash=name)
+DCT = ModelRef("dct")
 
 
 @pytest.fixture
-def tab(tmp_path: Path) -> ReconstructTab:
-    import gradio as gr
-
-    with gr.Blocks():
-        return ReconstructTab(JobFolders(tmp_path / "jobs"), Uploads(tmp_path), ModelShelf(), tmp_path, "cpu")
-
-
-def run(tab: ReconstructTab, chosen: Choices, name: str = "a"):
-    return tab.run(*vars(chosen).values(), visitor(name))
+def run(tmp_path: Path) -> Iterator[RunPanel]:
+    run = make_run(tmp_path, tmp_path)
+    yield run
+    run.shelf.queue.close()
 
 
-def described(tab: ReconstructTab, chosen: Choices) -> str:
-    return list(tab.describe(*vars(chosen).values()))[-1]
+@pytest.fixture
+def queue() -> Iterator[JobQueue]:
+    queue = JobQueue()
+    yield queue
+    queue.close()
+
+
+def described(run: RunPanel, chosen: Choices, label: str = "dct") -> str:
+    return list(run.describe([label], *vars(chosen).values()))[-1]
+
+
+def started(run: RunPanel, chosen: Choices, *labels: str, name: str = "a") -> str:
+    """What the page says; jobs have ended by then."""
+    said = run.start(visitor(name), list(labels), *vars(chosen).values())
+    for job in run.shelf.of(name):
+        assert job.ended.wait(60)
+    return said
 
 
 # What a job takes and gives
@@ -86,7 +78,7 @@ def described(tab: ReconstructTab, chosen: Choices) -> str:
 
 def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -> None:
     progress: list[Progress] = []
-    job = drain(reconstruct_job(choices(), load_autoencoder("dct"), tmp_path), progress.append)
+    job = drain(reconstruct_job(choices(), DCT, load_autoencoder("dct"), tmp_path), progress.append)
     assert read_video(job.pair.output).frames.shape == read_video(job.pair.original).frames.shape == (8, 3, 64, 114)
     assert list(job.downloads) == list(DOWNLOADS)
     assert all(path.stat().st_size for path in job.downloads.values())
@@ -107,9 +99,9 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
 
 def test_the_estimate_and_the_results_name_the_tiles_that_the_job_runs(tmp_path: Path) -> None:
     chosen = choices(resolution="128", max_frames=24, spatial_tile_size=64, temporal_tile_size=8)
-    expected = estimate(chosen, probe(chosen.path))
+    expected = estimate(chosen, probe(chosen.path), DCT)
     progress: list[Progress] = []
-    job = drain(reconstruct_job(chosen, load_autoencoder("dct"), tmp_path), progress.append)
+    job = drain(reconstruct_job(chosen, DCT, load_autoencoder("dct"), tmp_path), progress.append)
     totals = {step.stage: step.total for step in progress if step.stage in ("encode", "decode")}
     assert totals == {"encode": expected.encode_tiles, "decode": expected.decode_tiles}
     assert expected.encode_tiles > 1
@@ -117,18 +109,16 @@ def test_the_estimate_and_the_results_name_the_tiles_that_the_job_runs(tmp_path:
     assert (expected.num_frames, expected.height, expected.width) == (24, 128, job.report.width)
     tiles = f"{expected.encode_tiles} of 8 frames, 64 x 64, overlap 25% or more"
     assert job.settings["Tiles"] == tiles
-    for text in (pieces.result(job), job.downloads["report"].read_text()):
-        assert tiles in text
+    assert tiles in job.downloads["report"].read_text()
 
 
 def test_results_name_the_weights_that_were_chosen_without_the_servers_folders(tmp_path: Path) -> None:
-    chosen = choices(model="tiny", weights="run/small.safetensors", tiled=False)
-    job = drain(reconstruct_job(chosen, small_model("tiny"), tmp_path))
-    assert job.settings["Weights"] == "run/small.safetensors"
+    named = ModelRef("tiny", str(tmp_path / "run" / "small.safetensors"), label="tiny@run/small.safetensors")
+    job = drain(reconstruct_job(choices(mode=UNCUT), named, small_model("tiny"), tmp_path))
+    assert job.settings["Model"] == "tiny@run/small.safetensors"
     assert job.settings["Tiles"] == "none, in one piece"
-    there = replace(chosen, weights=str(tmp_path / "small.safetensors"))
-    assert str(tmp_path) not in pieces.result(drain(reconstruct_job(there, small_model("tiny"), tmp_path)))
-    assert "Weights" not in drain(reconstruct_job(choices(), load_autoencoder("dct"), tmp_path)).settings
+    assert str(tmp_path) not in job.downloads["report"].read_text()
+    assert "Weights" not in drain(reconstruct_job(choices(), DCT, load_autoencoder("dct"), tmp_path)).settings
 
 
 def test_the_tables_are_those_that_the_command_writes(tmp_path: Path) -> None:
@@ -142,7 +132,9 @@ def test_the_tables_are_those_that_the_command_writes(tmp_path: Path) -> None:
     main("workbench", COMMANDS, ["reconstruct", *files, *chosen])
     ae = load_autoencoder("tiny", weights, "cpu")
     (tmp_path / "job").mkdir()
-    job = drain(reconstruct_job(choices(tmp_path / "clip.mkv", resolution=None), ae, tmp_path / "job"))
+    named = ModelRef("tiny", str(weights), label="tiny@small.safetensors")
+    job = drain(reconstruct_job(choices(tmp_path / "clip.mkv", resolution=None), named, ae, tmp_path / "job"))
+    job = drain(lpips_job(job, "cpu"))
     table = job.downloads["metrics_csv"].read_text()
     assert "time_s" in table.splitlines()[0]
     assert table == (tmp_path / "out" / "clip" / "metrics.csv").read_text()
@@ -156,33 +148,32 @@ def test_the_tables_are_those_that_the_command_writes(tmp_path: Path) -> None:
 
 
 def test_the_record_of_a_clip_in_one_piece_names_no_tile_size(tmp_path: Path) -> None:
-    job = drain(reconstruct_job(choices(tiled=False), load_autoencoder("dct"), tmp_path))
+    job = drain(reconstruct_job(choices(mode=UNCUT), DCT, load_autoencoder("dct"), tmp_path))
     used = json.loads(job.downloads["metrics_json"].read_text())["used"]
     assert (used["spatial_tile_size"], used["temporal_tile_size"], used["tiles"]) == (None, None, 1)
 
 
-def test_the_estimate_is_that_of_the_chosen_weights(tab: ReconstructTab, tmp_path: Path) -> None:
+def test_the_estimate_is_that_of_the_chosen_weights(run: RunPanel, tmp_path: Path) -> None:
     architecture = ARCHITECTURES["video_dc_ae"] | {"latent_channels": 32}
     ae = build_autoencoder("video_dc_ae", architecture)
     save_weights(tmp_path / "small.safetensors", ae.state_dict(), "video_dc_ae", architecture)
-    small = choices(model="video_dc_ae", weights="small.safetensors")
-    assert "32 channels on a grid of 2×2×4" in described(tab, small)
-    for weights in (None, "random", "org/repo/file.safetensors", "not_there.safetensors"):
-        assert "128 channels" in described(tab, replace(small, weights=weights))
-    other = described(tab, replace(small, model="hunyuan_vae"))
+    assert "32 channels on 2×2×4" in described(run, choices(), "video_dc_ae@small.safetensors")
+    for weights in ("random", "org/repo/file.safetensors"):
+        assert "128 channels" in described(run, choices(), f"video_dc_ae@{weights}")
+    other = described(run, choices(), "hunyuan_vae@small.safetensors")
     assert "small.safetensors: holds weights of video_dc_ae, not of hunyuan_vae" in other
     (tmp_path / "empty").mkdir()
-    empty = described(tab, replace(small, weights="empty"))
+    empty = described(run, choices(), "video_dc_ae@empty")
     assert "empty: not a checkpoint" in empty
     assert str(tmp_path) not in other + empty
 
 
 def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -> None:
-    at_once, counted = describe(choices(resolution="32", max_frames=4))
+    at_once, counted = describe(choices(resolution="32", max_frames=4), [DCT])
     assert "Memory: being counted" in at_once
     basis, frames = 128 * (4 + 1) * 32 * 32 * 3 * 4, 4 * 32 * 57 * 3
-    told = re.search(r"Memory: about ([\d.]+) MB, counted: ([\d.]+) MB of weights, ([\d.]+) MB in the model", counted)
-    total, weights, inside = (float(number) * 1e6 for number in told.groups())
+    told = re.search(r"counted: ([\d.]+) MB of weights, ([\d.]+) MB in the model.*Memory: about ([\d.]+) MB", counted)
+    weights, inside, total = (float(number) * 1e6 for number in told.groups())
     assert weights == pytest.approx(basis, rel=0.01)  # though no weight file holds them
     tile = cost_of_tile(ModelRef("dct"), "cpu", (4, 32, 64))
     assert inside == pytest.approx(tile.work_bytes, rel=0.01)
@@ -191,174 +182,253 @@ def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -
 
 def test_a_photo_is_reconstructed_as_a_picture(tmp_path: Path) -> None:
     write_image(moving_pattern(1, 40, 56)[0], tmp_path / "photo.png")
-    job = drain(reconstruct_job(choices(tmp_path / "photo.png", resolution=None), load_autoencoder("dct"), tmp_path))
+    photo = choices(tmp_path / "photo.png", resolution=None)
+    job = drain(reconstruct_job(photo, DCT, load_autoencoder("dct"), tmp_path))
     assert job.pair.is_image
     assert job.pair.output.suffix == ".png"
-    assert "a photo of 56×40" in next(describe(choices(tmp_path / "photo.png", resolution=None)))
+    assert "a photo of 56×40" in next(describe(photo, [DCT]))
     assert job.settings["Clip"] == "photo.png, 56 x 40"
-    assert "videos" not in pieces.result(job)
     assert job.times_s is None
 
 
 def test_file_names_are_escaped_on_the_page_and_harmless_on_disk(tmp_path: Path) -> None:
     path = encode(tmp_path / "=<img src=x onerror=alert(1)>'.mp4", moving_pattern(8))
-    estimated = next(describe(choices(path, resolution=None)))
-    job = drain(reconstruct_job(choices(path, resolution=None), load_autoencoder("dct"), tmp_path))
-    for text in (estimated, pieces.result(job), job.downloads["report"].read_text()):
+    estimated = next(describe(choices(path, resolution=None), [DCT]))
+    job = drain(reconstruct_job(choices(path, resolution=None), DCT, load_autoencoder("dct"), tmp_path))
+    for text in (estimated, job.downloads["report"].read_text()):
         assert "<img src=x" not in text
         assert "&lt;img src=x" in text
     assert re.fullmatch(r"[\w.-]+", safe_stem(path))
 
 
-def test_errors_speak_of_the_page_and_not_of_the_server(tab: ReconstructTab, tmp_path: Path) -> None:
+def test_errors_speak_of_the_page_and_not_of_the_server(run: RunPanel, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"")
-    message = described(tab, choices(broken))
+    message = described(run, choices(broken))
     assert "broken.mp4" in message
     assert "0 bytes" in message
     assert str(tmp_path) not in message
-    bad_tile = described(tab, choices(spatial_tile_size=100))
+    bad_tile = described(run, choices(spatial_tile_size=100))
     assert "Tile side: 100 is no multiple of 32" in bad_tile
     assert "--model" not in bad_tile
     with pytest.raises(ConfigError, match="drop a clip"):
         choices(None).path  # noqa: B018
 
 
-# Callbacks
+# Jobs on the shelf
 
 
-def test_a_run_yields_after_every_tile_and_ends_with_the_results(tab: ReconstructTab, tmp_path: Path) -> None:
-    updates = list(run(tab, choices(resolution="128", spatial_tile_size=64)))
-    tiles = [update[tab.panel.status] for update in updates if "<progress" in str(update.get(tab.panel.status))]
-    assert len(tiles) == 2 * 4 * 2 + 2
-    assert "Tile 1 of 8 (encode), the time left is told while it decodes" in tiles[0]
-    assert all(re.search("about .* left|nearly done", tile) for tile in tiles if "(encode)" not in tile)
-    assert "Frame 8 of 8 measured and written" in tiles[-2]
-    assert "Writing the results" in tiles[-1]
-    assert updates[-1][tab.player]["num_frames"] == 8
-    assert [curve["label"] for curve in updates[-1][tab.player]["curves"]][:2] == ["PSNR", "SSIM"]
-    assert "PSNR" in updates[-1][tab.summary]
-    assert len(folders_in(tmp_path / "jobs")) == 1
+def test_every_model_becomes_a_card_with_its_result(run: RunPanel) -> None:
+    assert started(run, choices(), "dct", "tiny") == ""
+    dct, tiny = run.shelf.of("a")
+    assert (dct.about["label"], tiny.about["label"]) == ("dct", "tiny")
+    shown = card_result(dct.result)
+    assert (shown["num_frames"], shown["width"], shown["height"]) == (8, 114, 64)
+    assert shown["subject"] == card_result(tiny.result)["subject"]
+    psnr = next(metric for metric in shown["metrics"] if metric["name"] == "psnr")
+    values = dct.result.report.metrics["psnr"]
+    assert psnr["mean"] == pytest.approx(sum(values) / 8)
+    assert psnr["median"] == pytest.approx(float(np.median(values)))
+    assert psnr["low"] == pytest.approx(float(np.percentile(values, 5)))
+    assert psnr["worst"] == pytest.approx(min(values))
+    assert psnr["worst_frame"] == values.index(min(values))
+    assert psnr["values"] == pytest.approx(values, rel=1e-3)
+    flicker = next(metric for metric in shown["metrics"] if metric["name"] == "flicker")
+    assert flicker["values"][0] is None
+    assert str(EXAMPLES) not in json.dumps(shown)
 
 
-def test_the_time_of_the_next_run_is_told_from_the_last_long_one_with_the_model(tab: ReconstructTab) -> None:
+def test_a_card_says_what_its_job_does_and_the_time_left(queue: JobQueue, tmp_path: Path) -> None:
+    said = []
+
+    def steps(folder: Path):
+        for done in range(1, 4):
+            yield Progress("encode", done, 3)
+            said.append(card_state(job, 0)["text"])
+        yield Progress("decode", 1, 3)
+        said.append(card_state(job, 0)["text"])
+
+    job = Job("a", tmp_path / "job", steps, str, stages=2, about={"label": "x", "clip": "y"})
+    assert card_state(job, 2)["text"] == "Waiting: 2 jobs before it"
+    queue.submit(job)
+    assert job.ended.wait(10)
+    assert said[0].startswith("Tile 1 of 3, encode")
+    assert re.fullmatch("Tile 1 of 3, decode · (.* left|nearly done)", said[-1])
+
+
+def test_a_refused_job_says_why_keeps_other_cards_and_leaves_no_file(run: RunPanel, tmp_path: Path) -> None:
+    started(run, choices(), "dct")
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    started(run, choices(), "video_dc_ae", "tiny@broken.safetensors")
+    dct, without, broken = run.shelf.of("a")
+    assert dct.state == "done"
+    assert "needs weights" in without.error
+    assert "broken.safetensors" in broken.error
+    assert str(tmp_path) not in without.error + broken.error
+    assert len(jobs_in(tmp_path)) == 1
+    assert "outside the folder" in started(run, choices(), "tiny@../../etc/passwd")
+    assert "drop a clip" in started(run, choices(None), "dct")
+    assert "choose a model" in started(run, choices())
+
+
+def test_a_bug_is_told_and_the_queue_goes_on(run: RunPanel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    started(run, choices(max_frames=object()), "dct")
+    assert run.shelf.of("a")[0].error == CRASHED
+    assert "TypeError" in caplog.text
+    assert not jobs_in(tmp_path)
+    started(run, choices(), "dct")
+    assert run.shelf.of("a")[-1].state == "done"
+
+
+def endless(folder: Path):
+    (folder / "file").write_bytes(b"")
+    while True:
+        yield Progress("encode", 1, 9)
+
+
+def test_cancel_stops_a_job_at_once_and_keeps_the_other_cards(run: RunPanel, tmp_path: Path) -> None:
+    started(run, choices(), "dct")
+    shelf, (done,) = run.shelf, run.shelf.of("a")
+    job = shelf.add("a", lambda folder: Job("a", folder, endless, str, 1))
+    waiting = shelf.add("a", lambda folder: Job("a", folder, endless, str, 1))
+    wait_for(lambda: job.progress is not None, 10)
+    assert run.shelf.queue.ahead_of(waiting) == 1
+    shelf.remove("b", job.id)
+    assert job.is_active, "another visitor's"
+    for one in (waiting, job):
+        shelf.remove("a", one.id)
+        assert shelf.of("a")[-1] is not one
+        assert one.ended.wait(10)
+    assert shelf.of("a") == [done]
+    assert jobs_in(tmp_path) == [done.folder]
+
+
+def test_visitors_have_shelves_of_their_own(run: RunPanel) -> None:
+    for name in ("a", "b"):
+        started(run, choices(), "dct", name=name)
+    (a,), (b,) = run.shelf.of("a"), run.shelf.of("b")
+    assert a.folder != b.folder
+
+
+@pytest.mark.parametrize("limits", [{"most_cards": 2}, {"most_bytes": 2.5}])
+def test_the_oldest_results_go_and_it_is_told(tmp_path: Path, limits: dict) -> None:
+    run = make_run(tmp_path, tmp_path, **limits)
+    small = choices(max_frames=2, resolution="32")
+    started(run, small, "dct")
+    if "most_bytes" in limits:
+        run.shelf._most_bytes *= sum(run.shelf._bytes.values())
+    first = run.shelf.of("a")[0]
+    for _ in range(3):
+        started(run, small, "dct")
+    assert len(run.shelf.of("a")) == len(jobs_in(tmp_path)) == 2
+    assert first not in run.shelf.of("a")
+    assert run.shelf.gone("a") == 2
+    run.shelf.queue.close()
+
+
+def test_a_full_queue_is_told_in_words(run: RunPanel, tmp_path: Path) -> None:
+    run.shelf.queue._most_waiting = 1
+    for _ in range(2):  # one runs and one waits
+        job = run.shelf.add("b", lambda folder: Job("b", folder, endless, str, 1))
+        wait_for(lambda job=job: job.state == "running" or job is run.shelf.of("b")[-1], 10)
+        wait_for(lambda: run.shelf.of("b")[0].state == "running", 10)
+    said = run.start(visitor("a"), ["dct"], *vars(choices()).values())
+    assert "1 jobs are waiting already" in said
+    for job in run.shelf.of("b"):
+        run.shelf.remove("b", job.id)
+        assert job.ended.wait(10)
+    assert not jobs_in(tmp_path)
+
+
+def test_what_betters_a_result_gives_way_to_other_jobs(queue: JobQueue, tmp_path: Path) -> None:
+    order = []
+
+    def slow(result: str):
+        for step in range(3):
+            order.append(f"more {step}")
+            time.sleep(0.05)
+            yield Progress("measure", step, 3)
+        return result + " better"
+
+    def quick(folder: Path):
+        order.append("other")
+        yield Progress("encode", 1, 1)
+
+    def first(folder: Path):
+        yield Progress("encode", 1, 1)
+        return "result"
+
+    job = queue.submit(Job("a", tmp_path / "1", first, str, 1, more=slow))
+    wait_for(lambda: "more 0" in order, 10)
+    assert (job.state, job.result) == ("done", "result")
+    queue.submit(Job("a", tmp_path / "2", quick, str, 1))
+    wait_for(lambda: job.version == 2, 10)
+    assert job.result == "result better"
+    assert order.index("other") < order.index("more 2")
+
+
+def test_the_time_of_the_next_run_is_told_from_the_last_long_one_with_the_model(run: RunPanel) -> None:
     long = choices(max_frames=12, resolution="256")
     for chosen in (choices(), long):  # what a short job takes says little of a long one
-        assert "Time: told while it decodes" in described(tab, long)
-        list(run(tab, chosen))
+        assert "Time:" not in described(run, long)
+        started(run, chosen, "dct")
     for frames in (12, 36):
-        seconds = tab._paces["dct", None, "cpu"] * frames * 256 * 455
-        told = described(tab, replace(long, max_frames=frames))
-        assert f"Time: about {time_words(seconds)} at the pace" in told
-    assert "Time: told while it decodes" in described(tab, replace(long, model="tiny"))
+        seconds = run._paces["dct", "cpu"] * frames * 256 * 455
+        assert f"Time: about {time_words(seconds)}" in described(run, replace(long, max_frames=frames))
+    assert "Time:" not in described(run, long, "tiny")
 
 
-def test_closing_a_run_leaves_no_file_and_the_next_job_works(tab: ReconstructTab, tmp_path: Path) -> None:
-    steps = run(tab, choices(resolution="128", spatial_tile_size=64))
-    for _ in range(4):
-        next(steps)
-    assert folders_in(tmp_path / "jobs")
-    steps.close()
-    assert not folders_in(tmp_path / "jobs")
-    assert tab.player in list(run(tab, choices()))[-1]
-
-
-def test_a_refused_job_says_why_and_leaves_no_file(tab: ReconstructTab, tmp_path: Path) -> None:
-    last = list(run(tab, choices(model="video_dc_ae")))[-1]
-    assert "needs weights" in last[tab.panel.notice]
-    assert last[tab.panel.run_button]["visible"]
-    assert not folders_in(tmp_path / "jobs")
-    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
-    message = list(run(tab, choices(model="tiny", weights="broken.safetensors")))[-1][tab.panel.notice]
-    assert "broken.safetensors" in message
-    assert str(tmp_path) not in message
-
-
-def test_a_bug_leaves_a_page_that_can_go_on(tab: ReconstructTab, tmp_path: Path) -> None:
-    steps = run(tab, choices(max_frames=object()))
-    assert next(steps) == {tab.panel.status: pieces.PREPARING}
-    last = next(steps)
-    assert last[tab.panel.notice] == pieces.CRASHED
-    assert last[tab.panel.run_button]["visible"]
-    with pytest.raises(TypeError):
-        next(steps)
-    assert not folders_in(tmp_path / "jobs")
-
-
-def test_each_visitor_keeps_the_last_results_only(tab: ReconstructTab, tmp_path: Path) -> None:
-    for name in ("a", "b", "a", "a"):
-        list(run(tab, choices(), name))
-    assert len(folders_in(tmp_path / "jobs")) == 2
-    tab.panel.left(visitor("a"))
-    assert len(folders_in(tmp_path / "jobs")) == 1
-
-
-def test_results_of_visitors_who_never_leave_do_not_pile_up(tmp_path: Path) -> None:
-    folders = JobFolders(tmp_path / "jobs", most_visitors=3)
-    for number in range(50):
-        folders.keep(f"program {number}", folders.new())
-    assert len(folders_in(tmp_path / "jobs")) == 3
-    last = folders.new()
-    folders.keep("program 49", last)
-    assert folders.find(last.name) == last
-    assert folders.find("..") is None
-
-
-def test_an_upload_is_removed_when_the_last_who_uses_it_has_left(tmp_path: Path) -> None:
-    uploads, clip, outside = (
-        Uploads(tmp_path / "gradio"),
-        tmp_path / "gradio" / "ab12" / "clip.mp4",
-        tmp_path / "x" / "y",
-    )
-    for path in (clip, outside):
+def test_an_upload_is_removed_when_nobody_uses_it(tmp_path: Path) -> None:
+    uploads, outside = Uploads(tmp_path / "gradio"), tmp_path / "x" / "y"
+    clips = [tmp_path / "gradio" / name / "clip.mp4" for name in ("one", "two")]
+    for path in (*clips, outside):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"")
     for name in ("a", "b"):
-        uploads._changed(str(clip), visitor(name))
-        uploads._changed(str(outside), visitor(name))
-    uploads.left(visitor("a"))
-    with uploads.used(str(clip), "b"):
-        uploads.left(visitor("b"))
-        assert clip.exists()
-    assert not clip.parent.exists()
+        uploads.choose(name, str(clips[0]))
+    uploads.use("job 1", str(clips[0]))
+    uploads.choose("a", str(clips[0]))  # again, as after a reload
+    for name in ("a", "b"):
+        uploads.choose(name, str(clips[1]))
+        assert clips[0].exists()
+    uploads.release("job 1")
+    assert not clips[0].parent.exists()
+    assert uploads.chosen("a") == str(clips[1])
+    for name in ("a", "b"):
+        uploads.choose(name, str(outside))
+    assert not clips[1].exists()
+    uploads.choose("a", None)
+    uploads.choose("b", None)
     assert outside.exists()
+    assert uploads.chosen("a") is None
 
 
-def test_a_session_keeps_the_clip_of_its_last_job_until_it_leaves(tmp_path: Path) -> None:
-    uploads, clips = Uploads(tmp_path), [tmp_path / str(number) / "clip.mp4" for number in range(2)]
-    for clip in clips:
+def test_the_clips_of_visitors_of_long_ago_go(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    for number in range(40):
+        clip = tmp_path / str(number) / "clip.mp4"
         clip.parent.mkdir()
         clip.write_bytes(b"")
-        for _ in range(2):
-            with uploads.used(str(clip), "program"):
-                assert clip.exists()
-    assert [clip.exists() for clip in clips] == [False, True]
-    uploads.left(visitor("program"))
-    assert not clips[1].exists()
+        uploads.choose(f"visitor {number}", str(clip))
+    assert len(folders_in(tmp_path)) == 16
 
 
-@pytest.mark.parametrize("jobs", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_the_disk_is_as_full_after_many_jobs_as_after_one(tab: ReconstructTab, tmp_path: Path, jobs: int) -> None:
-    small = choices(max_frames=2, resolution="32")
-    used = []
-    for _ in range(jobs):
-        upload = tmp_path / f"upload{len(used)}" / "clip.mp4"
-        upload.parent.mkdir()
-        upload.write_bytes(BUNNY.read_bytes())
-        list(run(tab, replace(small, source=str(upload))))
-        used.append(sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()))
-    assert used[-1] == pytest.approx(used[0], rel=0.01)
-    tab._uploads.left(visitor("a"))
-    assert not list(tmp_path.glob("upload*"))
+def test_a_visitor_is_known_by_a_cookie_and_nobody_by_a_wrong_one() -> None:
+    def by(cookie: str | None) -> str:
+        cookies = {} if cookie is None else {COOKIE: cookie}
+        return visitor_of(SimpleNamespace(session_hash="session", request=SimpleNamespace(cookies=cookies)))
+
+    assert by("0123456789abcdef" * 2) == "0123456789abcdef" * 2
+    assert by("../../etc") == by(None) == "session"
 
 
 def test_the_last_model_is_loaded_once_until_its_weights_change(tmp_path: Path) -> None:
-    shelf = ModelShelf()
-    assert shelf.load(ModelRef("dct"), "cpu") is shelf.load(ModelRef("dct"), "cpu")
+    model = LoadedModel()
+    assert model.load(DCT, "cpu") is model.load(DCT, "cpu")
     with pytest.raises(ConfigError):
-        shelf.load(ModelRef("dtc"), "cpu")
+        model.load(ModelRef("dtc"), "cpu")
     with pytest.raises(WeightsError):
-        shelf.load(ModelRef("video_dc_ae", str(tmp_path / "none.safetensors")), "cpu")
+        model.load(ModelRef("video_dc_ae", str(tmp_path / "none.safetensors")), "cpu")
 
 
 @pytest.mark.parametrize("text", ["../outside.pt", "/etc/passwd", "a/../../outside.pt", "link.pt", "x" * 3000, "a\0b"])
@@ -376,7 +446,6 @@ def test_weights_under_the_root_and_on_the_hub_are_taken(tmp_path: Path, monkeyp
     weights = tmp_path / "root" / "run" / "model.safetensors"
     weights.write_bytes(b"")
     assert allowed_weights("run/model.safetensors", tmp_path / "root") == str(weights)
-    assert find_weights(tmp_path / "root") == ["run/model.safetensors"]
     assert allowed_weights("org/repo/model.safetensors", tmp_path / "root") == "org/repo/model.safetensors"
     (tmp_path / "org" / "repo").mkdir(parents=True)
     (tmp_path / "org" / "repo" / "model.safetensors").write_bytes(b"")
@@ -416,4 +485,4 @@ def test_the_command_line_is_strict(arguments, status, said, monkeypatch, capsys
 
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`root`"):
-        build_app(AppSettings(root=str(tmp_path / "missing")), tmp_path)
+        build_app(AppSettings(root=str(tmp_path / "missing")), tmp_path, JobQueue())

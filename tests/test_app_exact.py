@@ -15,14 +15,14 @@ from workbench.compare.slices import xt_slice
 from workbench.course.pictures import xt_picture
 from workbench.errors import FileError, ShapeError
 from workbench.jobs import exact
-from workbench.jobs.choices import Choices
-from workbench.jobs.exact import keeps_exact_frames, read_pair, read_slices
-from workbench.jobs.folders import JobFolders
+from workbench.jobs.choices import UNCUT, Choices
+from workbench.jobs.exact import keeps_exact_frames, read_pair, read_slice
+from workbench.jobs.queue import Job, JobQueue
 from workbench.jobs.reconstruct import reconstruct_job
+from workbench.jobs.shelf import Shelf
+from workbench.models.ref import ModelRef
 from workbench.models.registry import load_autoencoder
-from workbench.steps import drain
-from workbench.ui.exact import server_functions
-from workbench.ui.player import player_value
+from workbench.ui.shelf import server_functions
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +32,17 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def job(clip: Path, tmp_path_factory: pytest.TempPathFactory):
-    """A finished job and the folders it is kept in."""
-    folders = JobFolders(tmp_path_factory.mktemp("jobs"))
-    folder = folders.new()
-    chosen = Choices(str(clip), "dct", None, "cpu", None, None, False, None, None, 0.25)
-    result = drain(reconstruct_job(chosen, load_autoencoder("dct"), folder))
-    folders.keep("visitor", folder)
-    return result, folders, folder
+    """A finished job, the shelf it is on, and its folder."""
+    shelf = Shelf(tmp_path_factory.mktemp("jobs"), JobQueue())
+    chosen, ae = Choices(str(clip), mode=UNCUT), load_autoencoder("dct")
+    make = lambda folder: Job("a", folder, lambda at: reconstruct_job(chosen, ModelRef("dct"), ae, at), str, 3)  # noqa: E731
+    one = shelf.add("a", make)
+    assert one.ended.wait(60)
+    return one, shelf, one.folder
+
+
+def served(job) -> dict:
+    return {function.__name__: function for function in server_functions(job[1], JobQueue())}
 
 
 def pixels(address: str) -> np.ndarray:
@@ -55,7 +59,7 @@ def test_frames_are_those_that_were_measured_bit_by_bit(job, clip: Path) -> None
 
 def test_slices_are_a_row_of_every_frame(job, clip: Path) -> None:
     result = reconstruct(load_autoencoder("dct"), read_video(clip))
-    original, output = read_slices(job[2], 17)
+    original, output = (read_slice(job[2], 17, is_original) for is_original in (True, False))
     assert torch.equal(original, result.original.frames[:, :, 17].transpose(0, 1))
     assert torch.equal(output, xt_slice(result.output.frames, 17))
     picture = xt_picture({"original": original, "reconstruction": output})
@@ -66,26 +70,26 @@ def test_slices_are_a_row_of_every_frame(job, clip: Path) -> None:
 
 
 def test_the_page_gets_lossless_pictures(job) -> None:
-    frame_pair, row_slices = server_functions(job[1])
-    name, pair = job[2].name, read_pair(job[2], 3)
-    sent = frame_pair({"job": name, "frame": 3})
-    assert np.array_equal(pixels(sent["original"]), pair[0].permute(1, 2, 0).numpy())
-    assert np.array_equal(pixels(sent["output"]), pair[1].permute(1, 2, 0).numpy())
-    assert pixels(row_slices({"job": name, "row": 0})["output"]).shape == (10, 56, 3)
+    card, pair = job[0].id, read_pair(job[2], 3)
+    for is_original, frame in zip((True, False), pair, strict=True):
+        sent = served(job)["frame"]({"card": card, "index": 3, "is_original": is_original})
+        assert np.array_equal(pixels(sent["picture"]), frame.permute(1, 2, 0).numpy())
+    row = served(job)["slice"]({"card": card, "index": 0, "is_original": False})
+    assert pixels(row["picture"]).shape == (10, 56, 3)
 
 
 @pytest.mark.parametrize(
-    "request_", [{}, {"job": "..", "frame": 0}, {"job": None, "frame": 0}, {"frame": "0"}, {"frame": -1}, {"frame": 10}]
+    "request_", [{}, {"card": "..", "index": 0}, {"card": None, "index": 0}, {"index": "0"}, {"index": -1}, {"index": 10}]
 )
 def test_whatever_else_is_asked_for_gets_an_answer_in_words(job, request_) -> None:
-    frame_pair, _ = server_functions(job[1])
-    asked = {"job": job[2].name, **request_} if request_ else {}
-    assert "run the job again" in frame_pair(asked)["error"]
+    asked = {"card": job[0].id, **request_} if request_ else {}
+    assert "run it again" in served(job)["frame"](asked)["error"]
+    assert "error" in served(job)["result"]({"card": "none"})
 
 
 def test_slices_end_at_the_limit_and_a_file_cut_off_is_refused(job, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(exact, "MAX_SLICE_FRAMES", 4)
-    assert read_slices(job[2], 17)[0].shape == (3, 4, 56)
+    assert read_slice(job[2], 17, True).shape == (3, 4, 56)
     whole = exact.exact_path(job[2]).read_bytes()
     for length in (0, len(whole) // 2):
         exact.exact_path(tmp_path).write_bytes(whole[:length])
@@ -97,14 +101,3 @@ def test_long_clips_are_not_kept_exactly(job) -> None:
     assert keeps_exact_frames(96, 720, 1280)
     assert not keeps_exact_frames(10_000, 720, 1280)
     assert not keeps_exact_frames(None, 8, 8)
-
-
-def test_the_page_gets_a_curve_a_metric_with_gaps_and_the_worst_frame(job) -> None:
-    result, _, folder = job
-    value = player_value(result.pair, result.report.metrics)
-    curves = {curve["label"]: curve for curve in value["curves"]}
-    assert value["job"] == folder.name
-    assert curves["Flicker"]["values"][0] is None
-    worst = min(range(10), key=result.report.metrics["psnr"].__getitem__)
-    assert curves["PSNR"]["worst"] == worst
-    assert curves["PSNR"]["values"][worst] == pytest.approx(result.report.metrics["psnr"][worst], rel=1e-3)

@@ -11,7 +11,7 @@ from clips import moving_frames
 from safetensors import safe_open
 from safetensors.torch import save_file
 from small_models import small_model
-from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
+from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make_tab
 
 from workbench.errors import WorkbenchError
 from workbench.jobs.found_models import pick
@@ -96,6 +96,10 @@ def encoded(root: Path, tmp_path: Path) -> LatentView:
     return drain(encode_job(choices(), pick(["dct"], root)[0], load_autoencoder("dct"), tmp_path))
 
 
+def run(tab: LatentsTab, model: str, source: str = BUNNY):
+    return tab.run(VISITOR, model, *vars(choices(source)).values())
+
+
 def times(*seconds: float) -> dict:
     return {"tensors": {"clip.timestamps_s": torch.tensor(seconds, dtype=torch.float64)}}
 
@@ -131,8 +135,8 @@ def times(*seconds: float) -> dict:
 def test_a_file_whose_record_makes_no_sense_is_refused(
     encoded: LatentView, root: Path, tmp_path: Path, change: dict, reason: str
 ) -> None:
-    tab = make(LatentsTab, tmp_path, root)
-    last = list(tab.run(str(forged(encoded, **change)), 8, "64", "cpu", "dct", VISITOR))[-1]
+    tab = make_tab(LatentsTab, tmp_path, root)
+    last = list(run(tab, "dct", str(forged(encoded, **change))))[-1]
     notice = html.unescape(last[tab.panel.notice])
     assert reason in notice
     assert "forged.safetensors" in notice or "height" in str(change)
@@ -142,13 +146,13 @@ def test_a_file_whose_record_makes_no_sense_is_refused(
 
 def test_the_tab_shows_channels_of_any_frame_and_stored_statistics(root: Path, tmp_path: Path) -> None:
     (root / "weights" / "small.stats.json").write_text(json.dumps({"mean": [0.5] * 16, "std": [2.0] * 16}))
-    tab = make(LatentsTab, tmp_path, root)
-    last = list(tab.run(BUNNY, 8, "64", "cpu", SMALL, VISITOR))[-1]
+    tab = make_tab(LatentsTab, tmp_path, root)
+    last = list(run(tab, SMALL))[-1]
     stored = [trace for trace in last[tab.statistics].data if trace.name == "stored"]
     assert [trace.y[0] for trace in stored] == [0.5, 2.0]
     assert last[tab.frame]["maximum"] == 1
     first, second = (tab.frame_chosen(last[tab.view], frame) for frame in (0, 1))
     assert first.tobytes() == last[tab.channels].tobytes() != second.tobytes()
     assert tab.frame_chosen(("gone.safetensors", "clip"), 0) == gr.skip()
-    plain = list(tab.run(BUNNY, 8, "64", "cpu", "dct", VISITOR))[-1]
+    plain = list(run(tab, "dct"))[-1]
     assert "No statistics are stored" in plain[tab.words]

@@ -1,6 +1,5 @@
 """The callbacks of the tabs beside Reconstruct, as plain functions."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,26 +9,18 @@ import torch
 from clips import write_clip
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
-from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make
+from tab_parts import SMALL, VISITOR, choices, jobs_in, make_tab
 
-from workbench.errors import ConfigError
-from workbench.evaluate.clip import evaluate_clip
-from workbench.jobs.compare import DOWNLOADS, compare_job
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
-from workbench.jobs.shelf import ModelShelf
 from workbench.jobs.tiles import plan_tiles, seam_job
-from workbench.media.image import write_image
-from workbench.media.reader import read_video
-from workbench.media.source import open_clip
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
-from workbench.tile_settings import Tiling
 from workbench.ui.about import AboutTab
-from workbench.ui.compare import CompareTab
-from workbench.ui.tiles import TilesTab
+from workbench.ui.tiles import TilesTab, tile_choices
 from workbench.ui.training import TrainingTab, open_run
 
 # Models that can run
@@ -59,10 +50,15 @@ def test_models_are_found_by_what_their_files_hold(root: Path) -> None:
     assert shape_of(found[SMALL]).latent_channels == ARCHITECTURES["video_dc_ae"]["latent_channels"]
 
 
-@pytest.mark.parametrize("label", ["video_dc_ae", "video_dc_ae@/etc/passwd", "diffusers:../x", "dct@x"])
-def test_only_models_that_were_found_can_be_named(root: Path, label: str) -> None:
-    with pytest.raises(ConfigError, match="no such model"):
+@pytest.mark.parametrize("label", ["video_dc_ae@/etc/passwd", "tiny@../x.pt", "diffusers:../x", "dct@x"])
+def test_only_what_is_there_can_be_named(root: Path, label: str) -> None:
+    with pytest.raises(WorkbenchError, match=r"no such model|outside the folder"):
         pick([label], root)
+
+
+def test_untrained_models_and_weights_of_the_hub_can_be_named(root: Path) -> None:
+    assert pick(["tiny@random"], root) == [ModelRef("tiny", "random")]
+    assert pick(["video_dc_ae@org/repo/file.safetensors"], root)[0].weights == "org/repo/file.safetensors"
 
 
 def test_weights_that_a_link_leads_to_outside_the_root_are_not_offered(root: Path, tmp_path: Path) -> None:
@@ -71,73 +67,14 @@ def test_weights_that_a_link_leads_to_outside_the_root_are_not_offered(root: Pat
     assert SMALL not in find_models(root)
 
 
-# Compare
-
-
-def test_every_model_is_measured_as_evaluate_measures(root: Path, tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    job = drain(
-        compare_job(choices(), pick(["dct", SMALL], root), ModelShelf(), tmp_path, str), on_progress=seen.append
-    )
-    assert [row["model"] for row in job.rows] == ["dct", SMALL]
-    clip = open_clip(BUNNY, choices().policy, 32)
-    expected = evaluate_clip(load_autoencoder("dct"), clip, Tiling()).result
-    assert job.rows[0]["psnr"] == pytest.approx(sum(expected.metrics["psnr"]) / 8)
-    assert {progress.stage for progress in seen} >= {"dct: encode", f"{SMALL}: decode"}
-    assert list(job.downloads) == list(DOWNLOADS)
-    with job.downloads["csv"].open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["clip"] for row in rows] == ["bunny.mp4"] * 2
-    assert {row["peak_memory_mb"] for row in rows} == {""}, "on a CPU it is that of the whole app"
-    assert seen[-1] == Progress("write", 8, 8)
-    assert len(job.downloads["frames_csv"].read_text().splitlines()) == 1 + 2 * 8
-    assert str(tmp_path) not in job.downloads["json"].read_text()
-    grid = read_video(job.downloads["grid"])
-    assert grid.num_frames == 8
-    assert grid.width > 2 * 113
-
-
-def test_the_baseline_is_always_there_and_photos_give_a_picture(root: Path, tmp_path: Path) -> None:
-    tab = make(CompareTab, tmp_path, root)
-    write_image(torch.zeros(3, 40, 56, dtype=torch.uint8), tmp_path / "photo.png")
-    last = list(tab.run(str(tmp_path / "photo.png"), 0, "", "cpu", [SMALL], VISITOR))[-1]
-    assert last[tab.picture]["value"].endswith("photo_comparison.png")
-    assert not last[tab.video]["visible"]
-    assert ">dct</th>" in last[tab.table]
-    assert "Peak memory is left out" in last[tab.table]
-    assert "nan" not in last[tab.table]
-    assert "small.safetensors</th>" in last[tab.table]
-
-
-def test_a_model_that_fails_is_named_and_the_others_go_on(root: Path, tmp_path: Path) -> None:
-    tab = make(CompareTab, tmp_path, root)
-    (root / "weights" / "small.safetensors").write_bytes(b"damaged")
-    broken = ModelRef("video_dc_ae", str(root / "weights" / "small.safetensors"), label="broken")
-    job = drain(compare_job(choices(), [*pick(["dct"], root), broken], ModelShelf(), tmp_path, str))
-    assert [row["model"] for row in job.rows] == ["dct"]
-    assert "not a readable .safetensors file" in job.failures["broken"]
-    assert "broken is left out" in tab._shown(job)[tab.table]
-
-
-def test_closing_a_comparison_leaves_no_file_and_a_refused_one_says_why(root: Path, tmp_path: Path) -> None:
-    tab = make(CompareTab, tmp_path, root)
-    steps = tab.run(BUNNY, 8, "64", "cpu", ["dct"], VISITOR)
-    for _ in range(3):
-        next(steps)
-    steps.close()
-    assert not jobs_in(tmp_path)
-    last = list(tab.run(None, 8, "64", "cpu", ["dct"], VISITOR))[-1]
-    assert "drop a clip" in last[tab.panel.notice]
-    assert not jobs_in(tmp_path)
-
-
 # Tiles
 
 
 def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles(root: Path, tmp_path: Path) -> None:
-    tab = make(TilesTab, tmp_path, root)
-    words = tab.plan(BUNNY, 24, "128", "cpu", "video_dc_ae", 64, 8, 0.25)[tab.words]  # without weights
-    chosen = choices(max_frames=24, resolution="128", spatial_tile_size=64, temporal_tile_size=8)
+    tab = make_tab(TilesTab, tmp_path, root)
+    clip = choices(max_frames=24, resolution="128")
+    words = tab.plan("video_dc_ae", 64, 8, 0.25, *vars(clip).values())[tab.words]  # without weights
+    chosen = tile_choices(vars(clip).values(), 64, 8, 0.25)
     planned = plan_tiles(chosen, build_autoencoder("dct"))
     assert planned.plans[0].tile_shape == (8, 64, 64)
     assert f"<b>{len(planned.plans[0])} tiles</b> of 8 frames, 64×64" in words
@@ -159,7 +96,7 @@ def test_seams_are_measured_between_the_plan_and_one_piece(root: Path) -> None:
 
 
 def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:
-    tab = make(TilesTab, tmp_path, root)
+    tab = make_tab(TilesTab, tmp_path, root)
     for label in ("dct", "hunyuan_vae"):
         side, frames = tab.model_chosen(label)
         ae = build_autoencoder("dct") if label == "dct" else shape_of(tab._entry(label))
@@ -170,7 +107,7 @@ def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:
 
 
 def test_sliders_begin_alike_whenever_a_model_is_chosen_and_cut_small_clips(root: Path, tmp_path: Path) -> None:
-    tab = make(TilesTab, tmp_path, root)
+    tab = make_tab(TilesTab, tmp_path, root)
     for slider, update in zip((tab.side, tab.frames), tab.model_chosen(tab.model.value), strict=True):
         assert {name: getattr(slider, name) for name in ("minimum", "maximum", "step", "value")} == {
             name: update[name] for name in ("minimum", "maximum", "step", "value")
@@ -184,8 +121,8 @@ def test_the_cost_of_a_tile_counts_tensors_that_no_weight_file_holds(root: Path)
 
 
 def test_a_model_without_weights_says_so_when_it_should_run(root: Path, tmp_path: Path) -> None:
-    tab = make(TilesTab, tmp_path, root)
-    last = list(tab.run(BUNNY, 4, "64", "cpu", "video_dc_ae", 64, 8, 0.25, VISITOR))[-1]
+    tab = make_tab(TilesTab, tmp_path, root)
+    last = list(tab.run(VISITOR, "video_dc_ae", 64, 8, 0.25, *vars(choices()).values()))[-1]
     assert "video_dc_ae needs weights" in last[tab.panel.notice]
 
 

@@ -1,33 +1,35 @@
-"""What somebody chose for a reconstruction, as the library takes it."""
+"""What somebody chose to do with a clip, as the library takes it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.errors import ConfigError, WeightsError
-from workbench.files import find_below
 from workbench.media.policy import ClipPolicy
-from workbench.models.catalogue import find_spec, split_part
-from workbench.models.ref import ModelRef
+from workbench.models.catalogue import split_part
 from workbench.tile_settings import ONE_PIECE, Tiling
 
-WEIGHT_EXTENSIONS = (".safetensors", ".pt")
+LATENTS_EXTENSION = ".safetensors"
 RANDOM_WEIGHTS = "random"
+UNCUT = "one piece"
+"""The mode of a clip that is not cut at all."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The inputs of the Reconstruct tab. A number that is 0 or left empty (None) is the library's default."""
+    """What somebody chose besides the model. A number that is 0 or left empty (None) is the library's default.
+
+    Attributes:
+        mode: one of `tile_settings.MODES`, UNCUT, or nothing for what suits the model.
+    """
 
     source: str | None
-    model: str
-    weights: str | None
-    device: str
-    max_frames: float | None
-    resolution: str | None
-    tiled: bool
-    spatial_tile_size: float | None
-    temporal_tile_size: float | None
-    tile_overlap_factor: float
+    device: str = "cpu"
+    max_frames: float | None = None
+    resolution: str | None = None
+    mode: str | None = None
+    spatial_tile_size: float | None = None
+    temporal_tile_size: float | None = None
+    tile_overlap_factor: float = 0.25
 
     @property
     def path(self) -> Path:
@@ -41,16 +43,21 @@ class Choices:
         return Path(self.source)
 
     @property
+    def is_latents(self) -> bool:
+        """Whether what was given is a file of latents instead."""
+        return bool(self.source) and Path(self.source).suffix.lower() == LATENTS_EXTENSION
+
+    @property
     def tiling(self) -> Tiling:
         """How to cut the clip.
 
         Raises:
             ConfigError: a number is out of range.
         """
-        if not self.tiled:
+        if self.mode == UNCUT:
             return ONE_PIECE
         sizes = (_whole(self.spatial_tile_size), _whole(self.temporal_tile_size))
-        return Tiling(True, True, *sizes, self.tile_overlap_factor)
+        return Tiling(True, True, *sizes, self.tile_overlap_factor, self.mode or None)
 
     @property
     def policy(self) -> ClipPolicy:
@@ -61,24 +68,6 @@ class Choices:
         """
         resolution = (self.resolution or "").strip()
         return ClipPolicy(resolution=resolution or None, max_frames=_whole(self.max_frames))
-
-    @property
-    def named_weights(self) -> str | None:
-        """The weights as they were named; None for the model's own, or if it needs none."""
-        return (self.weights or "").strip() or None if find_spec(self.model).weights is not None else None
-
-    def weights_in(self, root: Path) -> str | None:
-        """The weights to load: a path under `root`, a name on the Hub, "random", or None if the model needs none.
-
-        Raises:
-            WeightsError: they are outside `root`.
-        """
-        text = self.named_weights
-        return text if text in (None, RANDOM_WEIGHTS) else allowed_weights(text, root)
-
-    def ref_in(self, root: Path) -> ModelRef:
-        """The model with its weights; errors as of `weights_in`."""
-        return ModelRef(self.model, self.weights_in(root))
 
 
 def allowed_weights(text: str, root: Path) -> str:
@@ -105,11 +94,6 @@ def inside(root: Path, text: str) -> Path | None:
     except (OSError, ValueError):
         return None
     return path if path.is_relative_to(root) else None
-
-
-def find_weights(root: Path) -> list[str]:
-    """Weight files under `root`, at most three folders deep, as paths relative to it."""
-    return [str(path.relative_to(root)) for path in find_below(root, *(f"*{end}" for end in WEIGHT_EXTENSIONS))]
 
 
 def _whole(number: float | None) -> int | None:

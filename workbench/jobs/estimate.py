@@ -50,12 +50,8 @@ class Estimate:
         return math.prod(self.latent_shape)
 
 
-def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> Estimate:
-    """What the job will take.
-
-    Args:
-        weights: as `Choices.weights_in` gives them. A file or folder here tells the architecture; otherwise, nothing is
-            downloaded for it, it is the model's own.
+def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
+    """What the job will take. Weights that are here tell the architecture; for others, nothing is downloaded.
 
     Raises:
         WeightsError: the weights are of another model, or the folder holds none.
@@ -63,7 +59,7 @@ def estimate(choices: Choices, info: MediaInfo, weights: str | None = None) -> E
     """
     policy, claimed = choices.policy, info.estimated_frames
     num_frames = policy.taken_of(claimed)
-    ae = shape_of(known_model(choices, weights))
+    ae = shape_of(known_model(entry))
     height, width = taken_size(ae, info, policy.resolution)
     shape = num_frames or ae.default_tile_frames, height, width
     is_streamed = mode_of(ae, choices.tiling) != "tiles"
@@ -93,10 +89,12 @@ def taken_size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tupl
     return resize.crop_height, resize.crop_width
 
 
-def known_model(choices: Choices, weights: str | None) -> ModelRef:
+def known_model(entry: ModelRef) -> ModelRef:
     """The model, with its weights where they are here and so can tell its architecture."""
-    local = weights if weights and Path(weights).is_absolute() and Path(weights).exists() else None
-    return ModelRef(choices.model, local)
+    local = (
+        entry.weights if entry.weights and Path(entry.weights).is_absolute() and Path(entry.weights).exists() else None
+    )
+    return ModelRef(entry.name, local)
 
 
 def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:

@@ -32,15 +32,19 @@ def read_pair(folder: Path, frame: int) -> tuple[Tensor, Tensor]:
         ShapeError: there is no such frame.
         FileError: the file is gone.
     """
+    return read_frame(folder, frame, is_original=True), read_frame(folder, frame, is_original=False)
+
+
+def read_frame(folder: Path, frame: int, is_original: bool) -> Tensor:
+    """One frame of either clip, uint8 (3, H, W); errors as of `read_pair`."""
     pairs = _pairs_in(folder)
     if not 0 <= frame < len(pairs):
         raise ShapeError(f"no frame {frame}, the clip has {len(pairs)}")
-    original, output = torch.from_numpy(np.array(pairs[frame]))
-    return original, output
+    return torch.from_numpy(np.array(pairs[frame, 0 if is_original else 1]))
 
 
-def read_slices(folder: Path, row: int) -> tuple[Tensor, Tensor]:
-    """One row of the first frames, at most MAX_SLICE_FRAMES, of both clips: uint8 (3, T, W).
+def read_slice(folder: Path, row: int, is_original: bool) -> Tensor:
+    """One row of the first frames, at most MAX_SLICE_FRAMES, of either clip: uint8 (3, T, W).
 
     Raises:
         ShapeError: there is no such row.
@@ -49,8 +53,7 @@ def read_slices(folder: Path, row: int) -> tuple[Tensor, Tensor]:
     pairs = _pairs_in(folder)
     if not 0 <= row < pairs.shape[3]:
         raise ShapeError(f"no row {row}, frames have {pairs.shape[3]}")
-    rows = torch.from_numpy(np.array(pairs[:MAX_SLICE_FRAMES, :, :, row : row + 1]))
-    return xt_slice(rows[:, 0], 0), xt_slice(rows[:, 1], 0)
+    return xt_slice(torch.from_numpy(np.array(pairs[:MAX_SLICE_FRAMES, 0 if is_original else 1, :, row : row + 1])), 0)
 
 
 def _pairs_in(folder: Path) -> np.ndarray:

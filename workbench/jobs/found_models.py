@@ -1,7 +1,7 @@
 """The models that can run right now: those without weights, and weights and diffusers' folders under the app's root."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.files import find_below
-from workbench.jobs.choices import find_weights
+from workbench.jobs.choices import RANDOM_WEIGHTS, allowed_weights
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, needs_weights
 from workbench.models.ref import ModelRef
@@ -41,17 +41,26 @@ def find_models(root: Path) -> dict[str, ModelRef]:
     return {entry.label: entry for entry in entries}
 
 
-def pick(labels: list[str], root: Path) -> list[ModelRef]:
-    """The entries of these labels. A label is looked up anew, so that nothing outside of `root` can be named.
+def pick(labels: Sequence[str], root: Path) -> list[ModelRef]:
+    """The entries of these labels, looked up anew, so that nothing outside of `root` can be named.
+
+    Beside what `find_models` finds, NAME@random is an untrained model and NAME@org/repo/file takes weights of the Hub.
 
     Raises:
         ConfigError: there is no such model, or no longer.
+        WeightsError: the weights are outside `root`.
     """
     found = find_models(root)
-    missing = [label for label in labels if label not in found]
-    if missing:
-        raise ConfigError(f"{missing[0]}: no such model here (any more); reload the page for what there is")
-    return [found[label] for label in labels]
+    return [found[label] if label in found else _named(label, root) for label in labels]
+
+
+def _named(label: str, root: Path) -> ModelRef:
+    name, _, weights = label.partition("@")
+    if name not in MODELS or MODELS[name].weights is None:
+        raise ConfigError(f"{label}: no such model here (any more); open the list of models for what there is")
+    if not weights or weights == RANDOM_WEIGHTS:
+        return ModelRef(name, weights or None)  # loading it says where weights belong
+    return ModelRef(name, allowed_weights(weights, root), label=label)
 
 
 def shape_of(entry: ModelRef) -> Autoencoder:
@@ -82,9 +91,9 @@ def cost_of_tile(entry: ModelRef, device: str, tile_shape: tuple[int, int, int])
 def _weight_entries(root: Path) -> Iterator[ModelRef]:
     folders: set[Path] = set()
     shipped = {spec.weights for spec in MODELS.values()}
-    for text in find_weights(root):
-        path = Path(text)
-        if path.suffix != ".safetensors" or not (root / path).resolve().is_relative_to(root):
+    for found in find_below(root, "*.safetensors"):
+        path = found.relative_to(root)
+        if not found.resolve().is_relative_to(root):
             continue
         if (root / path).resolve() in shipped:
             continue

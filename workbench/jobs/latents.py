@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.config import to_dict
 from workbench.errors import DataError
-from workbench.jobs.choices import Choices
+from workbench.jobs.choices import LATENTS_EXTENSION, Choices
 from workbench.jobs.reconstruct import safe_stem
 from workbench.latents.clips import decode_clip_steps, encode_clip_steps
 from workbench.latents.decode import model_latents
@@ -29,7 +29,6 @@ from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 
-LATENTS_EXTENSION = ".safetensors"
 _KEY = "clip"
 
 

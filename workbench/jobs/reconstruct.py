@@ -3,27 +3,34 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.compare.clip_report import clip_html
 from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.config import to_dict
+from workbench.devices import pick_device
 from workbench.files import write_text
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import taken_size
-from workbench.jobs.exact import exact_path, keeps_exact_frames
-from workbench.jobs.record import write_metrics
+from workbench.jobs.exact import exact_path, keeps_exact_frames, read_pair
+from workbench.jobs.record import add_metric, write_metrics
+from workbench.media.image import write_image
 from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
-from workbench.metrics.lpips import LPIPS, load_lpips_if_available, usual_every
-from workbench.metrics.measure import Summary, summarise
+from workbench.media.resize import apply_resize
+from workbench.media.resolution import plan_resize
+from workbench.media.stream import open_stream
+from workbench.metrics.lpips import load_lpips_if_available, usual_every
+from workbench.metrics.lpips import lpips as lpips_of
+from workbench.metrics.measure import METRICS, Summary, summarise
 from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
+from workbench.models.ref import ModelRef
 from workbench.roundtrip.clip import reconstruct_file_steps
 from workbench.roundtrip.outputs import Outputs
-from workbench.roundtrip.progress import WRITE
+from workbench.roundtrip.progress import MEASURE, WRITE
 from workbench.roundtrip.result import FileReport
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
@@ -34,6 +41,8 @@ DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json", "r
 
 STAGES = 3
 """Encoding, decoding and measuring; the tables and the report at the end take little."""
+
+_THUMBNAIL_SIDE = 112
 
 
 @dataclass(frozen=True)
@@ -61,20 +70,32 @@ class JobResult:
     """What is shown of a finished job. `downloads` has a file for every name in DOWNLOADS.
 
     Attributes:
+        label: of the model, as lists have it.
         settings: what it was made from and with, in words by name.
         times_s: presentation time of each frame; None for a photo.
+        thumbnail: a small picture of the first frame of the output.
+        lpips_every: LPIPS was measured on one frame in so many; None where it was not, or not yet.
     """
 
+    label: str
     report: FileReport
     settings: dict[str, str]
     times_s: list[float] | None
-    summary: dict[str, Summary]
     pair: ClipPair
     downloads: dict[str, Path]
+    worst_frame: Path
+    thumbnail: Path
+    lpips_every: int | None
+
+    @property
+    def summary(self) -> dict[str, Summary]:
+        return summarise(self.report.metrics)
 
 
-def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[JobResult]:
+def reconstruct_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[JobResult]:
     """Reconstruct into `folder`, yielding a Progress after every tile and few frames; closing removes partial files.
+
+    LPIPS, which takes a CPU longer than all else, is left to `lpips_job` where exact frames are kept.
 
     Raises:
         FileError: the clip is missing or cannot be read, or the disk is full.
@@ -82,18 +103,68 @@ def reconstruct_job(choices: Choices, ae: Autoencoder, folder: Path) -> Steps[Jo
     """
     info = probe(choices.path)
     outputs = _outputs(choices, info, ae, folder)
-    lpips = load_lpips_if_available(ae.device, usual_every(ae.device))
+    lpips = None if outputs.pairs else load_lpips_if_available(ae.device, usual_every(ae.device))
     report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
     yield Progress(WRITE, 0, 1)
-    summary = summarise(report.metrics)
-    settings = _settings(choices, ae, report, info.is_image)
-    if lpips and lpips.every > 1 and report.num_frames > 1:
-        settings["LPIPS"] = f"of one frame in {lpips.every}"
     times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
-    facts = settings | _costs(report)
-    page = clip_html(facts, report.warnings, report.metrics, times, outputs.worst_frame, DIFFERENCE_GAIN)
-    downloads = _write_downloads(outputs, report, choices, ae, lpips, page)
-    return JobResult(report, settings, times, summary, _pair(report, outputs, info), downloads)
+    stem = outputs.original.stem.removesuffix("original")
+    settings = {"tiling": to_dict(choices.tiling), "frames": to_dict(choices.policy), "device": choices.device}
+    tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, lpips, hide_folders=True)
+    files = (outputs.reconstruction, outputs.side_by_side, *tables, folder / f"{stem}report.html")
+    result = JobResult(
+        label=entry.label,
+        report=report,
+        settings=_settings(choices, entry, ae, report, info.is_image),
+        times_s=times,
+        pair=_pair(report, outputs, info),
+        downloads=dict(zip(DOWNLOADS, files, strict=True)),
+        worst_frame=outputs.worst_frame,
+        thumbnail=_write_thumbnail(outputs.reconstruction, folder),
+        lpips_every=lpips and lpips.every,
+    )
+    _write_report(result)
+    return result
+
+
+def lpips_job(result: JobResult, device: str) -> Steps[JobResult]:
+    """The same result with LPIPS, taken of its exact frames; tables and report are written anew.
+
+    Raises:
+        FileError: the exact frames are gone, or the disk is full.
+    """
+    lpips = load_lpips_if_available(device, usual_every(pick_device(device)))
+    if lpips is None or result.pair.job is None:
+        return result
+    folder, values = result.worst_frame.parent, []
+    for frame in range(result.report.num_frames):
+        pair = [clip[None] for clip in read_pair(folder, frame)]
+        values += lpips_of(*pair, 255.0, lpips, frame).tolist()
+        if not math.isnan(values[-1]):
+            yield Progress(MEASURE, frame, result.report.num_frames)
+    metrics = {name: (result.report.metrics | {"lpips": values}).get(name) for name in METRICS}
+    report = replace(result.report, metrics={name: found for name, found in metrics.items() if found})
+    result = replace(result, report=report, lpips_every=lpips.every)
+    add_metric(result.downloads["metrics_csv"], result.downloads["metrics_json"], report, lpips.every)
+    _write_report(result)
+    return result
+
+
+def _write_report(result: JobResult) -> None:
+    report = result.report
+    facts = result.settings | _costs(report)
+    if (result.lpips_every or 1) > 1 and report.num_frames > 1:
+        facts["LPIPS"] = f"of one frame in {result.lpips_every}"
+    page = clip_html(facts, report.warnings, report.metrics, result.times_s, result.worst_frame, DIFFERENCE_GAIN)
+    write_text(result.downloads["report"], page)
+
+
+def _write_thumbnail(reconstruction: Path, folder: Path) -> Path:
+    with open_stream(reconstruction, max_frames=1) as stream:
+        frame = next(stream)
+    size = plan_resize(min(_THUMBNAIL_SIDE, *frame.shape[1:]), *frame.shape[1:])
+    path = folder / "thumbnail.jpg"
+    write_image(apply_resize(frame[None], size)[0], path)
+    return path
 
 
 def safe_stem(path: Path) -> str:
@@ -129,30 +200,16 @@ def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
     )
 
 
-def _write_downloads(
-    outputs: Outputs, report: FileReport, choices: Choices, ae: Autoencoder, lpips: LPIPS | None, page: str
-) -> dict[str, Path]:
-    """Write the tables and the report beside the clips; the files of DOWNLOADS."""
-    stem = outputs.original.stem.removesuffix("original")
-    settings = {"tiling": to_dict(choices.tiling), "frames": to_dict(choices.policy), "device": choices.device}
-    folder = outputs.original.parent
-    tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, lpips, hide_folders=True)
-    html_path = folder / f"{stem}report.html"
-    write_text(html_path, page)
-    return dict(zip(DOWNLOADS, (outputs.reconstruction, outputs.side_by_side, *tables, html_path), strict=True))
-
-
-def _settings(choices: Choices, ae: Autoencoder, report: FileReport, is_image: bool) -> dict[str, str]:
+def _settings(choices: Choices, entry: ModelRef, ae: Autoencoder, report: FileReport, is_image: bool) -> dict[str, str]:
     """What a reader must know to repeat it; the names of clip and weights, but not the server's folders."""
     frames = f"{report.num_frames} {'frame' if report.num_frames == 1 else 'frames'}"
     size, rate = f"{report.width} x {report.height}", f"{report.fps:.4g} fps"
-    weights = choices.named_weights or (ae.weights_path and ae.weights_path.name)
-    named = {"Weights": Path(weights).name if Path(weights).is_absolute() else weights} if weights else {}
+    weights = {"Weights": ae.weights_path.name} if ae.weights_path and entry.label == entry.name else {}
     plan, _ = tile_plans(ae, report.num_frames, report.height, report.width, choices.tiling)
     return {
         "Clip": ", ".join([report.source.name, size] if is_image else [report.source.name, frames, size, rate]),
-        "Model": report.model,
-        **named,
+        "Model": entry.label,
+        **weights,
         "Tiles": _tiles(plan, choices.tiling, report.ran),
         "Device": choices.device,
     }

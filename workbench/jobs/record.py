@@ -1,5 +1,6 @@
 """metrics.json and metrics.csv: all that is known of one reconstruction."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -56,8 +57,24 @@ def write_metrics(
     source = report.source.name if hide_folders else str(report.source.resolve())
     if hide_folders and ae.weights_path:
         used["weights"] = ae.weights_path.name
-    summary = {name: asdict(value) for name, value in summarise(report.metrics).items()}
-    record = asdict(report) | {"source": source, "settings": dict(settings), "used": used, "summary": summary}
+    record = asdict(report) | {"source": source, "settings": dict(settings), "used": used, "summary": _summary(report)}
     del record["ran"]  # is in `used`, with all else that was left to defaults
     write_json(json_path, record)
     return csv_path, json_path
+
+
+def add_metric(csv_path: Path, json_path: Path, report: FileReport, lpips_every: int) -> None:
+    """Write both files of `write_metrics` anew, with a metric that was measured after them.
+
+    Raises:
+        FileError: they cannot be written.
+    """
+    write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
+    record = json.loads(json_path.read_text(encoding="utf-8"))
+    record |= {"metrics": report.metrics, "summary": _summary(report)}
+    record["used"]["lpips_every"] = lpips_every
+    write_json(json_path, record)
+
+
+def _summary(report: FileReport) -> dict[str, dict[str, float]]:
+    return {name: asdict(value) for name, value in summarise(report.metrics).items()}

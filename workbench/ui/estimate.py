@@ -2,8 +2,9 @@
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -17,6 +18,8 @@ from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
+from workbench.models.catalogue import PREFIX
+from workbench.models.ref import ModelRef
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
@@ -24,15 +27,16 @@ if TYPE_CHECKING:
 _THUMBNAIL_SHORT_SIDE = 120
 
 
-def describe(choices: Choices, seconds_per_pixel: float | None = None, weights: str | None = None) -> Iterator[str]:
-    """HTML: the clip's first frame and its size, the latents in plain words, tiles, memory and time.
+def describe(
+    choices: Choices, entries: Sequence[ModelRef], paces: Mapping[str, float | None] = MappingProxyType({})
+) -> Iterator[str]:
+    """HTML: the clip's first frame and its size, and for every model the latents, tiles, memory and time.
 
     Comes twice: at once, and with the memory, which takes up to three seconds to count where a model or a size of tiles
     is new.
 
     Args:
-        seconds_per_pixel: what a pixel of a frame took in the last large job like this one; None before it.
-        weights: as in `estimate`.
+        paces: by label, what a pixel of a frame took in the last large job like this one; None before it.
 
     Raises:
         MediaError: the clip is missing or cannot be read.
@@ -41,15 +45,21 @@ def describe(choices: Choices, seconds_per_pixel: float | None = None, weights: 
     """
     with open_stream(choices.path, max_frames=1) as stream:
         info, first = stream.info, next(stream)
-    job, picture = estimate(choices, info, weights), _thumbnail(first)
+    jobs = {entry: estimate(choices, info, entry) for entry in entries if not entry.name.startswith(PREFIX)}
+    clip = [_clip_line(info, next(iter(jobs.values()), None)), *map(html.escape, info.warnings)]
+    head = f'<div class="clip">{_thumbnail(first)}<p>{"<br>".join(clip)}</p></div>'
 
-    def page(memory: str) -> str:
-        lines = [_clip_line(info, job), _latent_line(job), _tile_line(job), memory, _time_line(job, seconds_per_pixel)]
-        rows = "".join(f"<li>{line}</li>" for line in [*lines, *map(html.escape, info.warnings)])
-        return f'<div class="estimate">{picture}<ul>{rows}</ul></div>'
+    def page(memory: Callable[[ModelRef, Estimate], str]) -> str:
+        plans = (_plan(entry, job, memory(entry, job), paces.get(entry.label)) for entry, job in jobs.items())
+        return f'{head}<dl class="plan">{"".join(plans)}</dl>'
 
-    yield page("Memory: being counted")
-    yield page(_memory_line(job, cost_of_tile(known_model(choices, weights), choices.device, job.tile_shape)))
+    yield page(lambda entry, job: "Memory: being counted")
+    yield page(lambda entry, job: _memory_line(job, cost_of_tile(known_model(entry), choices.device, job.tile_shape)))
+
+
+def _plan(entry: ModelRef, job: Estimate, memory: str, pace: float | None) -> str:
+    lines = [_latent_line(job), _tile_line(job), memory, *_time_line(job, pace)]
+    return f"<dt>{html.escape(entry.label)}</dt>" + "".join(f"<dd>{line}</dd>" for line in lines)
 
 
 def size_words(num_bytes: float) -> str:
@@ -79,8 +89,10 @@ def time_words(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
-def _clip_line(info: MediaInfo, job: Estimate) -> str:
+def _clip_line(info: MediaInfo, job: Estimate | None) -> str:
     name = html.escape(Path(info.path).name)
+    if job is None:
+        return f"<b>{name}</b>"
     if info.is_image:
         return f"<b>{name}</b>: a photo of {info.width}×{info.height}, taken as {job.width}×{job.height}"
     counted = f"{job.num_frames} {'frame' if job.num_frames == 1 else 'frames'}"
@@ -93,15 +105,14 @@ def _clip_line(info: MediaInfo, job: Estimate) -> str:
 
 def _latent_line(job: Estimate) -> str:
     channels, *grid = job.latent_shape
-    where = "×".join(map(str, grid))
-    part = "" if job.num_frames is not None else "for the first frames, "
-    words = compression_words(job.pixel_values, job.latent_values)
-    return f"Latents: {part}{channels} channels on a grid of {where}. {words}"
+    part = "" if job.num_frames is not None else "; for the first frames"
+    ratio = f"<b>{job.pixel_values / job.latent_values:.3g} to 1</b>"
+    return f"{ratio}: {channels} channels on {'×'.join(map(str, grid))}{part}"
 
 
 def _tile_line(job: Estimate) -> str:
     if job.is_streamed:
-        return f"Streamed: whole frames, {job.tile_shape[0]} at once, no tiles and no work twice"
+        return f"Streamed: whole frames, {job.tile_shape[0]} at once, no work twice"
     if job.encode_tiles == job.decode_tiles == 1:
         return "One piece, no tiles"
     cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"
@@ -111,21 +122,22 @@ def _tile_line(job: Estimate) -> str:
 def _memory_line(job: Estimate, cost: "TileCost") -> str:
     """The sum, though not all of it is held at the same moment where few tiles are cut."""
     total = job.frame_bytes + cost.weight_bytes + cost.work_bytes
-    return (
-        f"Memory: about {size_words(total)}, counted: {size_words(cost.weight_bytes)} of weights, "
-        f"{size_words(cost.work_bytes)} in the model, {_at_once(job)}, and {size_words(job.frame_bytes)} of frames"
+    parts = (
+        f"{size_words(cost.weight_bytes)} of weights, {size_words(cost.work_bytes)} in the model, {_at_once(job)}, "
+        f"{size_words(job.frame_bytes)} of frames"
     )
+    return f'<span title="counted: {parts}">Memory: about {size_words(total)}</span>'
 
 
 def _at_once(job: Estimate) -> str:
     return f"{job.tile_shape[0]} frames at a time" if job.is_streamed else "one tile at a time"
 
 
-def _time_line(job: Estimate, seconds_per_pixel: float | None) -> str:
+def _time_line(job: Estimate, seconds_per_pixel: float | None) -> list[str]:
+    """At the pace of the last long run with the model; nothing before it."""
     if seconds_per_pixel is None or job.num_frames is None:
-        return "Time: told while it decodes, and here once a clip of some length has gone through this model"
-    seconds = seconds_per_pixel * job.num_frames * job.height * job.width
-    return f"Time: about {time_words(seconds)} at the pace of the last long run with this model"
+        return []
+    return [f"Time: about {time_words(seconds_per_pixel * job.num_frames * job.height * job.width)}, as the last run"]
 
 
 def _thumbnail(frame_CHW: Tensor) -> str:

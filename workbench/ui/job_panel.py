@@ -1,7 +1,7 @@
 """A job of a tab: its buttons, what is said while it runs, and its results at the end."""
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,13 +9,13 @@ import gradio as gr
 
 from workbench.errors import WorkbenchError
 from workbench.jobs.folders import JobFolders, discard
-from workbench.roundtrip.progress import ProgressMeter
+from workbench.jobs.queue import DONE, Job, JobQueue
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.components import SILENT
 
 T = TypeVar("T")
-JOBS_AT_ONCE = 2
+_LOOK_EVERY_S = 0.25
 
 
 class JobPanel:
@@ -26,8 +26,8 @@ class JobPanel:
         label: of the button that starts the job.
     """
 
-    def __init__(self, folders: JobFolders, name: str, label: str) -> None:
-        self._folders = folders
+    def __init__(self, folders: JobFolders, queue: JobQueue, name: str, label: str) -> None:
+        self._folders, self._queue = folders, queue
         self.run_button = gr.Button(label, variant="primary", elem_id=f"{name}-run")
         self.cancel_button = gr.Button("Cancel", variant="stop", visible=False, elem_id=f"{name}-cancel")
         # Apart from each other, because progress may still arrive when a job has been cancelled.
@@ -46,7 +46,7 @@ class JobPanel:
         visitor: str | None,
         stages: int,
     ) -> Iterator[dict[Any, Any]]:
-        """The job as updates of the page, one after every tile. Closing it stops within one tile and leaves nothing.
+        """The job as updates of the page while it waits and runs. Closing it stops within one tile and leaves nothing.
 
         Args:
             start: makes the steps of the job, which writes into the folder that it is given.
@@ -54,29 +54,29 @@ class JobPanel:
             explain: an error in the words of the page.
             stages: how many stages there are, for the time left: see `ProgressMeter`.
         """
-        folder, finished = self._folders.new(), False
+        job = Job(str(visitor), self._folders.new(), start, explain, stages)
         try:
-            yield {self.status: pieces.PREPARING}
-            result = yield from self._progress(start(folder), ProgressMeter(stages))
-            updates = self._ready() | {self.results: gr.update(visible=True)} | show(result)
-            self._folders.keep(visitor, folder)
-            finished = True
-            yield updates
+            self._queue.submit(job)
+            while not job.ended.wait(_LOOK_EVERY_S):
+                yield {self.status: pieces.progress(job, self._queue.ahead_of(job))}
+            if job.state == DONE:
+                updates = self._ready() | {self.results: gr.update(visible=True)} | show(job.result)
+                self._folders.keep(visitor, job.folder)
+                yield updates
+            else:
+                yield self._ready(pieces.error(job.error))
         except WorkbenchError as error:
-            yield self._ready(pieces.error(explain(error).replace(f"{folder}/", "")))
-        except Exception:  # a bug: the page must not hang, and the log gets its traceback
-            yield self._ready(pieces.CRASHED)
-            raise
+            discard(job.folder)
+            yield self._ready(pieces.error(explain(error)))
         finally:
-            if not finished:
-                discard(folder)
+            self._queue.cancel(job)
 
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""
         self._folders.forget(request.session_hash)
 
     def wire(
-        self, run: Callable, inputs: list[Any], results: gr.Column, outputs: list[Any], api_name: str
+        self, run: Callable, inputs: list[Any], results: gr.Column, outputs: list[Any]
     ) -> Any:  # gradio's Dependency
         """Connect the buttons to the tab's `run`, whose updates are those of `JobPanel.run`; returns its event."""
         self.results = results
@@ -86,9 +86,7 @@ class JobPanel:
             run,
             inputs,
             page + outputs,
-            api_name=api_name,
-            concurrency_limit=JOBS_AT_ONCE,
-            show_progress="hidden",
+            **SILENT,
         )
         job.failure(self._failed, self.notice, page, queue=False, **SILENT)
         # Said by the page itself, at once, so that `_failed` does not take it for a job that could not start.
@@ -118,14 +116,3 @@ class JobPanel:
             self.run_button: gr.update(visible=True),
             self.cancel_button: gr.update(visible=False),
         }
-
-    def _progress(self, steps: Steps[T], meter: ProgressMeter) -> Generator[dict[Any, Any], None, T]:
-        """Progress as updates of the page; returns what `steps` returns, and closes it when closed."""
-        try:
-            while True:
-                meter.add(next(steps))
-                yield {self.status: pieces.progress(meter)}
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            steps.close()

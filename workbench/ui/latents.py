@@ -17,20 +17,21 @@ from workbench.compare.latent_figures import (
 )
 from workbench.compare.pictures import picture
 from workbench.errors import WorkbenchError
+from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.found_models import find_models, pick
-from workbench.jobs.latents import LATENTS_EXTENSION, LatentView, decode_job, encode_job, read_latents
-from workbench.jobs.shelf import ModelShelf
+from workbench.jobs.latents import LatentView, decode_job, encode_job, read_latents
+from workbench.jobs.loaded import LoadedModel
+from workbench.jobs.queue import JobQueue
 from workbench.models.latent_moments import LatentMoments
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.clip_inputs import ClipInputs, choices_of
+from workbench.ui.clip import ClipPanel
 from workbench.ui.components import SILENT
 from workbench.ui.estimate import compression_words, size_words
 from workbench.ui.images import IMAGE_BUTTONS, captioned_image
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
-from workbench.ui.uploads import Uploads
 
 _STRIP_PIXELS = 150  # that a frame of the components' strip takes
 _STRIP_COLUMNS = 6
@@ -42,48 +43,31 @@ class LatentsTab:
 
     Args:
         root: the folder under which models are looked for.
-        device: the device chosen at first.
     """
 
-    def __init__(
-        self, folders: JobFolders, uploads: Uploads, models: ModelShelf, root: Path, device: str | None
-    ) -> None:
-        self._uploads, self._models, self._root = uploads, models, root
+    def __init__(self, folders: JobFolders, queue: JobQueue, model: LoadedModel, root: Path, clip: ClipPanel) -> None:
+        self._model, self._root, self._clip = model, root, clip
         with gr.Row(equal_height=False):
-            with gr.Column(scale=2, min_width=300):
-                what = f"Clip or photo to encode, or latents ({LATENTS_EXTENSION}) to decode"
-                self.clip = ClipInputs(device, 32, "256", what, more_types=[LATENTS_EXTENSION])
-                uploads.watch(self.clip.source)
+            with gr.Column(scale=2, min_width=240):
                 found = list(find_models(root))
                 self.model = gr.Dropdown(found, value=found[0], label="Model", info="weights under the app's root")
-                self.panel = JobPanel(folders, "latents", "Encode, or decode latents")
+                self.panel = JobPanel(folders, queue, "latents", "Encode, or decode latents")
             with gr.Column(scale=3, min_width=300):
                 self.panel.lay_out_idle("What the model keeps of the clip appears here, channel by channel.")
                 self._lay_out_results()
         self._wire()
 
-    def run(
-        self,
-        source: str | None,
-        max_frames: float | None,
-        resolution: str | None,
-        device: str,
-        model: str,
-        request: gr.Request,
-    ) -> Iterator[dict[Any, Any]]:
+    def run(self, request: gr.Request, model: str, *clip: Any) -> Iterator[dict[Any, Any]]:
         """Encoding a clip, or decoding a file of latents, as updates of the page."""
-        choices = choices_of(source, max_frames, resolution, device)
+        choices = Choices(*clip)
 
         def start(folder: Path) -> Steps[LatentView]:
-            is_latents = choices.path.suffix.lower() == LATENTS_EXTENSION
+            job = decode_job if choices.is_latents else encode_job
             entry = pick([model], self._root)[0]
-            ae = self._models.load(entry, device)
-            job = decode_job if is_latents else encode_job
-            return (yield from job(choices, entry, ae, folder))
+            return (yield from job(choices, entry, self._model.load(entry, choices.device), folder))
 
-        with self._uploads.used(source, request.session_hash):
-            explain = explainer(choices, self._root)
-            yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=1)
+        explain = explainer(choices, self._root)
+        yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=1)
 
     def frame_chosen(self, view: tuple[str, str] | None, frame: int) -> Any:
         """The channels of another latent frame."""
@@ -153,7 +137,7 @@ class LatentsTab:
             *(self.view, self.words, self.video, self.photo, self.download, self.frame, self.channels),
             *(self.components, self.statistics, self.spectrum),
         ]
-        self.panel.wire(self.run, [*self.clip.components, self.model], self.results, outputs, "latents")
+        self.panel.wire(self.run, [self.model, *self._clip.components], self.results, outputs)
 
 
 def components_strip(view: LatentView) -> Any:  # an image of Pillow

@@ -17,52 +17,68 @@ with without_stubs():
 from workbench.devices import pick_device
 from workbench.errors import ConfigError
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.shelf import ModelShelf
+from workbench.jobs.loaded import LoadedModel
+from workbench.jobs.queue import JobQueue
+from workbench.jobs.shelf import Shelf
 from workbench.ui.about import AboutTab
-from workbench.ui.clip_inputs import EXAMPLES
-from workbench.ui.compare import CompareTab
-from workbench.ui.job_panel import JOBS_AT_ONCE
+from workbench.ui.clip import EXAMPLES, SHIPPED, ClipPanel
 from workbench.ui.latents import LatentsTab
-from workbench.ui.reconstruct import ReconstructTab
+from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
+from workbench.ui.shelf import part_of_page, scripts, server_functions, styles
 from workbench.ui.tiles import TilesTab
 from workbench.ui.training import TrainingTab
 from workbench.ui.uploads import Uploads
+from workbench.ui.visitors import HEAD
 
 TITLE = "Video Autoencoder Workbench"
-_CSS = Path(__file__).parent / "assets" / "app.css"
-_WAITING_JOBS = 16
 _CLEAN_EVERY_S, _KEEP_UPLOADS_S = 3600, 24 * 3600
 
 
-def build_app(settings: AppSettings, temporary: Path) -> gr.Blocks:
+def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blocks:
     """The page. `temporary` is Gradio's own folder for uploads; jobs get theirs inside, so that it serves them as is.
 
     Raises:
         ConfigError: the root is not a folder, or the device is not there.
     """
     root, _ = settings.root_folder, pick_device(settings.device)
-    folders, uploads, models = JobFolders(temporary / "jobs"), Uploads(temporary), ModelShelf()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(_CLEAN_EVERY_S, _KEEP_UPLOADS_S)) as page:
-        gr.Markdown(f"# {TITLE}\nDrop a clip, and see what an autoencoder keeps of it and what it loses.")
-        with gr.Tabs():
-            with gr.Tab("Reconstruct"):
-                reconstruct = ReconstructTab(folders, uploads, models, root, settings.device)
-            with gr.Tab("Compare"):
-                compare = CompareTab(JobFolders(temporary / "compare"), uploads, models, root, settings.device)
-            with gr.Tab("Tiles"):
-                tiles = TilesTab(JobFolders(temporary / "tiles"), uploads, models, root, settings.device)
-            with gr.Tab("Latents"):
-                latents = LatentsTab(JobFolders(temporary / "latents"), uploads, models, root, settings.device)
-            with gr.Tab("Training"):
-                training = TrainingTab(JobFolders(temporary / "samples"), root)
-            with gr.Tab("About") as about:
-                AboutTab(root, about)
-        for tab in (reconstruct, compare, tiles, latents):
-            page.unload(tab.panel.left)
-        for left in (training.left, uploads.left):
+    shelf = Shelf(temporary / "shelf", queue, settings.disk_gb * 1e9)
+    uploads, model = Uploads(temporary), LoadedModel()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(_CLEAN_EVERY_S, _KEEP_UPLOADS_S)) as page:
+        gr.Markdown(f"# {TITLE}\nDrop a clip: see what an autoencoder keeps of it, and what it loses.", elem_id="title")
+        with gr.Row(elem_id="bench"):
+            with gr.Column(elem_id="inputs", min_width=240):
+                clip = ClipPanel(uploads, settings.device)
+                clip.wire(page)
+                run = RunPanel(clip, shelf, uploads, model, root)
+                clip.lay_out_details(settings.device)
+                run.wire()
+            with gr.Column(elem_id="results", min_width=300):
+                part_of_page("shelf", server_functions=server_functions(shelf, queue))
+                with gr.Tabs():
+                    with gr.Tab("Player"):
+                        part_of_page("player")
+                        part_of_page("table")
+                    with gr.Tab("Tiles"):
+                        tiles = TilesTab(JobFolders(temporary / "tiles"), queue, model, root, clip)
+                    with gr.Tab("Latents"):
+                        latents = LatentsTab(JobFolders(temporary / "latents"), queue, model, root, clip)
+                    with gr.Tab("Training"):
+                        training = TrainingTab(JobFolders(temporary / "samples"), root)
+                    with gr.Tab("About") as about:
+                        AboutTab(root, about)
+        for left in (tiles.panel.left, latents.panel.left, training.left, uploads.left):
             page.unload(left)
-    return page.queue(max_size=_WAITING_JOBS, default_concurrency_limit=2 * JOBS_AT_ONCE)
+    return page.queue(default_concurrency_limit=None)
+
+
+def theme() -> gr.themes.Base:
+    """One font, one accent (white on it: 6.3 to 1), greys without a tint."""
+    font = gr.themes.utils.fonts.LocalFont("IBM Plex Sans", weights=(400, 700))  # Gradio's file of 600 has a few letters only
+    accent = {"button_primary_background_fill": "#4f46e5", "button_primary_background_fill_hover": "#4338ca"}
+    return gr.themes.Base(primary_hue="indigo", neutral_hue="zinc", font=[font, "system-ui", "sans-serif"]).set(
+        **accent, **{f"{name}_dark": value for name, value in accent.items()}, button_primary_text_color="#fff"
+    )
 
 
 def _reach_directly(host: str) -> None:
@@ -79,10 +95,11 @@ def launch(settings: AppSettings) -> None:
         ConfigError: a setting is not possible here, or the port is taken.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the folder below is removed
-    with TemporaryDirectory(prefix="workbench-") as temporary:
+    queue = JobQueue(settings.jobs_at_once)
+    with TemporaryDirectory(prefix="workbench-", ignore_cleanup_errors=True) as temporary:
         os.environ["GRADIO_TEMP_DIR"] = temporary
         _reach_directly(settings.host)
-        page = build_app(settings, Path(temporary))
+        page = build_app(settings, Path(temporary), queue)
         gc.freeze()
         gc.enable()  # app.py turned it off
         try:
@@ -91,10 +108,14 @@ def launch(settings: AppSettings) -> None:
                 server_port=settings.port,
                 share=settings.share,
                 max_file_size=f"{settings.max_upload_mb}mb",
-                allowed_paths=[str(EXAMPLES)],
-                css_paths=_CSS,
+                allowed_paths=[str(EXAMPLES), str(SHIPPED)],
+                theme=theme(),
+                css_paths=styles(),
+                head=HEAD + scripts(),
                 footer_links=["api", "gradio", "settings"],
                 run_history=False,  # it would keep inputs and results in the browser, or at the Hub
             )
         except OSError as error:
             raise ConfigError(f"`host` {settings.host} `port` {settings.port}: cannot listen there ({error})") from None
+        finally:
+            queue.close()

@@ -1,16 +1,12 @@
 """Small pieces of HTML that the tabs share. Everything that comes from outside is escaped here."""
 
 import html
-import math
 
 import plotly.graph_objects as go
 
-from workbench.compare.clip_report import metric_table
-from workbench.jobs.reconstruct import JobResult
-from workbench.metrics.lpips import lpips_available
-from workbench.roundtrip.progress import MEASURE, WRITE, ProgressMeter
-from workbench.steps import Progress
-from workbench.ui.estimate import compression_words, time_words
+from workbench.jobs.queue import WAITING as WAITING_STATE
+from workbench.jobs.queue import Job
+from workbench.ui.cards import doing
 
 WAITING = '<div class="status" role="status">Waiting for its turn.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
@@ -19,11 +15,6 @@ NOT_STARTED = (
     '<div class="status error" role="alert">The job could not start: too many are waiting, or a value was not '
     "accepted. Try again in a moment.</div>"
 )
-CRASHED = (
-    '<div class="status error" role="alert">Something went wrong that should not have: the app\'s log tells more. '
-    "You can start again.</div>"
-)
-
 _GREY = "#7d7d7d"
 
 
@@ -32,32 +23,15 @@ def error(message: str) -> str:
     return f'<div class="status error" role="alert">{html.escape(message)}</div>'
 
 
-def progress(meter: ProgressMeter) -> str:
-    """A progress bar, what is being done and, once it can be told, the time left; at first the frames counted."""
-    latest = meter.latest
-    if latest is None:
+def progress(job: Job, ahead: int) -> str:
+    """A progress bar, what is being done and, once it can be told, the time left; or how many jobs come before it."""
+    if job.state == WAITING_STATE:
+        before = f"Waiting: {ahead} {'job' if ahead == 1 else 'jobs'} before it." if ahead else "Waiting for its turn."
+        return f'<div class="status" role="status">{before}</div>'
+    if job.progress is None:
         return PREPARING
-    if latest.stage == "count":
-        return f'<div class="status" role="status">Counting frames: {latest.done}</div>'
-    bar = f'<progress max="100" value="{100 * meter.share:.0f}" aria-label="Share of the job done"></progress>'
-    return f'<div class="status" role="status">{bar}{_doing(latest)}, {_left(meter)}</div>'
-
-
-def result(job: JobResult) -> str:
-    """What was lost, as a table of metrics, with which settings, and the cost in plain words."""
-    report = job.report
-    pixels = report.num_frames * report.height * report.width * 3
-    lines = [
-        " · ".join(f"{name}: <b>{html.escape(text)}</b>" for name, text in job.settings.items()),
-        f"{compression_words(pixels, math.prod(report.latent_shape))}.",
-        f"Encoded in {report.encode_total_s:.2f} s, decoded in {report.decode_total_s:.2f} s.",
-        *(f"Note: {html.escape(warning)}." for warning in report.warnings),
-    ]
-    if not lpips_available():
-        lines.append("LPIPS is left out: python -m workbench fetch lpips brings its network to this computer.")
-    taken = "Arrows point to the better side. Metrics are taken on the frames themselves"
-    lines.append(f"{taken}." if job.pair.is_image else f"{taken}; the videos are compressed once more for the browser.")
-    return metric_table(job.summary, job.times_s) + "".join(f"<p>{line}</p>" for line in lines)
+    bar = f'<progress max="1" value="{job.progress[1]:.3f}" aria-label="Share of the job done"></progress>'
+    return f'<div class="status" role="status">{bar}{html.escape(doing(job))}</div>'
 
 
 def on_any_background(figure: go.Figure) -> go.Figure:
@@ -68,17 +42,3 @@ def on_any_background(figure: go.Figure) -> go.Figure:
     axis = {"gridcolor": "rgba(128,128,128,0.25)", "linecolor": _GREY, "zerolinecolor": "rgba(128,128,128,0.25)"}
     figure.update_xaxes(**axis).update_yaxes(**axis).update_annotations(font_size=13)
     return figure.update_layout(showlegend=len({trace.name for trace in figure.data}) > 1)
-
-
-def _doing(latest: Progress) -> str:
-    if latest.stage == MEASURE:
-        return f"Frame {latest.done} of {latest.total} measured and written"
-    if latest.stage == WRITE:
-        return f"Frame {latest.done} of {latest.total} of the video written" if latest.done else "Writing the results"
-    return f"Tile {latest.done} of {latest.total} ({html.escape(latest.stage)})"
-
-
-def _left(meter: ProgressMeter) -> str:
-    if meter.seconds_left is None:
-        return "the time left is told while it decodes"
-    return f"about {time_words(meter.seconds_left)} left" if meter.seconds_left > 0.5 else "nearly done"

@@ -15,6 +15,8 @@ class AppSettings:
     port: int = setting(7860, "port to listen on")
     share: bool = setting(False, "also open a public address through Gradio's relay")
     root: str = setting(".", "folder under which weights and training runs may be opened; nothing outside it is")
+    jobs_at_once: int = setting(1, "jobs that run beside each other; others wait for their turn")
+    disk_gb: float = setting(8.0, "disk for results, 10^9 bytes; beyond it the oldest are removed")
     max_upload_mb: int = setting(500, "largest file that may be uploaded, in megabytes")
     device: str | None = setting(
         None, "device chosen at first: cuda, cuda:1 or cpu; by default the GPU if there is one"
@@ -22,6 +24,8 @@ class AppSettings:
 
     def __post_init__(self) -> None:
         check_range("port", self.port, 1, 65535)
+        check_range("jobs_at_once", self.jobs_at_once, 1)
+        check_range("disk_gb", self.disk_gb, 0.1)
         check_range("max_upload_mb", self.max_upload_mb, 1)
 
     @property

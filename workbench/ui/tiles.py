@@ -1,7 +1,8 @@
 """The Tiles tab: how a clip is cut, what that costs, and whether it shows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,20 @@ from workbench.errors import WorkbenchError
 from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
-from workbench.jobs.shelf import ModelShelf
+from workbench.jobs.loaded import LoadedModel
+from workbench.jobs.queue import JobQueue
 from workbench.jobs.tiles import PlannedTiles, SeamReport, plan_tiles, seam_job
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.clip_inputs import ClipInputs, choices_of
+from workbench.ui.clip import ClipPanel
 from workbench.ui.components import SILENT
 from workbench.ui.estimate import size_words
 from workbench.ui.images import captioned_image
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
-from workbench.ui.uploads import Uploads
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
@@ -44,35 +45,37 @@ class TilesTab:
 
     Args:
         root: the folder under which models are looked for.
-        device: the device chosen at first.
     """
 
     def __init__(
-        self, folders: JobFolders, uploads: Uploads, models: ModelShelf, root: Path, device: str | None
+        self,
+        folders: JobFolders,
+        queue: JobQueue,
+        model: LoadedModel,
+        root: Path,
+        clip: ClipPanel,
     ) -> None:
-        self._uploads, self._models, self._root = uploads, models, root
+        self._model, self._root, self.clip = model, root, clip
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                self.clip = ClipInputs(device, max_frames=16, resolution="256")
-                uploads.watch(self.clip.source)
                 self._lay_out_tiles()
-                self.panel = JobPanel(folders, "tiles", "Look for seams")
+                self.panel = JobPanel(folders, queue, "tiles", "Look for seams")
             with gr.Column(scale=3, min_width=300):
                 self._lay_out_plan()
                 self.panel.lay_out_idle("A map of the seams, tiled against untiled, appears here.")
                 self._lay_out_seams()
         self._wire()
 
-    def plan(self, source, max_frames, resolution, device, label, side, frames, overlap) -> dict[Any, Any]:
+    def plan(self, label: str, side: float, frames: float, overlap: float, *clip: Any) -> dict[Any, Any]:
         """The plan over the clip's first frame, and in words."""
         nothing = {self.drawing: gr.update(visible=False), self.time: gr.update(visible=False)}
-        if not source:
+        choices = tile_choices(clip, side, frames, overlap)
+        if not choices.source or choices.is_latents:
             return nothing | {self.words: ""}
-        choices = self._choices(source, max_frames, resolution, device, side, frames, overlap)
         try:
             entry = self._entry(label)
             planned = plan_tiles(choices, shape_of(entry))
-            words = self._words(planned, cost_of_tile(entry, device, planned.plans[0].tile_shape))
+            words = self._words(planned, cost_of_tile(entry, choices.device, planned.plans[0].tile_shape))
         except WorkbenchError as error:
             return nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
         drawn = picture(tile_picture(planned.frame, planned.plans[1]))
@@ -85,28 +88,17 @@ class TilesTab:
         }
 
     def run(
-        self,
-        source: str | None,
-        max_frames: float | None,
-        resolution: str | None,
-        device: str,
-        model: str,
-        tile_side: float,
-        tile_frames: float,
-        overlap: float,
-        request: gr.Request,
+        self, request: gr.Request, label: str, side: float, frames: float, overlap: float, *clip: Any
     ) -> Iterator[dict[Any, Any]]:
-        """The search for seams as updates of the page, one after every tile."""
-        choices = self._choices(source, max_frames, resolution, device, tile_side, tile_frames, overlap)
+        """The search for seams as updates of the page."""
+        choices = tile_choices(clip, side, frames, overlap)
 
         def start(_: Path) -> Steps[SeamReport]:
-            entry = self._entry(model)
-            ae = self._models.load(entry, device)
+            ae = self._model.load(self._entry(label), choices.device)
             return (yield from seam_job(choices, ae))
 
-        with self._uploads.used(source, request.session_hash):
-            explain = explainer(choices, self._root)
-            yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
+        explain = explainer(choices, self._root)
+        yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
 
     def model_chosen(self, label: str) -> tuple[Any, Any]:
         """Sliders of the model's tile sizes."""
@@ -116,11 +108,6 @@ class TilesTab:
     def refresh(self) -> Any:
         """The models that are there now."""
         return gr.update(choices=self._labels())
-
-    @staticmethod
-    def _choices(source, max_frames, resolution, device, side, frames, overlap) -> Choices:
-        tiles = {"spatial_tile_size": side, "temporal_tile_size": frames, "tile_overlap_factor": overlap}
-        return choices_of(source, max_frames, resolution, device, **tiles)
 
     @staticmethod
     def _words(planned: PlannedTiles, cost: "TileCost") -> str:
@@ -182,7 +169,7 @@ class TilesTab:
 
     def _wire(self) -> None:
         sliders = [self.side, self.frames, self.overlap]
-        inputs = [*self.clip.components, self.model, *sliders]
+        inputs: list[Any] = [self.model, *sliders, *self.clip.components]
         plan = [self.drawing, self.picture, self.time, self.words]
         self.model.focus(self.refresh, None, self.model, **SILENT)
         chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **SILENT)
@@ -190,7 +177,13 @@ class TilesTab:
         components: list[Any] = [*self.clip.components, *sliders]
         changes = [component.change for component in components]
         gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **SILENT)
-        self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps], "seams")
+        self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps])
+
+
+def tile_choices(clip: Sequence[Any], side: float, frames: float, overlap: float) -> Choices:
+    """The clip's choices, cut into tiles of this size."""
+    sizes = {"spatial_tile_size": side, "temporal_tile_size": frames, "tile_overlap_factor": overlap}
+    return replace(Choices(*clip), mode="tiles", **sizes)
 
 
 def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,57 @@
+// The shelf: a card for every result, and for every job that waits or runs.
+bench.shelf = (element, server) => {
+  const part = (name) => element.querySelector(`[data-part="${name}"]`);
+  store.server = server;
+  listen(() => {
+    const cards = store.cards.map(drawn), list = part("cards");
+    const focused = list.contains(document.activeElement) ? document.activeElement.dataset : null;
+    list.replaceChildren(...cards);
+    if (focused?.card) list.querySelector(`[data-card="${focused.card}"][data-do="${focused.do}"]`)?.focus();
+    const { gone } = store;
+    part("note").textContent = gone
+      ? `${gone} older ${gone === 1 ? "result" : "results"} had to go: the shelf was full.` : "";
+  });
+  element.addEventListener("click", ({ target }) => {
+    const button = target.closest("[data-do]"), { card, do: what } = button?.dataset ?? {};
+    if (what === "show") toggleShown(card);
+    if (what === "remove") removeCard(card);
+  });
+  document.addEventListener("visibilitychange", () => document.hidden || look());
+  look();
+};
+
+function drawn(card) {
+  const result = resultOf(card.id), index = store.shown.indexOf(card.id);
+  const box = make("div", { class: `card ${card.state}`, role: "listitem", "data-colour": index < 0 ? null : index });
+  box.append(result ? face(card, result, index >= 0) : make("div", { class: "card-text" }, title(card), status(card)));
+  const what = isActive(card) ? "Cancel" : "Remove";
+  const remove = make("button", {
+    type: "button", class: "card-remove", "data-do": "remove", "data-card": card.id, "aria-label": `${what} ${card.label}`,
+  }, isActive(card) ? "Cancel" : "✕");
+  if (!card.is_shipped) box.append(remove);
+  return box;
+}
+
+const title = (card) => make("b", { title: card.label }, card.label);
+
+function face(card, result, isShown) {
+  const mean = (name) => result.metrics.find((metric) => metric.name === name)?.mean;
+  const psnr = mean("psnr"), lpips = mean("lpips");
+  const figures = [psnr && `${psnr.toFixed(2)} dB`, lpips !== undefined && `LPIPS ${lpips.toFixed(3)}`].filter(Boolean);
+  const seconds = result.costs.encode_s + result.costs.decode_s;
+  const cost = card.is_shipped ? "shipped example" : card.text || `${seconds.toFixed(1)} s`;
+  return make(
+    "button",
+    { type: "button", class: "card-face", "data-do": "show", "data-card": card.id, "aria-pressed": isShown,
+      title: `${isShown ? "Take out of" : "Show in"} the player` },
+    make("img", { src: fileUrl(result.thumbnail), alt: "" }),
+    make("span", { class: "card-text" }, title(card), make("span", { class: "card-figures" }, figures.join(" · ")),
+      make("small", {}, `${result.clip} · ${result.detail} · ${cost}`)),
+  );
+}
+
+function status(card) {
+  if (card.state === "failed") return make("span", { class: "card-error", role: "alert" }, card.text);
+  const bar = make("progress", { max: 1, value: card.share, "aria-label": `${card.label}: share done` });
+  return make("span", {}, bar, make("small", { role: "status" }, `${card.clip} · ${card.text}`));
+}

@@ -1,0 +1,127 @@
+"""What reconstructs: models to choose, the plan for them, and the button that puts a card for each on the shelf."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.jobs.choices import Choices
+from workbench.jobs.found_models import BASELINE, find_models, pick
+from workbench.jobs.loaded import LoadedModel
+from workbench.jobs.queue import Job
+from workbench.jobs.reconstruct import STAGES, JobResult, lpips_job, reconstruct_job
+from workbench.jobs.shelf import Shelf
+from workbench.models.catalogue import DEFAULT_MODEL
+from workbench.models.ref import ModelRef
+from workbench.steps import Steps, timed
+from workbench.ui import pieces
+from workbench.ui.clip import ClipPanel
+from workbench.ui.components import SILENT
+from workbench.ui.estimate import describe
+from workbench.ui.labels import explainer
+from workbench.ui.uploads import Uploads
+from workbench.ui.visitors import visitor_of
+
+_PACE_PIXELS = 1_000_000  # of all frames: what a smaller job took says more of what every job takes
+LATENTS = '<p class="dim">A file of latents: the Latents tab decodes it.</p>'
+_LOOK = "() => window.workbench.look()"
+"""Has the page's shelf ask for its cards."""
+
+
+class RunPanel:
+    """Lays itself out in the column around it; its methods are the callbacks.
+
+    Args:
+        root: the folder under which models are looked for.
+    """
+
+    def __init__(self, clip: ClipPanel, shelf: Shelf, uploads: Uploads, model: LoadedModel, root: Path) -> None:
+        self._clip, self.shelf, self._uploads, self._model, self._root = clip, shelf, uploads, model, root
+        self._paces: dict[tuple[str, str], float] = {}  # seconds a pixel of the last job
+        self.labels = gr.Dropdown(
+            list(find_models(root)),
+            value=[DEFAULT_MODEL, BASELINE],
+            multiselect=True,
+            allow_custom_value=True,
+            label="Models",
+            elem_id="models",
+        )
+        self.button = gr.Button("Reconstruct", variant="primary", elem_id="run")
+        self.notice = gr.HTML("", elem_id="run-notice")
+        self.plan = gr.HTML("", elem_id="plan")
+
+    def wire(self) -> None:
+        """Connect what was laid out; the clip's details stand by then."""
+        inputs: list[Any] = [self.labels, *self._clip.components]
+        self.labels.focus(self.refresh, None, self.labels, **SILENT)
+        changes = [component.change for component in inputs]
+        gr.on(changes, self.describe, inputs, self.plan, trigger_mode="always_last", **SILENT)
+        started = self.button.click(self.start, inputs, self.notice, **SILENT)
+        started.then(None, None, None, js=_LOOK, **SILENT)
+
+    def refresh(self) -> Any:
+        """The models that are there now."""
+        return gr.update(choices=list(find_models(self._root)))
+
+    def describe(self, labels: list[str], *values: Any) -> Iterator[str]:
+        """What the jobs would take, before they run: at once, and again when the memory in a model is counted."""
+        choices = Choices(*values)
+        if not choices.source or choices.is_latents:
+            yield LATENTS if choices.source else ""
+            return
+        try:
+            paces = {label: self._paces.get((label, choices.device)) for label in labels}
+            yield from describe(choices, pick(labels, self._root), paces)
+        except WorkbenchError as error:
+            yield pieces.error(explainer(choices, self._root)(error))
+
+    def start(self, request: gr.Request, labels: list[str], *values: Any) -> str:
+        """A card on the shelf for every model; what stands in the way, in words."""
+        choices, visitor = Choices(*values), visitor_of(request)
+        explain = explainer(choices, self._root)
+        try:
+            choices.path.stat()
+            entries = pick(labels, self._root)
+            if not entries:
+                raise ConfigError("choose a model first")
+            for entry in entries:
+                self.add(visitor, choices, entry)
+        except (WorkbenchError, OSError) as error:
+            return pieces.error(explain(error))
+        return ""
+
+    def add(self, visitor: str, choices: Choices, entry: ModelRef) -> Job:
+        """A card for one model on the visitor's shelf.
+
+        Raises:
+            ConfigError: too many jobs wait.
+        """
+
+        def make(folder: Path) -> Job:
+            job = Job(
+                visitor,
+                folder,
+                lambda folder: self._steps(choices, entry, folder),
+                explainer(choices, self._root),
+                STAGES,
+                more=lambda result: lpips_job(result, choices.device),
+                on_end=self._ended,
+                about={"label": entry.label, "clip": choices.path.name},
+            )
+            self._uploads.use(f"job {job.id}", choices.source)
+            return job
+
+        return self.shelf.add(visitor, make)
+
+    def _steps(self, choices: Choices, entry: ModelRef, folder: Path) -> Steps[JobResult]:
+        ae = self._model.load(entry, choices.device)
+        result, seconds = yield from timed(reconstruct_job(choices, entry, ae, folder))
+        if result.report.volume >= _PACE_PIXELS:
+            self._paces[entry.label, choices.device] = seconds / result.report.volume
+        return result
+
+    def _ended(self, job: Job) -> None:
+        self._uploads.release(f"job {job.id}")
+        self.shelf.make_room(job)
