@@ -1,19 +1,14 @@
-"""The Reconstruct tab in a real browser and through its API. Skipped, with the reason, where there is no browser."""
+"""The page in a real browser: one clip, several models, the shelf, who sees what. Skipped, with the reason, where there
+is no browser."""
 
 import re
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+from app_page import choose_models, drop, press, run, set_up
 from app_server import REPOSITORY, open_browser, running_app, visitor_page, wait_for
-
-from workbench.steps import Progress
-from workbench.ui.clip_inputs import EXAMPLES
-from workbench.ui.launch import build_app
-from workbench.ui.reconstruct import ReconstructTab
-from workbench.ui.settings import AppSettings
 
 
 @pytest.fixture(scope="module")
@@ -39,58 +34,100 @@ def page(browser, address):
         yield page
 
 
-def choose(page, example: str, max_frames: int, size: str = "64") -> None:
-    """Pick a shipped clip, how many of its frames and their short side."""
-    page.get_by_label("Frames at most").locator("visible=true").fill(str(max_frames))
-    box = page.get_by_label("Frame size").locator("visible=true")
-    box.fill(size)
-    box.press("Enter")
-    page.get_by_role("button", name=example).locator("visible=true").click()
-    page.get_by_text(re.compile(rf"first {max_frames} of|: {max_frames} frames")).first.wait_for()
-
-
-def run(page) -> None:
-    page.locator("#reconstruct-run").click()
-    page.locator("#player .stage").wait_for()
-
-
 def job_folders(temporary: Path) -> set[Path]:
-    return set(temporary.glob("workbench-*/jobs/*"))
+    return set(temporary.glob("workbench-*/shelf/*"))
 
 
-def test_cancel_stops_the_job_and_removes_its_files(page, temporary: Path) -> None:
-    choose(page, "Bottles", 180, "256")
-    before = job_folders(temporary)
-    page.locator("#reconstruct-run").click()
-    page.locator("#reconstruct-status progress").wait_for()
-    assert job_folders(temporary) - before
-    page.locator("#reconstruct-cancel").click()
-    page.get_by_text("Cancelled").wait_for()
-    wait_for(lambda: not job_folders(temporary) - before, 30)
-    page.wait_for_timeout(500)
-    assert page.locator("#reconstruct-notice").inner_text() == "Cancelled. Nothing was kept."
-    choose(page, "Bunny", 2)
+def cards(page):
+    """The visitor's own."""
+    return page.locator("#shelf .card:not(.shipped)")
+
+
+def test_one_clip_and_several_models_make_cards_that_are_compared_by_keys(page) -> None:
+    set_up(page, "dct", "tiny", max_frames=8)
+    run(page, cards=2)
+    choose_models(page, "tiny@random")
+    run(page, cards=3)
+    names = page.locator("#shelf .card.done:not(.shipped) b").all_inner_texts()
+    assert names == ["dct", "tiny", "tiny@random"]
+    chosen = lambda: tuple(page.locator(f"#player [data-part={side}]").input_value() for side in "ab")  # noqa: E731
+    ids = [card.get_attribute("data-card") for card in page.locator("#shelf .card:not(.shipped) .card-face").all()]
+    press(page, "2")
+    assert chosen() == ("original", ids[1])
+    press(page, "Shift+1")
+    assert chosen() == (ids[0], ids[1])
+    assert page.locator("#player .tag", has_text="A: dct").is_visible()
+    press(page, "e")
+    assert chosen() == (ids[1], ids[0])
+    press(page, "o", "3")
+    assert chosen() == ("original", ids[2])
+    press(page, "s")
+    assert page.locator("#player .layer:visible").count() == 4
+    rows = page.locator("#table tbody tr")
+    assert rows.count() >= 3
+    assert page.locator("#table thead").inner_text().count("PSNR") == 1
+    page.get_by_label("Statistic").select_option("worst")
+    row = rows.filter(has_text="dct").last
+    with page.expect_download() as download:
+        row.get_by_role("link", name="Metrics (CSV)").click()
+    assert download.value.suggested_filename == "bunny_metrics.csv"
+    page.locator("#shelf").get_by_role("button", name="Remove tiny@random").click()
+    wait_for(lambda: cards(page).count() == 2, 20)
+
+
+def test_a_reload_in_mid_job_finds_the_job_the_clip_and_the_results_again(page, temporary: Path) -> None:
+    set_up(page, "dct", max_frames=2)
     run(page)
+    set_up(page, "dct", max_frames=180, size="720p", example="Bottles")
+    page.locator("#run").click()
+    page.locator("#shelf .card.running progress").wait_for()
+    page.reload()
+    page.locator("#shelf .card.running progress").wait_for()
+    assert page.locator("#shelf .card.done:not(.shipped)").count() == 1
+    page.locator("[aria-label='bottles.mp4']").first.wait_for()
+    page.get_by_text(re.compile(r"Tile \d+ of|Frame \d+ of")).first.wait_for()
+    page.get_by_role("button", name="Cancel dct").click()
+    wait_for(lambda: page.locator("#shelf .card.running").count() == 0, 2)  # at once
+    page.locator("#shelf .card.done:not(.shipped)").wait_for()
+    folder = page.locator("#player video").last.get_attribute("src").split("/")[-2]
+    wait_for(lambda: page.locator("#shelf .card.done:not(.shipped)").count() == 1, 20)
+    wait_for(lambda: folder in {path.name for path in job_folders(temporary)}, 20)
 
 
-def test_closing_the_page_stops_its_job_and_removes_its_upload(page, temporary: Path) -> None:
-    choose(page, "Bottles", 180, "256")
-    before = job_folders(temporary)
-    page.locator("#reconstruct-run").click()
-    page.locator("#reconstruct-status progress").wait_for()
-    page.close()
-    wait_for(lambda: not job_folders(temporary) - before, 30)
-    wait_for(lambda: not list(temporary.glob("workbench-*/*/bottles.mp4")), 30)
+def test_jobs_that_wait_are_told_how_many_come_before(page) -> None:
+    set_up(page, "dct", max_frames=180, size="720p", example="Bottles")
+    for _ in range(2):
+        page.locator("#run").click()
+    page.get_by_text("Waiting: 1 job before it").wait_for()
+    while page.get_by_role("button", name="Cancel dct").count():
+        page.get_by_role("button", name="Cancel dct").first.click()
+        page.wait_for_timeout(200)
 
 
-def test_a_broken_upload_is_refused_in_words(page, tmp_path: Path) -> None:
+def test_visitors_see_their_own_results_only(page, browser, address) -> None:
+    set_up(page, "dct")
+    run(page)
+    with visitor_page(browser, address) as other:
+        other.wait_for_timeout(500)
+        assert cards(other).count() == 0
+    with page.context.new_page() as again:  # the same browser
+        again.goto(address)
+        again.locator("#shelf .card.done:not(.shipped)").wait_for()
+
+
+def test_a_failed_run_is_a_card_that_says_why_and_others_stay(page, tmp_path: Path) -> None:
+    set_up(page, "dct")
+    run(page)
     broken = tmp_path / "<b>broken'.mp4"
     broken.write_text("just text")
-    page.locator("input[type=file]").first.set_input_files(broken)
-    page.get_by_role("alert").get_by_text("this is text, not a video").first.wait_for()
-    page.locator("#reconstruct-run").click()
-    page.locator("#reconstruct-notice").get_by_text("this is text, not a video").wait_for()
+    drop(page, broken)
+    page.locator("#plan").get_by_role("alert").get_by_text("this is text, not a video").wait_for()
+    page.locator("#run").click()
+    page.locator("#shelf .card.failed").get_by_text("this is text, not a video").wait_for()
+    assert page.locator("#shelf .card.done:not(.shipped)").count() == 1
     assert "Traceback" not in page.locator("body").inner_text()
+    page.locator("#shelf .card.failed").get_by_role("button", name="Remove").click()
+    wait_for(lambda: page.locator("#shelf .card.failed").count() == 0, 20)
 
 
 def test_an_upload_over_the_limit_is_refused(browser, address, tmp_path: Path) -> None:
@@ -98,72 +135,27 @@ def test_an_upload_over_the_limit_is_refused(browser, address, tmp_path: Path) -
     page.goto(address)
     large = tmp_path / "large.mp4"
     large.write_bytes(bytes(2_000_000))
-    page.locator("input[type=file]").first.set_input_files(large)
+    drop(page, large)
     page.get_by_text(re.compile("exceed the maximum", re.IGNORECASE)).first.wait_for()
     page.close()
 
 
-def test_a_full_queue_is_told_in_words(browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradio_client import Client, handle_file
-
-    def endless(*_):
-        while True:
-            time.sleep(0.1)
-            yield Progress("encode", 1, 9)
-
-    monkeypatch.setattr(ReconstructTab, "_steps", endless)
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    app = build_app(AppSettings(), tmp_path).queue(max_size=1)
-    _, address, _ = app.launch(prevent_thread_lock=True, quiet=True, allowed_paths=[str(EXAMPLES)])
-    try:
-        client = Client(address.rstrip("/"), verbose=False)
-        clip = handle_file(str(EXAMPLES / "bunny.mp4"))
-        jobs = []
-        for number in range(3):  # two that run and one that waits
-            jobs.append(client.submit(source=clip, weights=None, api_name="/reconstruct"))
-            wait_for(lambda job=jobs[-1], full=number == 2: full or job.outputs(), 30)
-        page = browser.new_page()  # the browser itself logs the refusal as an error
-        page.goto(address)
-        page.locator("#reconstruct-run").click()
-        page.locator("#reconstruct-notice").get_by_text("too many are waiting").wait_for()
-        assert page.locator("#reconstruct-run").is_visible()
-        page.close()
-    finally:
-        for job in jobs:
-            job.cancel()
-        app.close()
-
-
-def test_two_visitors_at_once_get_results_of_their_own(page, browser, address) -> None:
-    addresses = []
-    with visitor_page(browser, address) as other:
-        for visitor in (page, other):
-            choose(visitor, "Bunny", 4)
-        for visitor in (page, other):
-            visitor.locator("#reconstruct-run").click()
-        for visitor in (page, other):
-            visitor.locator("#player .stage").wait_for()
-            addresses.append(visitor.locator("#player [data-part=output]").get_attribute("src"))
-    assert addresses[0] != addresses[1]
-    assert addresses[0].rsplit("/", 1)[1] == addresses[1].rsplit("/", 1)[1]
-
-
-def test_the_estimate_follows_a_run_of_some_length(page) -> None:
-    choose(page, "Bunny", 12, "256")
-    page.locator(".estimate").get_by_text("Memory: about").wait_for()
+def test_the_plan_follows_a_run_of_some_length(page) -> None:
+    set_up(page, "dct", max_frames=12, size="256")
+    page.locator("#plan").get_by_text("Memory: about").first.wait_for()
     run(page)
-    page.locator(".estimate").get_by_text("at the pace of the last long run").wait_for()
-    assert "12 frames, 455 x 256, 24 fps · Model: tiny" in page.locator("#summary").inner_text()
+    page.get_by_label("Frames at most").fill("24")
+    page.locator("#plan").get_by_text(re.compile("Time: about .* as the last run")).wait_for()
 
 
 def test_the_page_fits_a_phone_in_the_dark(browser, address) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
     with visitor_page(browser, address, **phone) as page:
-        choose(page, "Bunny", 4)
+        set_up(page, "dct")
         run(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         dark, light = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle("
-                                    "document.querySelector('#player .hint')).color]")  # fmt: skip
+                                    "document.querySelector('#player .controls output')).color]")  # fmt: skip
         assert sum(map(int, re.findall(r"\d+", dark)[:3])) < 150 < sum(map(int, re.findall(r"\d+", light)[:3]))
         page.locator("#player .stage").scroll_into_view_if_needed()
         box = page.locator("#player .stage").bounding_box()
@@ -172,30 +164,7 @@ def test_the_page_fits_a_phone_in_the_dark(browser, address) -> None:
         assert int(wiped) == pytest.approx(25, abs=1)
 
 
-def test_the_licences_of_the_examples_are_shown(page) -> None:
-    page.get_by_text("Where the example clips come from").click()
-    page.get_by_role("link", name="CC BY 3.0").wait_for()
-
-
 @pytest.mark.parametrize("path", ["/etc/passwd", str(REPOSITORY / "app.py"), str(REPOSITORY / "workbench" / "cli.py")])
 def test_other_files_are_not_served(address, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(f"{address}/gradio_api/file={path}")
-
-
-def test_programs_can_run_the_job_and_leave_nothing(address, temporary: Path, tmp_path: Path) -> None:
-    from gradio_client import Client, handle_file
-
-    client = Client(address, verbose=False, download_files=tmp_path)
-    before = job_folders(temporary)
-    for _ in range(2):
-        results = client.predict(
-            source=handle_file(str(EXAMPLES / "signing.mp4")), model="dct", weights=None, device="cpu",
-            max_frames=4, resolution="64", tiled=True,
-            tile_side=0, tile_frames=0, overlap=0.25, api_name="/reconstruct",
-        )  # fmt: skip
-    assert any(str(value).endswith("signing_metrics.csv") for value in results)
-    assert len(job_folders(temporary) - before) == 1
-    client.close()
-    wait_for(lambda: not job_folders(temporary) - before, 60)
-    wait_for(lambda: not list(temporary.glob("workbench-*/*/signing.mp4")), 60)

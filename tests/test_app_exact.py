@@ -79,7 +79,8 @@ def test_the_page_gets_lossless_pictures(job) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [{}, {"card": "..", "index": 0}, {"card": None, "index": 0}, {"index": "0"}, {"index": -1}, {"index": 10}]
+    "request_",
+    [{}, {"card": "..", "index": 0}, {"card": None, "index": 0}, {"index": "0"}, {"index": -1}, {"index": 10}],
 )
 def test_whatever_else_is_asked_for_gets_an_answer_in_words(job, request_) -> None:
     asked = {"card": job[0].id, **request_} if request_ else {}

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from app_page import choose_option, drop, set_up
 from app_server import open_browser, running_app, visitor_page, wait_for
 from clips import moving_video
 
@@ -48,20 +49,9 @@ def page(browser, address):
 
 
 def open_tab(page, name: str, max_frames: int = 8, size: str = "128") -> None:
-    """Open a tab with a clip, choose few and small frames of it, and pick the shipped clip."""
+    """Open a tab with few and small frames of the shipped clip."""
+    set_up(page, "dct", max_frames=max_frames, size=size)
     page.get_by_role("tab", name=name).click()
-    frames = page.get_by_label("Frames at most").locator("visible=true")
-    frames.fill(str(max_frames))
-    box = page.get_by_label("Frame size").locator("visible=true")
-    box.fill(size)
-    box.press("Enter")
-    page.get_by_role("button", name="Bunny").locator("visible=true").click()
-    page.locator("[aria-label='bunny.mp4']").locator("visible=true").first.wait_for()
-
-
-def choose_option(page, label: str, option: str) -> None:
-    page.get_by_label(label).locator("visible=true").first.click()
-    page.get_by_role("option", name=option, exact=True).click()
 
 
 def run_job(page, folders: Path, name: str) -> None:
@@ -71,35 +61,15 @@ def run_job(page, folders: Path, name: str) -> None:
     wait_for(lambda: set(folders.glob("*")) - before and button.is_visible(), 60)
 
 
-def test_more_jobs_leave_no_more_files(browser, address, temporary: Path) -> None:
+def test_more_jobs_leave_no_more_files(page, temporary: Path) -> None:
     (served,) = temporary.glob("workbench-*")
-    files = lambda: [path for path in served.rglob("*") if path.is_file()]  # noqa: E731
-    wait_for(lambda: not files(), 60)  # those of earlier visitors
-    with visitor_page(browser, address) as page:
-        open_tab(page, "Latents", size="64")
-        choose_option(page, "Model", "dct")
-        counts = []
-        for _ in range(4):
-            run_job(page, served / "latents", "latents")
-            counts.append(len(files()))
-        assert counts == [2] * 4, [path.name for path in files()]  # the clip and its latents
-
-
-def test_models_are_compared_beside_the_baseline_in_step(page) -> None:
-    open_tab(page, "Compare", max_frames=4)
-    page.locator("#compare-run").click()
-    page.locator("#compare-table table").wait_for()
-    labels = page.locator("#compare-table tbody th").all_inner_texts()
-    assert "dct" in labels
-    assert len(labels) >= 2
-    assert "PSNR" in page.locator("#compare-table thead").inner_text()
-    page.wait_for_function("document.querySelector('#compare-video video').readyState >= 2")
-    page.locator(".plot-container").locator("visible=true").first.wait_for()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Results (CSV)").click()
-    assert download.value.suggested_filename == "bunny_results.csv"
-    text = Path(download.value.path()).read_text()
-    assert [line.split(",")[1] for line in text.splitlines()[1:]] == ["bunny.mp4"] * len(labels)
+    open_tab(page, "Latents", size="64")
+    choose_option(page, "Model", "dct")
+    counts = []
+    for _ in range(4):
+        run_job(page, served / "latents", "latents")
+        counts.append(len([path for path in (served / "latents").rglob("*") if path.is_file()]))
+    assert counts == [1] * 4
 
 
 def test_the_tile_plan_follows_the_sliders_and_seams_are_measured(page) -> None:
@@ -107,14 +77,14 @@ def test_the_tile_plan_follows_the_sliders_and_seams_are_measured(page) -> None:
     choose_option(page, "Model", "dct")
     words = page.locator("#tiles-words")
     page.locator("#tiles-plan img").wait_for()
-    side = page.get_by_label("number input for Tile side")
+    side = page.locator("#results").get_by_label("number input for Tile side")
     side.fill("64")
     side.press("Enter")
     wait_for(lambda: "64×64" in words.inner_text(), 60)
     before = words.inner_text()
     assert "TFLOP" in before
     assert "of memory" in before
-    slider = page.get_by_label("number input for Overlap")
+    slider = page.locator("#results").get_by_label("number input for Overlap")
     slider.fill("0.5")
     slider.press("Enter")
     wait_for(lambda: words.inner_text() != before, 60)
@@ -139,28 +109,28 @@ def test_latents_are_looked_into_taken_along_and_decoded(page, tmp_path: Path) -
         page.locator("#latents-download").click()
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
-    page.get_by_role("button", name="Clear").locator("visible=true").first.click()
-    page.locator("input[type=file]").last.set_input_files(file)
+    drop(page, file)
     page.locator(f"[aria-label='{file.name}']").locator("visible=true").first.wait_for()
     page.locator("#latents-run").click()
     page.wait_for_function("document.querySelector('#latents-video video')?.readyState >= 2")
 
 
 def test_cancel_stops_the_job_of_a_tab_and_removes_its_files(page, temporary: Path) -> None:
-    open_tab(page, "Compare", max_frames=0, size="720p")
-    page.locator("#compare-run").click()
-    page.locator("#compare-status progress").wait_for()
-    page.locator("#compare-cancel").click()
-    page.locator("#compare-notice").get_by_text("Cancelled").wait_for()
-    wait_for(lambda: not list(temporary.glob("workbench-*/compare/*/*")), 60)
-    page.locator("#compare-run").wait_for()
+    open_tab(page, "Latents", max_frames=40, size="720p")
+    page.locator("#latents-run").click()
+    page.locator("#latents-status progress").wait_for()
+    page.locator("#latents-cancel").click()
+    page.locator("#latents-notice").get_by_text("Cancelled").wait_for()
+    wait_for(lambda: not list(temporary.glob("workbench-*/latents/*/*")), 60)
+    page.locator("#latents-run").wait_for()
 
 
 def test_a_broken_upload_is_refused_in_words(page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Latents").click()
+    page.get_by_role("button", name="Clear").first.click()
     broken = tmp_path / "broken'<b>.safetensors"
     broken.write_bytes(b"not tensors")
-    page.locator("input[type=file]").last.set_input_files(broken)
+    page.locator("input[type=file]").first.set_input_files(broken)
     page.locator("[aria-label*='broken']").locator("visible=true").first.wait_for()
     page.locator("#latents-run").click()
     page.locator("#latents-notice").get_by_text("not a file of latents").wait_for()
@@ -194,7 +164,7 @@ def test_the_tabs_fit_a_phone_in_the_dark(browser, address) -> None:
     with visitor_page(browser, address, color_scheme="dark") as page:
         open_tab(page, "Tiles")
         page.locator("#tiles-plan img").wait_for()
-        for name in ("Tiles", "Compare", "Latents", "Training", "About"):
+        for name in ("Tiles", "Latents", "Training", "About"):
             page.set_viewport_size({"width": 1280, "height": 900})  # narrow pages hide some tabs in a menu
             page.get_by_role("tab", name=name).click()
             page.set_viewport_size({"width": 390, "height": 844})

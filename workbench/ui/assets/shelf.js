@@ -22,7 +22,7 @@ bench.shelf = (element, server) => {
 
 function drawn(card) {
   const result = resultOf(card.id), index = store.shown.indexOf(card.id);
-  const box = make("div", { class: `card ${card.state}`, role: "listitem", "data-colour": index < 0 ? null : index });
+  const box = make("div", { class: `card ${card.state}${card.is_shipped ? " shipped" : ""}`, role: "listitem", "data-colour": index < 0 ? null : index });
   box.append(result ? face(card, result, index >= 0) : make("div", { class: "card-text" }, title(card), status(card)));
   const what = isActive(card) ? "Cancel" : "Remove";
   const remove = make("button", {

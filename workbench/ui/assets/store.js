@@ -23,7 +23,7 @@ const labelOf = (source) => (source === ORIGINAL ? ORIGINAL : nameOf(source));
 
 // A card's label, with its settings where another card of the same model is shown beside it.
 function nameOf(card) {
-  const { label } = resultOf(card), same = store.shown.filter((other) => resultOf(other)?.label === label);
+  const label = resultOf(card)?.label ?? "", same = store.shown.filter((other) => resultOf(other)?.label === label);
   return same.length > 1 ? `${label} (${same.indexOf(card) + 1})` : label;
 }
 
