@@ -13,7 +13,7 @@ def set_up(page, *models: str, max_frames: int = 4, size: str = "64", example: s
     box = page.get_by_label("Frame size")
     box.fill(size)
     box.press("Enter")
-    page.get_by_role("button", name=example).click()
+    page.locator(".examples").get_by_role("button", name=example).click()
     choose_models(page, *models)
     page.get_by_text(re.compile(rf"first {max_frames} of|: {max_frames} frames")).first.wait_for()
 
@@ -53,5 +53,5 @@ def press(page, *keys: str) -> None:
 
 
 def choose_option(page, label: str, option: str) -> None:
-    page.get_by_label(label).locator("visible=true").first.click()
+    page.get_by_label(label, exact=True).locator("visible=true").first.click()
     page.get_by_role("option", name=option, exact=True).click()

@@ -34,6 +34,7 @@ def running_app(temporary: Path, *flags: str) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(lambda: process.poll() is not None or _answers(address), 180)
+        assert process.poll() is None, "the app did not start"
         yield address
     finally:
         process.terminate()

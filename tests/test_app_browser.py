@@ -49,14 +49,15 @@ def test_one_clip_and_several_models_make_cards_that_are_compared_by_keys(page) 
     choose_models(page, "tiny@random")
     run(page, cards=3)
     names = page.locator("#shelf .card.done:not(.shipped) b").all_inner_texts()
-    assert names == ["dct", "tiny", "tiny@random"]
+    assert names == ["3tiny@random", "2tiny", "1dct"]
     chosen = lambda: tuple(page.locator(f"#player [data-part={side}]").input_value() for side in "ab")  # noqa: E731
     ids = [card.get_attribute("data-card") for card in page.locator("#shelf .card:not(.shipped) .card-face").all()]
+    ids.reverse()
     press(page, "2")
     assert chosen() == ("original", ids[1])
     press(page, "Shift+1")
     assert chosen() == (ids[0], ids[1])
-    assert page.locator("#player .tag", has_text="A: dct").is_visible()
+    page.locator("#player .tag", has_text="A: dct").wait_for()
     press(page, "e")
     assert chosen() == (ids[1], ids[0])
     press(page, "o", "3")
@@ -73,6 +74,20 @@ def test_one_clip_and_several_models_make_cards_that_are_compared_by_keys(page) 
     assert download.value.suggested_filename == "bunny_metrics.csv"
     page.locator("#shelf").get_by_role("button", name="Remove tiny@random").click()
     wait_for(lambda: cards(page).count() == 2, 20)
+
+
+def test_the_first_sight_is_a_shipped_result_to_wipe_and_nothing_is_computed(page, temporary: Path) -> None:
+    before = job_folders(temporary)
+    page.locator("#player .tag", has_text="A: original").wait_for()
+    page.locator("#player .tag", has_text="B: tiny").wait_for()
+    page.wait_for_function("[...document.querySelectorAll('#player video')].every((v) => v.readyState >= 2)")
+    assert page.locator("#shelf .card.shipped").count() == 2
+    assert page.locator("#shelf").inner_text().count("shipped example") == 2
+    press(page, "1")
+    page.locator("#player .tag", has_text="B: dct").wait_for()
+    press(page, "d")
+    page.locator("#player").get_by_text("which a shipped result does not have").wait_for()
+    assert job_folders(temporary) == before
 
 
 def test_a_reload_in_mid_job_finds_the_job_the_clip_and_the_results_again(page, temporary: Path) -> None:

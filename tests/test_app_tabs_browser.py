@@ -127,10 +127,9 @@ def test_cancel_stops_the_job_of_a_tab_and_removes_its_files(page, temporary: Pa
 
 def test_a_broken_upload_is_refused_in_words(page, tmp_path: Path) -> None:
     page.get_by_role("tab", name="Latents").click()
-    page.get_by_role("button", name="Clear").first.click()
     broken = tmp_path / "broken'<b>.safetensors"
     broken.write_bytes(b"not tensors")
-    page.locator("input[type=file]").first.set_input_files(broken)
+    drop(page, broken)
     page.locator("[aria-label*='broken']").locator("visible=true").first.wait_for()
     page.locator("#latents-run").click()
     page.locator("#latents-notice").get_by_text("not a file of latents").wait_for()

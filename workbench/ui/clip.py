@@ -11,12 +11,11 @@ from workbench.jobs.choices import LATENTS_EXTENSION, UNCUT
 from workbench.media.files import MEDIA_EXTENSIONS, list_media
 from workbench.tile_settings import MODES
 from workbench.ui.components import SILENT, ClipFile
+from workbench.ui.shipped import CLIP, SHIPPED
 from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SHIPPED = Path(__file__).parent / "shipped"
-FIRST = EXAMPLES / "bunny.mp4"
 _RESOLUTIONS: list[Any] = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
 _MODES: list[Any] = [("as suits the model", ""), (UNCUT, UNCUT), *MODES]
 _MOST_FRAMES = 96
@@ -75,4 +74,4 @@ class ClipPanel:
         self._uploads.choose(visitor_of(request), clip)
 
     def _found_again(self, request: gr.Request) -> str:
-        return self._uploads.chosen(visitor_of(request)) or str(FIRST)
+        return self._uploads.chosen(visitor_of(request)) or str(CLIP)

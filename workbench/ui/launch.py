@@ -21,11 +21,12 @@ from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.shelf import Shelf
 from workbench.ui.about import AboutTab
-from workbench.ui.clip import EXAMPLES, SHIPPED, ClipPanel
+from workbench.ui.clip import EXAMPLES, ClipPanel
 from workbench.ui.latents import LatentsTab
 from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
 from workbench.ui.shelf import part_of_page, scripts, server_functions, styles
+from workbench.ui.shipped import SHIPPED
 from workbench.ui.tiles import TilesTab
 from workbench.ui.training import TrainingTab
 from workbench.ui.uploads import Uploads
@@ -44,7 +45,9 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
     root, _ = settings.root_folder, pick_device(settings.device)
     shelf = Shelf(temporary / "shelf", queue, settings.disk_gb * 1e9)
     uploads, model = Uploads(temporary), LoadedModel()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(_CLEAN_EVERY_S, _KEEP_UPLOADS_S)) as page:
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(_CLEAN_EVERY_S, _KEEP_UPLOADS_S)
+    ) as page:
         gr.Markdown(f"# {TITLE}\nDrop a clip: see what an autoencoder keeps of it, and what it loses.", elem_id="title")
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="inputs", min_width=240):
@@ -74,7 +77,9 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
 
 def theme() -> gr.themes.Base:
     """One font, one accent (white on it: 6.3 to 1), greys without a tint."""
-    font = gr.themes.utils.fonts.LocalFont("IBM Plex Sans", weights=(400, 700))  # Gradio's file of 600 has a few letters only
+    font = gr.themes.utils.fonts.LocalFont(
+        "IBM Plex Sans", weights=(400, 700)
+    )  # Gradio's file of 600 has a few letters only
     accent = {"button_primary_background_fill": "#4f46e5", "button_primary_background_fill_hover": "#4338ca"}
     return gr.themes.Base(primary_hue="indigo", neutral_hue="zinc", font=[font, "system-ui", "sans-serif"]).set(
         **accent, **{f"{name}_dark": value for name, value in accent.items()}, button_primary_text_color="#fff"

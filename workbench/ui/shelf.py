@@ -12,6 +12,7 @@ from workbench.jobs.exact import read_frame, read_slice
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.shelf import Shelf
 from workbench.ui.cards import card_result, card_state
+from workbench.ui.shipped import shipped_cards, shipped_result
 from workbench.ui.visitors import visitor_of
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -45,15 +46,16 @@ def server_functions(shelf: Shelf, queue: JobQueue) -> list[Callable[..., dict[s
     """What the scripts may ask for; a result is named by a token that only its visitor knows."""
 
     def cards(_: Any, request: gr.Request) -> dict[str, Any]:
-        """The visitor's cards, and how many had to go."""
+        """What is shipped, then the visitor's own, and how many of these had to go."""
         visitor = visitor_of(request)
-        jobs = shelf.of(visitor)
-        return {"cards": [card_state(job, queue.ahead_of(job)) for job in jobs], "gone": shelf.gone(visitor)}
+        own = [card_state(job, queue.ahead_of(job)) for job in shelf.of(visitor)]
+        return {"cards": [*shipped_cards(), *own], "gone": shelf.gone(visitor)}
 
     def result(asked: dict[str, Any]) -> dict[str, Any]:
         """All of {card}."""
-        job = shelf.find(str(asked.get("card")))
-        return card_result(job.result) if job and job.result else {"error": _EXPIRED}
+        name = str(asked.get("card"))
+        job = shelf.find(name)
+        return shipped_result(name) or (card_result(job.result) if job and job.result else {"error": _EXPIRED})
 
     def remove(asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Take {card} off the shelf, and stop its job."""

@@ -20,4 +20,8 @@ def visitor_of(request: "gr.Request | fastapi.Request") -> str:
     """A name for the visitor that no other visitor knows; without a cookie and a session it is nobody's."""
     raw = request if isinstance(request, fastapi.Request) else request.request
     cookie = raw.cookies.get(COOKIE, "") if raw else ""
-    return cookie if re.fullmatch("[0-9a-f]{32}", cookie) else getattr(request, "session_hash", "") or secrets.token_hex(16)
+    return (
+        cookie
+        if re.fullmatch("[0-9a-f]{32}", cookie)
+        else getattr(request, "session_hash", "") or secrets.token_hex(16)
+    )

@@ -1,9 +1,9 @@
-// The shelf: a card for every result, and for every job that waits or runs.
+// The shelf: a card for every result, and for every job that waits or runs, newest first.
 bench.shelf = (element, server) => {
   const part = (name) => element.querySelector(`[data-part="${name}"]`);
   store.server = server;
   listen(() => {
-    const cards = store.cards.map(drawn), list = part("cards");
+    const cards = store.cards.map(drawn).reverse(), list = part("cards");
     const focused = list.contains(document.activeElement) ? document.activeElement.dataset : null;
     list.replaceChildren(...cards);
     if (focused?.card) list.querySelector(`[data-card="${focused.card}"][data-do="${focused.do}"]`)?.focus();
@@ -32,7 +32,11 @@ function drawn(card) {
   return box;
 }
 
-const title = (card) => make("b", { title: card.label }, card.label);
+// With the number that chooses it by key, where the player shows it.
+function title(card) {
+  const index = store.shown.indexOf(card.id);
+  return make("b", { title: card.label }, ...(index < 0 ? [] : [make("i", { title: `Key ${index + 1}` }, index + 1)]), card.label);
+}
 
 function face(card, result, isShown) {
   const mean = (name) => result.metrics.find((metric) => metric.name === name)?.mean;

@@ -80,7 +80,7 @@ function showNewest() {
   if (!newest) return;
   const same = done.filter((card) => resultOf(card.id).subject === resultOf(newest.id).subject);
   store.shown = same.map((card) => card.id).slice(-MOST_SHOWN);
-  Object.assign(store, { a: ORIGINAL, b: newest.is_shipped ? store.shown[0] : newest.id });
+  Object.assign(store, { a: ORIGINAL, b: newest.id });
 }
 
 function forget(card) {
