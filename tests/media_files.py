@@ -1,5 +1,6 @@
 """Makes the media files that the tests read, whole and broken."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 FULL_RANGE, LIMITED_RANGE = 2, 1
@@ -181,3 +183,92 @@ def joined(path: Path, clips: Sequence[Path]) -> Path:
                     new.mux(packet)
                 shift = end
     return path
+
+
+def avif_grid(path: Path, tiles: Sequence[Tensor]) -> Path:
+    """An AVIF photo (ISO/IEC 23008-12) of uint8 (3, H, W) tiles of one size beside each other, as of cameras."""
+    coded = [_av1_of(tile) for tile in tiles]
+    height, width = tiles[0].shape[1:]
+    grid = struct.pack(">BBBBHH", 0, 0, 0, len(tiles) - 1, width * len(tiles), height)
+    items, numbers = [grid, *(data for data, _ in coded)], range(1, len(tiles) + 2)
+    kinds = [b"grid", *(b"av01" for _ in tiles)]
+    info = [_full_box(b"infe", struct.pack(">HH4sB", n, 0, kind, 0), 2) for n, kind in zip(numbers, kinds, strict=True)]
+    refers = _box(b"dimg", struct.pack(f">HH{len(tiles)}H", 1, len(tiles), *numbers[1:]))
+    sizes = [_full_box(b"ispe", struct.pack(">II", across, height)) for across in (width * len(tiles), width)]
+    properties = _box(b"ipco", b"".join(sizes) + coded[0][1] + _full_box(b"pixi", bytes((3, 8, 8, 8))))
+    uses = [struct.pack(">HBBB", 1, 2, 1, 4), *(struct.pack(">HBBBB", n, 3, 2, 3 | 0x80, 4) for n in numbers[1:])]
+    associations = _full_box(b"ipma", struct.pack(">I", len(uses)) + b"".join(uses))
+
+    def file_with(start: int) -> bytes:
+        places, place = [], start
+        for number, item in zip(numbers, items, strict=True):
+            places.append(struct.pack(">HHHII", number, 0, 1, place, len(item)))
+            place += len(item)
+        where = struct.pack(">BBH", 0x44, 0, len(items)) + b"".join(places)
+        parts = [
+            _full_box(b"hdlr", bytes(4) + b"pict" + bytes(13)),
+            _full_box(b"pitm", struct.pack(">H", 1)),
+            _full_box(b"iloc", where),
+            _full_box(b"iinf", struct.pack(">H", len(items)) + b"".join(info)),
+            _full_box(b"iref", refers),
+            _box(b"iprp", properties + associations),
+        ]
+        head = _box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf") + _full_box(b"meta", b"".join(parts))
+        return head + _box(b"mdat", b"".join(items))
+
+    start = len(file_with(0)) - sum(map(len, items))
+    path.write_bytes(file_with(start))
+    return path
+
+
+def _av1_of(tile: Tensor) -> tuple[bytes, bytes]:
+    """The coded picture of a uint8 (3, H, W) tile, and the box of its configuration."""
+    file = io.BytesIO()
+    Image.fromarray(tile.permute(1, 2, 0).numpy()).save(file, "AVIF", quality=95, subsampling="4:4:4")
+    data = file.getvalue()
+    setup = data.index(b"av1C") - 4
+    return data[data.index(b"mdat") + 4 :], data[setup : setup + int.from_bytes(data[setup : setup + 4], "big")]
+
+
+def _box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+def _full_box(kind: bytes, content: bytes, version: int = 0) -> bytes:
+    return _box(kind, struct.pack(">I", version << 24) + content)
+
+
+DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+"""CIE XYZ of red, green and blue, adapted to D50, as profiles state them."""
+
+
+def icc_profile(name: str, colorants: Sequence[Sequence[float]], space: bytes = b"RGB ") -> bytes:
+    """A colour profile (ICC.1:2010) with the transfer of sRGB."""
+    curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + _fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    text = (
+        b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", 2 * len(name), 28) + name.encode("utf-16-be")
+    )
+    tags = {b"desc": text, b"cprt": text, b"wtpt": _xyz(0.9642, 1.0, 0.8249)}
+    if space == b"GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        tags |= {letter + b"XYZ": _xyz(*values) for letter, values in zip((b"r", b"g", b"b"), colorants, strict=True)}
+        tags |= {letter + b"TRC": curve for letter in (b"r", b"g", b"b")}
+    table, data, place = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for tag, content in tags.items():
+        padded = content + bytes(-len(content) % 4)
+        table += tag + struct.pack(">II", place + len(data), len(content))
+        data += padded
+    version, white = 0x04200000, _fixed(0.9642, 1.0, 0.8249)
+    size = struct.pack(">I", place + len(data))
+    header = size + bytes(4) + struct.pack(">I", version) + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    return header + white + bytes(128 - len(header) - len(white)) + table + data
+
+
+def _fixed(*values: float) -> bytes:
+    return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+
+def _xyz(*values: float) -> bytes:
+    return b"XYZ " + bytes(4) + _fixed(*values)

@@ -150,10 +150,68 @@ def test_a_missing_column_is_named(tmp_path, rows, column):
         read_index(write_rows(tmp_path / "data.csv", less))
 
 
-def test_paths_that_do_not_exist_are_named_and_counted(tmp_path, rows):
-    rows[1]["path"] = "gone.mp4"
-    with pytest.raises(DataError, match=r"1 of its 2 paths are not files: 'gone.mp4' \(relative paths are taken from"):
+@pytest.mark.parametrize("extension", [".csv", ".parquet"])
+def test_a_file_that_is_gone_names_its_row_and_leaves_the_others(tmp_path, rows, extension):
+    rows.insert(1, {**rows[0], "path": "gone.mp4"})
+    rows.append({**rows[1], "path": "gone.mp4"})
+    path = tmp_path / f"data{extension}"
+    if extension == ".csv":
+        write_rows(path, rows)
+    else:
+        numbers = {"num_frames": 51, "height": 360, "width": 640, "fps": 24}
+        pa_parquet.write_table(pa.Table.from_pylist([{**row, **numbers} for row in rows]), path)
+    index = read_index(path)
+    assert [clip.path for clip in index.clips] == [rows[0]["path"], rows[2]["path"]]
+    places = "line 4, line 8" if extension == ".csv" else "row 2, row 4"  # captions take two lines each
+    assert index.skipped == {str(tmp_path / "gone.mp4"): f"{places}: no such file"}
+    assert index.warning == f"'{path}': 1 of its files are left out: '{tmp_path}/gone.mp4': {places}: no such file"
+
+
+def test_an_index_whose_files_are_all_gone_is_refused(tmp_path, rows):
+    for row in rows:
+        row["path"] = "gone.mp4"
+    with pytest.raises(DataError, match=r"none of its 2 paths is a file: 'gone.mp4', 'gone.mp4' \(relative paths are"):
         read_index(write_rows(tmp_path / "data.csv", rows))
+
+
+def test_a_row_without_a_size_is_named(tmp_path, rows):
+    index = read_index(write_rows(tmp_path / "data.csv", [rows[0], {**rows[1], "height": "nan"}]))
+    assert index.skipped == {rows[1]["path"]: "line 4: the index states no number of frames or no size for it"}
+
+
+HEADER = "path,text,num_frames,height,width,fps\n"
+OPEN_QUOTES = {
+    "to the end": ('{0},"a cat,51,360,640,24\n' + "{1},a dog,51,360,640,24\n" * 50, "line 2: a quote that begins"),
+    "to the next quote": ('{0},"a cat,51,360,640,24\n{1},"a dog",51,360,640,24\n', "line 2: a quote that begins"),
+    "in the middle": ("{0},a cat,51,360,640,24\n" * 9 + '{1},"a dog,51,360,640,24\n', "line 11: a quote that begins"),
+    "closed by a quoted quote": (
+        '{0},"a cat,51,360,640,24\n{1},"""a dog"" barks",51,360,640,24\n',
+        "line 2: a quote that begins",
+    ),
+    "commas without quotes": ("{0},a cat, a dog,51,360,640,24\n", "line 2 has 7 fields, the header 6"),
+}
+
+
+@pytest.mark.parametrize("case", OPEN_QUOTES)
+def test_no_row_is_lost_in_a_caption_with_an_open_quote(tmp_path, rows, case):
+    text, message = OPEN_QUOTES[case]
+    (tmp_path / "data.csv").write_text(HEADER + text.format(rows[0]["path"], rows[1]["path"]))
+    with pytest.raises(DataError, match=f"data.csv': {message}"):
+        read_index(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_named(tmp_path, separator, name):
+    (tmp_path / "data.csv").write_text(HEADER.replace(",", separator))
+    with pytest.raises(DataError, match=f"its columns are separated by {name}; save it with commas"):
+        read_index(tmp_path / "data.csv")
+
+
+def test_what_a_folder_holds_beside_is_told(folder, tmp_path):
+    assert build_index(folder, tmp_path / "data.csv", progress=False).others == "1 other file left out: 'notes.txt'"
+    report = build_index(folder, folder / "data.csv", progress=False)
+    (folder / "data.csv").unlink()
+    assert report.others == "1 other file left out: 'notes.txt'"  # not the index that is written over
 
 
 @pytest.mark.parametrize(
@@ -161,7 +219,7 @@ def test_paths_that_do_not_exist_are_named_and_counted(tmp_path, rows):
     [
         (b"", "the file is empty"),
         (b"path,num_frames,height,width,fps\n", "has no rows"),
-        (b"path,num_frames,height,width,fps\na.mp4,many,3,4,5\n", "Row #2.*'many'"),
+        (b"path,num_frames,height,width,fps\na.mp4,many,3,4,5\n", "line 2: 'many' is not a number"),
         (b"path,num_frames,height,width,fps\na.mp4,,,,\n", "none of its 1 rows states"),
         (b"path,num_frames,height,width,fps\n\xff\xfe,1,3,4,5\n", "(?i)utf-?8"),
         (None, "no such index; make one with: python -m workbench index"),

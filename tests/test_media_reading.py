@@ -2,6 +2,8 @@
 
 import io
 import resource
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import av
 import pytest
 import torch
 from av.container import InputContainer
+from av.stream import Disposition
 from media_files import audio_only, encode, moving_pattern, two_resolutions
 from PIL import Image
 
 from workbench.errors import ConfigError, MediaError
-from workbench.media.files import MEDIA_EXTENSIONS, list_media
+from workbench.media.files import MEDIA_EXTENSIONS, list_files, list_media, others_left_out
 from workbench.media.image import write_image
 from workbench.media.reader import count_frames, probe, read_video
 from workbench.media.stream import open_stream
@@ -245,6 +248,96 @@ def test_a_folder_lists_its_media_by_name(tmp_path: Path) -> None:
     assert all(extension == extension.lower() for extension in MEDIA_EXTENSIONS)
     with pytest.raises(MediaError, match="not a folder"):
         list_media(tmp_path / "missing")
+
+
+def test_every_extension_that_is_looked_for_in_folders_can_be_read(tmp_path: Path) -> None:
+    """By content: containers of each kind under their other names, and streams of MPEG."""
+    whole = encode(tmp_path / "clip.mp4", moving_pattern(20), fps=25)
+    others = {
+        "mkv": ("mkv", "webm"),
+        "mp4": ("mp4", "m4v", "mov", "qt", "3gp", "3g2", "f4v"),
+        "avi": ("avi",),
+        "ts": ("ts", "mts"),
+        "m2ts": ("m2ts",),
+        "mpg": ("mpg", "mpeg", "vob"),
+    }
+    for container, names in others.items():
+        path = tmp_path / f"source.{container}"
+        codec = "mpeg2video" if container == "mpg" else "libx264"
+        encode(path, moving_pattern(20), codec, fps=25, options={"bf": "0"})
+        for name in names:
+            copy = tmp_path / f"copy.{name}"
+            copy.write_bytes(path.read_bytes())
+            video = read_video(copy)
+            assert (video.num_frames, video.fps, video.warnings) == (20, 25.0, ()), name
+            assert copy in list_media(tmp_path)
+    assert read_video(whole).num_frames == 20
+    pictures = {"png", "apng", "jpg", "jpeg", "jfif", "webp", "avif", "avifs", "heic", "heif", "hif", "gif"}
+    known = {f".{name}" for names in others.values() for name in names} | {f".{name}" for name in pictures}
+    assert known == set(MEDIA_EXTENSIONS)
+
+
+def test_what_else_a_folder_holds_is_counted_and_named(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.txt", "c.xmp", ".hidden.txt"):
+        (tmp_path / name).touch()
+    assert others_left_out(list_files(tmp_path)) == "2 other files left out: 'b.txt', 'c.xmp'"
+    assert others_left_out(list_media(tmp_path)) is None
+    for number in range(5):
+        (tmp_path / f"d{number}.txt").touch()
+    assert others_left_out(list_files(tmp_path)) == "7 other files left out: 'b.txt', 'c.xmp', 'd0.txt', ..."
+
+
+def several_streams(path: Path, streams: list[tuple[str, tuple[int, int], int]]) -> Path:
+    """Streams of `codec`, height and width, and disposition; all their pixels are 40 times their number."""
+    with av.open(str(path), "w") as container:
+        added = []
+        for codec, (height, width), disposition in streams:
+            stream = container.add_stream(codec, rate=25)
+            stream.height, stream.width = height, width
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.disposition = Disposition(disposition)
+            added.append(stream)
+        for index in range(5):
+            for number, stream in enumerate(added):
+                grey = torch.full((stream.height, stream.width, 3), 40 * number, dtype=torch.uint8)
+                frame = av.VideoFrame.from_ndarray(grey.numpy(), format="rgb24").reformat(format=stream.pix_fmt)
+                if index == 0 or not stream.disposition & Disposition.attached_pic:
+                    frame.pts, frame.time_base = index, Fraction(1, 25)
+                    container.mux(stream.encode(frame))
+        for stream in added:
+            container.mux(stream.encode())
+    return path
+
+
+SMALL, LARGE = ("libx264", (48, 64), 0), ("libx264", (96, 128), 0)
+SMALL_DEFAULT, LARGE_DEFAULT = ("libx264", (48, 64), 1), ("libx264", (96, 128), 1)
+COVER = ("mjpeg", (192, 256), 1024)
+CHOICES = {
+    "the default": ([LARGE, SMALL_DEFAULT], 1, "another video stream is passed over: h264 128x96"),
+    "the default, not a preview": ([SMALL, LARGE_DEFAULT], 1, "another video stream is passed over: h264 64x48"),
+    "the larger of equals": ([SMALL_DEFAULT, LARGE_DEFAULT], 1, "another video stream is passed over: h264 64x48"),
+    "the first of equals": ([LARGE_DEFAULT, LARGE_DEFAULT], 0, "another video stream is passed over: h264 128x96"),
+    "no cover": ([COVER, SMALL_DEFAULT], 1, "another video stream is passed over: mjpeg 256x192 (a picture)"),
+    "one of three": (
+        [COVER, LARGE_DEFAULT, SMALL],
+        1,
+        "2 other video streams are passed over: h264 64x48, mjpeg 256x192 (a picture)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_the_video_stream_is_chosen_as_ffmpeg_does_and_the_others_are_named(tmp_path: Path, case: str) -> None:
+    streams, chosen, warning = CHOICES[case]
+    path = several_streams(tmp_path / ("clip.mp4" if COVER in streams else "clip.mkv"), streams)
+    video = read_video(path)
+    assert video.warnings == (warning,)
+    assert (video.num_frames, video.height, video.width) == (5, *streams[chosen][1])
+    assert (video.frames.int() - 40 * chosen).abs().max() <= 3
+    if shutil.which("ffmpeg"):
+        command = ["ffmpeg", "-v", "error", "-i", str(path), "-frames:v", "1", str(tmp_path / "first.png")]
+        subprocess.run(command, check=True)
+        assert Image.open(tmp_path / "first.png").size == (video.width, video.height)
 
 
 @pytest.mark.parametrize(

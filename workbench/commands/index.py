@@ -25,6 +25,8 @@ def run_index(config: IndexConfig, *folders: str) -> None:
     report = build_index(folders[0], config.out, num_threads=config.num_threads)
     for reason in report.failed.values():
         print(f"left out: {reason}", file=sys.stderr)
+    if report.others:
+        print(report.others, file=sys.stderr)
     print(f"{report.path}: {report.num_videos} videos, {report.num_images} photos, {len(report.failed)} left out")
 
 

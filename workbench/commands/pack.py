@@ -8,10 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from workbench.cli import Command, flag_words
+from workbench.commands.inputs import find_inputs
 from workbench.config import check_range, setting
 from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.files import plain_stem, write_errors
-from workbench.media.files import list_media
 from workbench.media.resolution import parse_resolution
 
 _THREADS = 2
@@ -37,9 +37,9 @@ class PackConfig:
 
 def run_pack(config: PackConfig, *sources: str) -> None:
     """Cut every source, the same way for the same seed; files that cannot be read are named and left out."""
-    paths = [path for source in sources for path in (list_media(source) if Path(source).is_dir() else [Path(source)])]
-    if not paths:
+    if not sources:
         raise ConfigError("give clips, photos or folders: python -m workbench pack FOLDER --out pack")
+    paths = find_inputs(sources)
     _check_names(paths)
     out = Path(config.out)
     if out.is_dir() and any(out.iterdir()):

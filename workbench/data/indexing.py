@@ -16,7 +16,7 @@ from workbench.config import check_range
 from workbench.data.index import COLUMNS, check_format
 from workbench.errors import DataError, WorkbenchError
 from workbench.files import quoted, written_whole
-from workbench.media.files import list_media
+from workbench.media.files import is_media, list_files, others_left_out
 from workbench.media.reader import count_frames, probe, scan_frames
 
 _TYPES = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.float64())
@@ -33,12 +33,14 @@ class IndexReport:
         path: the index file.
         num_videos, num_images: its rows.
         failed: path -> reason, for media files that cannot be read; they are not in the index.
+        others: what is to be said of files that are no media, if there are any.
     """
 
     path: Path
     num_videos: int
     num_images: int
     failed: dict[str, str]
+    others: str | None
 
 
 def build_index(
@@ -63,7 +65,8 @@ def build_index(
     check_format(out)
     num_threads = num_threads or 2 * (os.cpu_count() or 1)
     check_range("num_threads", num_threads, 1, 256)
-    files = _media_under(Path(folder))
+    found = [path for path in _files_under(Path(folder)) if path.absolute() != out.absolute()]
+    files = [path for path in found if is_media(path)]
     if not files:
         raise DataError(f"{quoted(folder)}: no video or image in it or below it")
     rows: list[Row] = []
@@ -79,14 +82,14 @@ def build_index(
         raise DataError(f"{quoted(folder)}: none of its {len(files)} media files can be read; the first: {first}")
     _write(rows, out)
     num_images = sum(row["fps"] is None for row in rows)
-    return IndexReport(out, len(rows) - num_images, num_images, failed)
+    return IndexReport(out, len(rows) - num_images, num_images, failed, others_left_out(found))
 
 
-def _media_under(folder: Path) -> list[Path]:
+def _files_under(folder: Path) -> list[Path]:
     files: list[Path] = []
     for parent, children, _ in os.walk(folder, onerror=_refuse):
         children[:] = sorted(child for child in children if not child.startswith("."))
-        files += list_media(parent)
+        files += list_files(parent)
     return files
 
 

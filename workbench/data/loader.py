@@ -95,7 +95,7 @@ class ClipLoader:
         self.skipped: dict[str, str] = dict(index.skipped)
         self.num_replaced = 0
         self.epoch = self.position = 0
-        self._announce(index.skipped)
+        self._announce(index.warning)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -246,15 +246,13 @@ class ClipLoader:
         )
         return [f"{line}; {where}" for line in lines]
 
-    def _announce(self, skipped: dict[str, str]) -> None:
+    def _announce(self, left_out: str | None) -> None:
         if self._rank:
             return
         if self._base is not None:
             logger.info("%s: relative paths are taken from %s", quoted(self._config.data_path), quoted(self._base))
-        if skipped:
-            logger.warning(
-                "%s: %d rows without a length or size are left out", quoted(self._config.data_path), len(skipped)
-            )
+        if left_out:
+            logger.warning("%s", left_out)
 
 
 def _read_here(batches: Iterator[list[ClipSlot]]) -> Generator[list[ClipSlot], None, None]:

@@ -11,14 +11,14 @@ import torch
 
 from workbench.devices import pick_dtype
 from workbench.errors import WorkbenchError
-from workbench.evaluate.clip import ClipResult, evaluate_clip, read_frames, warm_up
+from workbench.evaluate.clip import ClipResult, evaluate_clip, read_clip_steps, warm_up
 from workbench.evaluate.instruments import Instruments, Original
 from workbench.evaluate.policy import policy_record
 from workbench.evaluate.protocols import PROTOCOLS
 from workbench.evaluate.reencode import require_opencv
 from workbench.evaluate.settings import SIDE_MULTIPLE, EvaluateSettings, folder_of, parse_models
 from workbench.evaluate.store import ResultStore
-from workbench.media.source import ClipSource, open_clip
+from workbench.media.source import ClipSource
 from workbench.memory import available_memory
 from workbench.metrics.fvd import FeatureNetwork, I3DFeatures
 from workbench.metrics.i3d import load_i3d
@@ -31,7 +31,7 @@ from workbench.models.identity import weights_digest
 from workbench.models.plans import tile_plans
 from workbench.models.ref import ModelRef
 from workbench.ranks import World, gather_on_main
-from workbench.steps import Progress
+from workbench.steps import Progress, drain
 from workbench.tile_settings import Tiling
 
 
@@ -212,9 +212,9 @@ class _Bench:
         """The clip with its frames, read once for the models that follow each other."""
         if self.original is None or self.original[0] != path:
             self.original = None
-            clip = open_clip(path, self.settings, SIDE_MULTIPLE)
+            clip, frames = drain(read_clip_steps(path, self.settings, SIDE_MULTIPLE))
             keep = self.together and len(parse_models(self.settings.models)) > 1
-            self.original = path, clip, Original(read_frames(clip), self.instruments, clip.fps, keep)
+            self.original = path, clip, Original(frames, self.instruments, clip.fps, keep)
         return self.original[1:]
 
 

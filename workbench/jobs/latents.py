@@ -13,13 +13,12 @@ from workbench.config import to_dict
 from workbench.errors import DataError
 from workbench.jobs.choices import LATENTS_EXTENSION, Choices
 from workbench.jobs.reconstruct import safe_stem
-from workbench.latents.clips import decode_clip_steps, encode_clip_steps
+from workbench.latents.clips import decode_clip_steps, encode_file_steps
 from workbench.latents.decode import model_latents
 from workbench.latents.encode import Encoding
 from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, Shard, clip_tensors, read_shard, write_shard
 from workbench.media.image import write_image
-from workbench.media.source import open_clip_steps
 from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS
@@ -62,13 +61,11 @@ def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
         FileError: the clip is missing or cannot be read, or the disk is full.
         NonFiniteError: a latent is not finite.
     """
-    clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
-    latents = yield from encode_clip_steps(ae, clip, choices.tiling)
+    clip, latents = yield from encode_file_steps(ae, choices.path, choices.policy, choices.tiling)
     size = clip.num_frames, clip.height, clip.width
     name, status = choices.path.name, choices.path.stat()
-    record = LatentClip(
-        name, status.st_size, status.st_mtime_ns, clip.info.is_image, *size, clip.fps, tuple(latents.shape)
-    )
+    source = name, status.st_size, status.st_mtime_ns, clip.info.is_image
+    record = LatentClip(*source, *size, clip.fps, tuple(latents.shape), clip.last_duration_s)
     path = folder / f"{safe_stem(choices.path)}_latents{LATENTS_EXTENSION}"
     tensors = clip_tensors(_KEY, latents, clip.timestamps_s)
     write_shard(path, _facts(choices, entry, ae), {_KEY: record}, tensors)
@@ -110,7 +107,11 @@ def _written(
 ) -> Steps[None]:
     """Progress passed on; the frames, uint8 (n, 3, H, W), as a file."""
     written = 0
-    with nullcontext(None) if clip.is_image else VideoWriter(path, clip.fps) as writer:
+    with (
+        nullcontext(None)
+        if clip.is_image
+        else VideoWriter(path, clip.fps, last_duration_s=clip.last_duration_s) as writer
+    ):
         for frames in steps:
             if isinstance(frames, Progress):
                 yield frames

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from workbench.compare.seams import Seams, find_seams
-from workbench.evaluate.clip import read_frames
+from workbench.evaluate.clip import read_clip_steps
 from workbench.jobs.choices import Choices
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
-from workbench.media.source import open_clip_steps
 from workbench.media.stream import open_stream
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
@@ -73,8 +72,8 @@ def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
         MediaError: the clip is missing, cannot be read or not into memory.
         ConfigError: a tile size is not legal for the model.
     """
-    clip = yield from open_clip_steps(choices.path, choices.policy, ae.spatial_stride)
-    x = read_frames(clip).transpose(0, 1)[None]
+    clip, frames = yield from read_clip_steps(choices.path, choices.policy, ae.spatial_stride)
+    x = frames.transpose(0, 1)[None]
     size = clip.num_frames, clip.height, clip.width
     plan = tile_plans(ae, *size, choices.tiling)[1]
     if len(plan) == 1:

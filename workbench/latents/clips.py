@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from workbench.errors import WeightsError
 from workbench.media.policy import ClipPolicy
-from workbench.media.source import ClipSource
+from workbench.media.source import ClipSource, scanned_steps
 from workbench.media.video import to_uint8
 from workbench.models.auto import within_memory
 from workbench.models.base import Autoencoder
@@ -83,6 +84,17 @@ def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Step
     size = clip.num_frames, clip.height, clip.width
     latents, _ = yield from within_memory(ae, size, tiling, partial(_encode_once, ae, clip))
     return latents
+
+
+def encode_file_steps(
+    ae: Autoencoder, path: Path, policy: ClipPolicy, tiling: Tiling | None
+) -> Steps[tuple[ClipSource, Tensor]]:
+    """A file as the policy takes it, and its latents as of `encode_clip`; as steps."""
+
+    def encode(clip: ClipSource) -> Steps[tuple[ClipSource, Tensor]]:
+        return clip, (yield from encode_clip_steps(ae, clip, tiling))
+
+    return (yield from scanned_steps(path, policy, ae.spatial_stride, encode))
 
 
 def _encode_once(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Steps[Tensor]:

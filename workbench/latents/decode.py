@@ -133,7 +133,8 @@ def _decode_one(ae: Autoencoder, shard: Shard, key: str, path: Path, tiling: Til
     if path.suffix == ".png":
         write_image(next(frames)[0], path)
         return
-    with VideoWriter(path, shard.clips[key].fps, lossless=path.suffix == ".mkv") as writer:
+    clip = shard.clips[key]
+    with VideoWriter(path, clip.fps, path.suffix == ".mkv", clip.last_duration_s) as writer:
         written = 0
         for part in frames:
             writer.write(part, times and times[written : written + len(part)])

@@ -13,14 +13,14 @@ from torch import Tensor
 from workbench.devices import torch_dtype
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.files import quoted
-from workbench.latents.clips import Normalisation, OnClip, encode_clip, policy_record
+from workbench.latents.clips import Normalisation, OnClip, encode_file_steps, policy_record
 from workbench.latents.folder import LatentFolder
 from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, clip_tensors
-from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
 from workbench.records import clip_key, source_record
+from workbench.steps import drain
 from workbench.tile_settings import Tiling
 
 _VERSION = 1  # of the files in a folder of latents
@@ -131,8 +131,7 @@ def _encode(
 
 def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, Tensor]]:
     source = source_record(path)
-    clip = open_clip(path, encoding.settings, encoding.ae.spatial_stride)
-    latents = encode_clip(encoding.ae, clip, encoding.tiling)
+    clip, latents = drain(encode_file_steps(encoding.ae, path, encoding.settings, encoding.tiling))
     if encoding.normalisation:
         latents = encoding.normalisation.apply(latents)
     stored = latents.to(torch_dtype(encoding.settings.latent_dtype))
@@ -147,5 +146,6 @@ def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, T
         width=clip.width,
         fps=clip.fps,
         latent_shape=tuple(stored.shape),
+        last_duration_s=clip.last_duration_s,
     )
     return record, clip_tensors(clip_key(path), stored, clip.timestamps_s)

@@ -21,7 +21,7 @@ from workbench.files import quoted, write_errors, written_whole
 
 HEADER_KEY = "workbench.latents"
 _TIMES = ".timestamps_s"
-_LEAST_FPS, _MOST_FPS, _LEAST_GAP_S, _MOST_SECONDS = 0.01, 1000, 1e-4, 1e6  # that a video can hold
+_LEAST_FPS, _MOST_FPS, _LEAST_GAP_S, _MOST_SECONDS = 0.01, 10_000, 2e-5, 1e6  # that a video can hold
 REMEDY = "delete it and encode again: only its clips are missing then"
 
 
@@ -33,6 +33,7 @@ class LatentClip:
         path, bytes, modified_ns: the file.
         fps: frames per second, the average where the rate varies.
         latent_shape: (C, t, h, w).
+        last_duration_s: how long the last frame is shown, where the file said so.
     """
 
     path: str
@@ -44,6 +45,7 @@ class LatentClip:
     width: int
     fps: float
     latent_shape: tuple[int, int, int, int]
+    last_duration_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _nonsense(facts: Mapping[str, Any], clips: Mapping[str, LatentClip]) -> Iter
             "path": isinstance(clip.path, str) and "\0" not in clip.path,
             "is_image": clip.is_image is False or (clip.is_image is True and clip.num_frames == 1),
             "fps": _is_number(clip.fps) and _LEAST_FPS <= clip.fps <= _MOST_FPS,
+            "last_duration_s": clip.last_duration_s is None or _can_be_duration(clip.last_duration_s),
             "latent_shape": len(clip.latent_shape) == 4 and all(map(_is_size, clip.latent_shape)),
             **{name: _is_size(getattr(clip, name)) for name in ("num_frames", "height", "width")},
         }
@@ -166,6 +169,10 @@ def _can_be_times(times: Tensor, num_frames: int) -> bool:
         return False
     seconds = times.double()
     return bool((seconds.diff() >= _LEAST_GAP_S).all() and (seconds.abs() < _MOST_SECONDS).all())
+
+
+def _can_be_duration(value: Any) -> bool:
+    return _is_number(value) and 0 < value < _MOST_SECONDS
 
 
 def _is_number(value: Any) -> bool:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import DataError, WorkbenchError
-from workbench.latents.clips import OnClip, encode_clip, policy_record
+from workbench.latents.clips import OnClip, encode_file_steps, policy_record
 from workbench.media.policy import ClipPolicy
-from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.models.latent_moments import LatentMoments, LatentStatistics
 from workbench.ranks import Lockstep
+from workbench.steps import drain
 from workbench.tile_settings import Tiling
 
 
@@ -48,7 +48,8 @@ def gather_statistics(
     mine = clips[ranks.world.rank :: ranks.world.size]
     for done, path in enumerate(mine, 1):
         try:
-            moments.update(encode_clip(ae, open_clip(path, policy, ae.spatial_stride), tiling)[None])
+            _, latents = drain(encode_file_steps(ae, path, policy, tiling))
+            moments.update(latents[None])
         except WorkbenchError as error:
             failures[path] = str(error)
         if on_clip:

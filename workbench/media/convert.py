@@ -1,6 +1,7 @@
 """Decoded frames to upright RGB tensors, and the warnings that this conversion deserves."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ _WIDE = {
     ColorPrimaries.SMPTE431: "DCI-P3",
     ColorPrimaries.SMPTE432: "Display P3",
 }
-# Formats with alpha to which GIFs (the first two) and CMYK JPEGs are always decoded, though they are mostly opaque.
-_MAYBE_OPAQUE = ("pal8", "bgra", "gbrap", "yuva444p")
+# Formats with alpha to which GIFs (the first two), CMYK JPEGs and lossless WebP are decoded, though mostly opaque.
+_MAYBE_OPAQUE = ("pal8", "bgra", "gbrap", "yuva444p", "argb")
 # EXIF orientation -> (transpose, then mirror rows, mirror columns)
 _ORIENTATIONS = {
     1: (False, False, False),
@@ -43,13 +44,12 @@ class FrameConverter:
     pixels, as in FFmpeg. Later frames of another size are resized to the first.
     """
 
-    def __init__(self, first: VideoFrame, orientation: int | None = None) -> None:
-        """`orientation` is EXIF's, 1 to 8; without it the first frame's own display matrix is followed."""
+    def __init__(self, first: VideoFrame, orientation: int) -> None:
+        """`orientation` is EXIF's, 1 to 8; 0 for none that can be followed."""
         self._reformatter = VideoReformatter()
         self._stored_size = first.width, first.height
-        self._orientation = display_orientation(first) if orientation is None else orientation
-        transposed = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])[0]
-        self.width, self.height = reversed(self._stored_size) if transposed else self._stored_size
+        self._orientation = orientation
+        self.width, self.height = self._stored_size[::-1] if is_turned(self._orientation) else self._stored_size
 
     def resizes(self, frame: VideoFrame) -> bool:
         """Whether a frame has another size than the first."""
@@ -59,39 +59,55 @@ class FrameConverter:
         width, height = self._stored_size
         planar = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=_SCALING)
         green, blue, red = (_plane(plane) for plane in planar.planes)
-        rgb = torch.from_numpy(np.stack((red, green, blue)))
-        transpose, mirror_rows, mirror_columns = _ORIENTATIONS.get(self._orientation, _ORIENTATIONS[1])
-        if transpose:
-            rgb = rgb.transpose(1, 2)
-        mirrored = [axis for axis, mirror in ((1, mirror_rows), (2, mirror_columns)) if mirror]
-        return (rgb.flip(mirrored) if mirrored else rgb).contiguous()
+        return upright(torch.from_numpy(np.stack((red, green, blue))), self._orientation)
 
 
-def frame_warnings(frame: VideoFrame) -> list[str]:
-    """What the conversion to upright 8-bit RGB loses of frames like this one."""
+def colour_warnings(primaries: int, transfer: int, has_profile: bool) -> Iterator[str]:
+    """What is lost of colours with these code points (ITU-T H.273); a profile tells better what the primaries are."""
+    if transfer in _HDR:
+        yield f"HDR ({_HDR[transfer]}) is not tone-mapped: colours look flat"
+    if primaries in _WIDE and not has_profile:
+        yield f"wide-gamut colours ({_WIDE[primaries]}) are taken for BT.709: they look pale"
+
+
+def upright(rgb_CHW: Tensor, orientation: int) -> Tensor:
+    """A picture as stored, turned as its EXIF orientation says; contiguous."""
+    transpose, mirror_rows, mirror_columns = _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])
+    turned = rgb_CHW.transpose(1, 2) if transpose else rgb_CHW
+    mirrored = [axis for axis, mirror in ((1, mirror_rows), (2, mirror_columns)) if mirror]
+    return (turned.flip(mirrored) if mirrored else turned).contiguous()
+
+
+def is_turned(orientation: int) -> bool:
+    """Whether an EXIF orientation swaps height and width."""
+    return _ORIENTATIONS.get(orientation, _ORIENTATIONS[1])[0]
+
+
+def frame_warnings(frame: VideoFrame, orientation: int, has_profile: bool) -> list[str]:
+    """What the conversion to upright 8-bit RGB loses of frames like this one; a profile tells of a wide gamut."""
     warnings = []
     bits = max(component.bits for component in frame.format.components)
     if bits > 8:
         warnings.append(f"{bits}-bit colour is reduced to 8 bits")
     if _has_transparency(frame):
         warnings.append("transparency (alpha) is dropped")
-    if frame.color_trc in _HDR:
-        warnings.append(f"HDR ({_HDR[frame.color_trc]}) is not tone-mapped: colours look flat")
-    if frame.color_primaries in _WIDE:
-        warnings.append(f"wide-gamut colours ({_WIDE[frame.color_primaries]}) are taken for BT.709: they look pale")
+    warnings += colour_warnings(frame.color_primaries, frame.color_trc, has_profile)
     if frame.interlaced_frame:
         warnings.append("interlaced video is not deinterlaced")
-    if display_orientation(frame) == 0:
+    if orientation == 0:
         warnings.append("a rotation that is not a multiple of 90 degrees is ignored")
     return warnings
 
 
-def display_orientation(frame: VideoFrame) -> int:
+def display_orientation(frame: VideoFrame, codec: str) -> int:
     """The EXIF orientation (1 to 8) that a frame's display matrix amounts to; 0 if it is not a right angle."""
+    by_angle = {0: 1, -90: 6, 90: 8, 180: 3, -180: 3}.get(frame.rotation, 0)
+    if codec == "png":  # its colour profile has a name, which PyAV and FFmpeg would both free with the side data
+        return by_angle
     try:
         side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    except ValueError:  # PyAV rejects kinds of side data that it does not know; it still tells the angle
-        return {0: 1, -90: 6, 90: 8, 180: 3, -180: 3}.get(frame.rotation, 0)
+    except ValueError:  # PyAV rejects kinds of side data that it does not know
+        return by_angle
     if side_data is None:
         return 1
     a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5] / 65536  # x' = a x + c y, y' = b x + d y

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import av
 
 from workbench.media.decode import TIMED_KINDS, Decoder
-from workbench.media.files import is_cut_short, is_fragmented
+from workbench.media.structure import is_cut_short, is_fragmented
 
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "prores", "qtrle", "ffv1", "theora")
 _MAX_REORDERED = 16  # pictures that H.264 and HEVC may show before one that is decoded earlier

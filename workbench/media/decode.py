@@ -10,8 +10,9 @@ from av.video.stream import VideoStream
 
 from workbench.errors import MediaError
 from workbench.files import quoted
-from workbench.media.files import IMAGE_KINDS, KINDS, has_movie_header, is_cut_short
+from workbench.media.files import IMAGE_KINDS, KINDS
 from workbench.media.info import MAX_PIXELS, check_pixels
+from workbench.media.structure import has_movie_header, is_cut_short
 
 TIMED_KINDS = ("mov", "matroska")
 """Kinds whose packets say when their frames are shown; those of AVI say when they are decoded."""
@@ -24,6 +25,8 @@ _VIDEO_CODECS = (
 )
 # Sound is never decoded, but FFmpeg looks into it while it opens a file.
 _AUDIO_CODECS = "aac,ac3,eac3,alac,flac,mp2,mp3,mp3float,opus,libopus,vorbis,pcm_s16le,pcm_s16be,pcm_s24le,pcm_f32le"
+_NOT_PLAYED = Disposition.attached_pic | Disposition.timed_thumbnails
+_DEFAULT_WORTH = 5_000_000  # pixels that being the default outweighs, as where ffmpeg chooses (map_auto_video)
 _OPTIONS = {
     "format_whitelist": ",".join(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", *KINDS)),
     "protocol_whitelist": "file",
@@ -40,6 +43,7 @@ class Decoder:
         corrupt_frames: frames that the decoder gave out but marked as damaged.
         reached_end: whether the whole stream has been decoded.
         read_error: why reading stopped before the end of the file, if it did.
+        passed_over: what the other video streams are, in words.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -138,10 +142,12 @@ class Decoder:
 
     def _video_stream(self) -> VideoStream:
         name, videos = quoted(self.path), self.container.streams.video
-        stream = next((video for video in videos if not video.disposition & Disposition.attached_pic), None)
-        if stream is None:
+        played = [video for video in videos if not video.disposition & _NOT_PLAYED]
+        if not played:
             content = "sound but no video" if self.container.streams.audio else "no video"
             raise MediaError(f"{name}: {_cut_off_header(self.path, self.kind) or f'it holds {content}'}")
+        stream = max(played, key=_worth)
+        self.passed_over = [_described(video) for video in videos if video.index != stream.index]
         context = stream.codec_context
         if context is None or context.codec.name not in _VIDEO_CODECS.split(","):
             raise MediaError(f"{name}: its video codec ({context.name if context else 'unknown'}) is not supported")
@@ -149,6 +155,18 @@ class Decoder:
         context.options = {"max_pixels": _OPTIONS["max_pixels"]}
         context.thread_type = "SLICE" if self.kind in IMAGE_KINDS else "AUTO"
         return stream
+
+
+def _worth(stream: VideoStream) -> int:
+    """What ffmpeg compares to choose a stream where nobody says which; the first of equals is taken."""
+    pixels = stream.width * stream.height if stream.codec_context else 0
+    return pixels + _DEFAULT_WORTH * bool(stream.disposition & Disposition.default)
+
+
+def _described(stream: VideoStream) -> str:
+    context = stream.codec_context
+    what = " (a picture)" if stream.disposition & _NOT_PLAYED else ""
+    return f"{context.name} {context.width}x{context.height}{what}" if context else "one of an unknown codec"
 
 
 def _open(path: Path, kind: str) -> av.container.InputContainer:

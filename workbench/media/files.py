@@ -1,21 +1,39 @@
-"""Files on disk before any decoder sees them: which kind, whether they are whole, and writing without half-files."""
+"""Files on disk before any decoder sees them: which of them are media, and of which kind."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from workbench.errors import MediaError
 from workbench.files import quoted
 
-MEDIA_EXTENSIONS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp")
-"""Extensions of the files that can be read. Reading itself goes by content, not by extension."""
+_EXTENSIONS = {
+    "mov": (".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v"),
+    "matroska": (".mkv", ".webm"),
+    "avi": (".avi",),
+    "mpegts": (".ts", ".mts", ".m2ts"),
+    "mpeg": (".mpg", ".mpeg", ".vob"),
+    "gif": (".gif",),
+    "png_pipe": (".png", ".apng"),
+    "jpeg_pipe": (".jpg", ".jpeg", ".jfif"),
+    "webp_pipe": (".webp",),
+    "avif": (".avif", ".avifs"),
+    "heif": (".heic", ".heif", ".hif"),
+}
+MEDIA_EXTENSIONS = tuple(extension for extensions in _EXTENSIONS.values() for extension in extensions)
+"""Extensions of the files that can be read, and that are looked for in folders. Reading goes by content."""
 
+PICTURE_KINDS = ("avif", "heif")
+"""Kinds that Pillow reads, or a plug-in of it."""
 IMAGE_KINDS = ("png_pipe", "jpeg_pipe", "webp_pipe")
-KINDS = ("mov", "matroska", "avi", "gif", *IMAGE_KINDS)
-"""FFmpeg's names of the formats that `identify` can return."""
+KINDS = tuple(kind for kind in _EXTENSIONS if kind not in PICTURE_KINDS)
+"""FFmpeg's names of the other formats that `identify` can return."""
 
 _QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_TS_PACKETS = ((0, 188), (4, 192))  # where the first begins and their size; of .m2ts with a time in front
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
+_MOST_NAMES = 3
 _PLAYLISTS = ("#EXTM3U", "ffconcat", "file ", "v=0", "<?xml", "<MPD", "<SmoothStreamingMedia", "[playlist]")
 
 
@@ -25,21 +43,37 @@ def list_media(folder: str | os.PathLike) -> list[Path]:
     Raises:
         MediaError: it is not a folder that can be read.
     """
+    return [path for path in list_files(folder) if is_media(path)]
+
+
+def list_files(folder: str | os.PathLike) -> list[Path]:
+    """All files directly in a folder that are not hidden, by name; errors as of `list_media`."""
     try:
         entries = sorted(Path(folder).iterdir())
     except OSError as error:
         raise MediaError(f"{quoted(folder)}: not a folder that can be read ({error.strerror})") from None
-    return [
-        entry
-        for entry in entries
-        if entry.suffix.lower() in MEDIA_EXTENSIONS and entry.is_file() and not entry.name.startswith(".")
-    ]
+    return [entry for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+
+
+def is_media(path: Path) -> bool:
+    """Whether a file is looked at where it is found in a folder: by its extension."""
+    return path.suffix.lower() in MEDIA_EXTENSIONS
+
+
+def others_left_out(files: Iterable[Path]) -> str | None:
+    """What to say of the files of a folder that are no media; None if all are."""
+    others = [path for path in files if not is_media(path)]
+    if not others:
+        return None
+    names = ", ".join(quoted(path.name) for path in others[:_MOST_NAMES]) + ", ..." * (len(others) > _MOST_NAMES)
+    return f"{len(others)} other {'file' if len(others) == 1 else 'files'} left out: {names}"
 
 
 def identify(path: Path) -> str:
-    """FFmpeg's name of the format of a regular file, told by its first bytes alone: nothing that it names is opened.
+    """The kind of a regular file: FFmpeg's name of its format, or one of PICTURE_KINDS.
 
-    FFmpeg's own detection also accepts playlists and scripts that make it open other files and addresses.
+    Its first bytes alone tell it, nothing that it names is opened. FFmpeg's own detection also accepts playlists and
+    scripts that make it open other files and addresses.
 
     Raises:
         MediaError: there is no such regular file, or it is not of a format that can be read; the message says which.
@@ -75,7 +109,22 @@ def _kind_of(head: bytes) -> str | None:
             return kind
     if head[:4] == b"RIFF":
         return {b"AVI ": "avi", b"WEBP": "webp_pipe"}.get(head[8:12])
+    if head[:4] == b"\x00\x00\x01\xba":
+        return "mpeg"
+    if any(all(head[start + n * size : start + n * size + 1] == b"G" for n in range(4)) for start, size in _TS_PACKETS):
+        return "mpegts"
+    if head[4:8] == b"ftyp":
+        return _kind_of_brands(head)
     return "mov" if head[4:8] in _QUICKTIME_BOXES else None
+
+
+def _kind_of_brands(head: bytes) -> str:
+    """Pictures and films share a container (ISO/IEC 23008-12, ISO/IEC 14496-12); their brands tell them apart."""
+    major, end = head[8:12], int.from_bytes(head[:4], "big")
+    compatible = [head[place : place + 4] for place in range(16, min(end, len(head)), 4)]
+    if major not in (*_AVIF_BRANDS, *_HEIF_BRANDS):
+        return "mov"
+    return "avif" if any(brand in _AVIF_BRANDS for brand in (major, *compatible)) else "heif"
 
 
 def _why_not_media(head: bytes) -> str:
@@ -88,75 +137,5 @@ def _why_not_media(head: bytes) -> str:
         return "a playlist or script that points to other files is not opened; give the video itself"
     if is_text:
         return "this is text, not a video or an image"
-    return "the header is corrupt or of no format that can be read (mp4, mov, mkv, webm, avi, gif, png, jpeg, webp)"
-
-
-def is_cut_short(path: Path, kind: str) -> bool:
-    """Whether the file ends before its own structure says that it should."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if kind == "mov":
-            return max((end for _, end in _boxes(file, size)), default=0) > size
-        if kind in ("avi", "webp_pipe"):
-            file.seek(4)
-            return int.from_bytes(file.read(4), "little") + 8 > size
-        if kind == "matroska":
-            return _segment_end(file.read(4096)) > size
-        data = file.read()
-    if kind == "gif":
-        return not data.rstrip(b"\0").endswith(b";")
-    if kind == "png_pipe":
-        return b"IEND" not in data
-    return data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
-
-
-def has_movie_header(path: Path) -> bool:
-    """Whether an MP4 or QuickTime file has all of its `moov` box, without which nothing in it can be decoded."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        return any(box == b"moov" and end <= size for box, end in _boxes(file, size))
-
-
-def is_fragmented(path: Path) -> bool:
-    """Whether an MP4 file has samples in fragments ('moof'), of which its header knows nothing."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        return any(box == b"moof" for box, _ in _boxes(file, size))
-
-
-def states_rate(path: Path, kind: str) -> bool:
-    """Whether a frame rate in the header is not zero. FFmpeg silently takes 25 fps for an AVI file without one."""
-    if kind != "avi":
-        return True
-    with path.open("rb") as file:
-        head = file.read(4096)
-    stream_header = head.find(b"vids")  # dwScale and dwRate follow at 20 and 24
-    return stream_header < 0 or any(head[stream_header + 24 : stream_header + 28])
-
-
-def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Type and end position of each top-level box of an MP4 file (ISO/IEC 14496-12, 4.2)."""
-    position = 0
-    while position + 8 <= size:
-        file.seek(position)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:
-            length = int.from_bytes(header[8:16], "big")
-        if length == 0:  # the last box, to the end of the file
-            length = size - position
-        if length < 8:
-            return
-        position += length
-        yield header[4:8], position
-
-
-def _segment_end(head: bytes) -> int:
-    """Where the Segment of a Matroska file ends (RFC 9559), 0 if it does not say."""
-    start = head.find(b"\x18\x53\x80\x67")
-    if start < 0 or start + 12 > len(head):
-        return 0
-    width = 9 - head[start + 4].bit_length()
-    length = int.from_bytes(head[start + 4 : start + 4 + width], "big") - (1 << 7 * width)
-    unknown = (1 << 7 * width) - 1
-    return 0 if length == unknown else start + 4 + width + length
+    formats = ", ".join(extensions[0][1:] for extensions in _EXTENSIONS.values())
+    return f"the header is corrupt or of no format that can be read ({formats})"

@@ -17,12 +17,13 @@ _EXIF_ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Size as stored, the EXIF orientation (1 to 8; 1 is upright) and whether it is an animation."""
+    """Size as stored, the EXIF orientation (1 to 8; 1 is upright), whether it is an animation, the colour profile."""
 
     width: int
     height: int
     orientation: int
     is_animated: bool
+    icc_profile: bytes | None
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -33,13 +34,19 @@ def read_header(path: Path) -> ImageHeader:
     """
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            # Without EXIF data ahead of the pixels, Pillow would decode a PNG image to look for some behind them.
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if "exif" in image.info else 1
-            return ImageHeader(*image.size, orientation, getattr(image, "is_animated", False))
+            # What Pillow calls an animation of JPEGs are the smaller pictures and depth maps behind a photo.
+            is_animated = image.format in ("PNG", "WEBP") and image.is_animated
+            return ImageHeader(*image.size, exif_orientation(image), is_animated, image.info.get("icc_profile"))
     except Image.DecompressionBombError:
         raise MediaError(f"{quoted(path)}: the image is over the limit of {MAX_PIXELS:,} pixels") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise MediaError(f"{quoted(path)}: the image header is corrupt ({error})") from None
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none ahead of the pixels: behind them, Pillow would decode a PNG image to
+    look for it."""
+    return image.getexif().get(_EXIF_ORIENTATION, 1) if "exif" in image.info else 1
 
 
 def write_image(frame_CHW: Tensor, path: str | Path) -> None:

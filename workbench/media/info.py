@@ -14,6 +14,9 @@ MAX_PIXELS = 2**26
 DEFAULT_FPS = 24.0
 """Taken, with a warning, where a file states no frame rate; also the nominal rate of a still image."""
 
+CUT_SHORT = "the file is cut short: its end is missing"
+NO_RATE = f"no frame rate is stated: {DEFAULT_FPS:g} fps is assumed"
+
 
 @dataclass(frozen=True)
 class MediaInfo:

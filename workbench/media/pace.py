@@ -16,6 +16,7 @@ class Pace:
     def __init__(self, fps: float) -> None:
         self.varies = self.is_disordered = False
         self._fps = fps
+        self._outruns_clocks = fps > 1000  # which may tick in milliseconds, as Matroska's: two frames share a tick
         self._previous: float | None = None
         self._duration_s: float | None = None
 
@@ -23,7 +24,7 @@ class Pace:
         """The next frame: when it is shown and for how long, None where the file does not say."""
         if time_s is not None and self._previous is not None:
             self.varies |= not is_regular_step(time_s - self._previous, self._fps)
-            self.is_disordered |= time_s <= self._previous
+            self.is_disordered |= time_s < self._previous or (time_s == self._previous and not self._outruns_clocks)
         self._previous = time_s
         self._duration_s = duration_s or None
 

@@ -5,13 +5,13 @@ from fractions import Fraction
 import av
 
 from workbench.media.decode import Decoder
-from workbench.media.files import states_rate
+from workbench.media.structure import states_rate
 
 MAX_FPS = 10_000
 """Rates above this are taken for a damaged header: high-speed cameras film at some thousands."""
 
 _NEAR = 0.15
-_ROUNDED_KINDS = ("matroska", "gif", "avi")  # whose times are rounded, or count what B-frames delay
+_ROUNDED_KINDS = ("matroska", "avi")  # whose times are rounded, or count what B-frames delay
 
 
 def frame_rate(decoder: Decoder) -> Fraction | None:
@@ -23,26 +23,33 @@ def frame_rate(decoder: Decoder) -> Fraction | None:
     if not states_rate(decoder.path, decoder.kind):
         return None
     stream = decoder.stream
-    average = _rate_of_list(decoder) if decoder.kind == "avi" else stream.average_rate
-    average, nominal = average or stream.average_rate or _rate_of_packets(decoder), stream.guessed_rate
+    average = _listed_rate(decoder) or stream.average_rate or _rate_of_packets(decoder)
     if not average or average > MAX_FPS:
         return None
-    if decoder.kind in _ROUNDED_KINDS and nominal and abs(nominal / average - 1) < _NEAR:
-        return nominal
+    if decoder.kind in _ROUNDED_KINDS:
+        nominal = (stream.guessed_rate, stream.codec_context.framerate)
+        return next((rate for rate in nominal if rate and abs(rate / average - 1) < _NEAR), average)
     return average
 
 
-def _rate_of_list(decoder: Decoder) -> Fraction | None:
-    times = [entry.timestamp for entry in decoder.stream.index_entries]
-    return _rate_of(times, decoder.stream.time_base)
+def _listed_rate(decoder: Decoder) -> Fraction | None:
+    """The rate of the containers whose header tells another: of AVI, and of GIF, where the last frame counts too."""
+    if decoder.kind == "gif":
+        return _rate_of_packets(decoder, with_last=True)
+    if decoder.kind == "avi":
+        return _rate_of([entry.timestamp for entry in decoder.stream.index_entries], decoder.stream.time_base)
+    return None
 
 
-def _rate_of_packets(decoder: Decoder) -> Fraction | None:
-    """The rate of a container that states none, from the times of all its packets; reads the file once more."""
+def _rate_of_packets(decoder: Decoder, with_last: bool = False) -> Fraction | None:
+    """The rate from the times of all packets, and how long the last is shown if asked; reads the file once more."""
     other = Decoder(decoder.path, decoder.kind)
     try:
         packets = other.container.demux(other.stream)
-        times = [packet.pts for packet in packets if packet.size and packet.pts is not None and not packet.is_discard]
+        shown = [(packet.pts, packet.duration or 0) for packet in packets if packet.size and not packet.is_discard]
+        times = [time for time, _ in shown if time is not None]
+        if with_last and len(times) == len(shown) > 0:
+            times.append(sum(max(shown)))
         return _rate_of(times, other.stream.time_base)
     except (av.FFmpegError, OSError):
         return None

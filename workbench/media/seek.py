@@ -11,6 +11,7 @@ from workbench.errors import MediaError
 from workbench.files import quoted
 from workbench.media.counting import begins_whole, shown_times
 from workbench.media.decode import TIMED_KINDS, Decoder
+from workbench.media.files import IMAGE_KINDS
 from workbench.media.rates import frame_rate
 
 
@@ -19,7 +20,7 @@ def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
 
     MP4, MOV, MKV and WebM continue from the key frame before it where packets are proven to tell the frames (see
     `media.counting`); all else is decoded from its start. Damage on the disk ahead of `start`, which takes frames
-    away from the count, is not seen where it is passed over.
+    away from the count, is not seen where it is passed over. What stands behind a photo is not a frame of it.
 
     Raises:
         MediaError: there are not so many frames, or none at all.
@@ -29,7 +30,7 @@ def frames_from(decoder: Decoder, start: int) -> Iterator[VideoFrame]:
         if frames is not None:
             return frames
         decoder.reopen()
-    frames = decoder.frames()
+    frames = itertools.islice(decoder.frames(), 1 if decoder.kind in IMAGE_KINDS else None)
     skipped = sum(1 for _ in itertools.islice(frames, start))
     first = next(frames, None)
     if first is None and skipped:

@@ -1,10 +1,11 @@
 """A clip as a policy takes it: counted, and its frames in chunks at the size asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from workbench.media.stream import open_stream
 from workbench.steps import Steps, drain
 
 CHUNK_FRAMES = 8
+
+T = TypeVar("T")
 
 
 class ScanError(MediaError):
@@ -87,6 +90,20 @@ def open_clip(path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1) -
         MediaError: the file cannot be read, or has fewer frames than `policy.num_frames`.
     """
     return drain(open_clip_steps(path, policy, spatial_multiple))
+
+
+def scanned_steps(
+    path: str | Path, policy: ClipPolicy, spatial_multiple: int, use: Callable[[ClipSource], Steps[T]]
+) -> Steps[T]:
+    """What `use` makes of a clip whose frames the packets told, and again of the clip counted by decoding where reading
+    it found otherwise, in a file that is damaged in its middle. Errors as of `open_clip`, and those of `use`.
+    """
+    try:
+        clip = yield from open_clip_steps(path, policy, spatial_multiple, may_scan=True)
+        return (yield from use(clip))
+    except ScanError:
+        clip = yield from open_clip_steps(path, policy, spatial_multiple)
+        return (yield from use(clip))
 
 
 def open_clip_steps(

@@ -4,23 +4,15 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from av.video.frame import VideoFrame
 from torch import Tensor
 
 from workbench.config import check_range
-from workbench.errors import MediaError
-from workbench.files import quoted
-from workbench.media.convert import FrameConverter, frame_warnings
-from workbench.media.counting import listed_frames
-from workbench.media.decode import Decoder
-from workbench.media.files import IMAGE_KINDS, identify, is_cut_short
+from workbench.media.files import IMAGE_KINDS, PICTURE_KINDS, identify
 from workbench.media.image import read_header
-from workbench.media.info import DEFAULT_FPS, MediaInfo, check_pixels
+from workbench.media.info import CUT_SHORT, check_pixels
 from workbench.media.pace import Pace
-from workbench.media.rates import frame_rate
-from workbench.media.seek import frames_from
-
-CUT_SHORT = "the file is cut short: its end is missing"
+from workbench.media.picture_frames import PictureFrames
+from workbench.media.video_frames import Shown, VideoFrames
 
 
 def open_stream(
@@ -54,46 +46,22 @@ class FrameStream:
         check_range("max_frames", 1 if max_frames is None else max_frames, 1)
         check_range("start_frame", start_frame, 0)
         check_range("frame_interval", frame_interval, 1)
-        self._path = Path(path)
-        self._kind = identify(self._path)
-        orientation = _image_orientation(self._path, self._kind) if self._kind in IMAGE_KINDS else None
-        self._decoder = Decoder(self._path, self._kind)
-        try:
-            frames = frames_from(self._decoder, start_frame)
-            first = next(frames)
-            self._convert = FrameConverter(first, orientation)
-            self.info = self._describe(first)
-        except BaseException:
-            self.close()
-            raise
+        self._source = _open_source(Path(path), start_frame)
+        self.info = self._source.info
         self.fps = self.info.fps / frame_interval
         self.timestamps: list[float | None] = []
         self._pace, self._interval = Pace(self.info.fps), frame_interval
-        self._decoded, self._resized_frames = start_frame, 0
-        watched = self._watched(itertools.chain([first], frames))
-        self._kept = itertools.islice(itertools.islice(watched, 0, None, frame_interval), max_frames)
+        self._decoded = start_frame
+        self._kept = itertools.islice(itertools.islice(self._watched(), 0, None, frame_interval), max_frames)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a viewer should know, one line each; grows while reading."""
-        decoder, found = self._decoder, list(self.info.warnings)
-        is_whole = CUT_SHORT not in found and not decoder.bad_packets  # else frames are missing for a known reason
-        pace = self._pace.warning()
+        found, pace = list(self.info.warnings), self._pace.warning()
+        is_whole = CUT_SHORT not in found and not self._source.is_damaged  # else frames are missing for a known reason
         if pace and (is_whole or self._pace.is_disordered):
             found.append(pace)
-        if self._resized_frames:
-            size = f"{self.info.width}x{self.info.height}"
-            found.append(f"the resolution changes: {self._resized_frames} frames are resized to {size}")
-        if decoder.bad_packets:
-            found.append(f"damaged data: {decoder.bad_packets} frames could not be decoded and are missing")
-        if decoder.corrupt_frames:
-            found.append(f"damaged data: {decoder.corrupt_frames} frames are marked as corrupt by the decoder")
-        if decoder.read_error:
-            found.append(f"reading stopped early ({decoder.read_error}) after {self._decoded} frames")
-        elif decoder.reached_end and CUT_SHORT in found and not self.info.is_image:
-            claimed = f" of {self.info.num_frames}" if (self.info.num_frames or 0) > self._decoded else ""
-            found.append(f"{self._decoded}{claimed} frames could be decoded before its end")
-        return tuple(found)
+        return (*found, *self._source.faults(self._decoded))
 
     @property
     def uneven_timestamps(self) -> tuple[float, ...] | None:
@@ -113,64 +81,39 @@ class FrameStream:
 
     def close(self) -> None:
         """Release the file and the decoder."""
-        self._decoder.close()
+        self._source.close()
 
     def __iter__(self) -> Iterator[Tensor]:
         return self
 
     def __next__(self) -> Tensor:
         frame = next(self._kept)
-        self.timestamps.append(self._time_of(frame))
-        return self._convert(frame)
+        self.timestamps.append(frame.time_s)
+        return frame.rgb()
 
     def count_rest(self, at_most: int | None = None) -> int:
         """Decode the remaining frames, or `at_most` so many, without converting them; return how many there were."""
         before = len(self.timestamps)
-        self.timestamps.extend(self._time_of(frame) for frame in itertools.islice(self._kept, at_most))
+        self.timestamps.extend(frame.time_s for frame in itertools.islice(self._kept, at_most))
         return len(self.timestamps) - before
 
-    def _watched(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-        """The same frames, counted and checked for an even pace."""
-        for frame in frames:
+    def _watched(self) -> Iterator[Shown]:
+        """All frames from the start frame on, counted and checked for an even pace."""
+        for frame in self._source:
             self._decoded += 1
-            self._resized_frames += self._convert.resizes(frame)
-            # The last frames of a stream forget their time base.
-            self._pace.add(self._time_of(frame), float(frame.duration * self._decoder.stream.time_base))
+            self._pace.add(frame.time_s, frame.duration_s)
             yield frame
 
-    def _time_of(self, frame: VideoFrame) -> float | None:
-        if frame.pts is None or self._kind in IMAGE_KINDS:
-            return None
-        return float(frame.pts * self._decoder.stream.time_base)
 
-    def _describe(self, first: VideoFrame) -> MediaInfo:
-        stream, rate, is_image = self._decoder.stream, frame_rate(self._decoder), self._kind in IMAGE_KINDS
-        warnings = frame_warnings(first)
-        if is_cut_short(self._path, self._kind):
-            warnings.append(CUT_SHORT)
-        if stream.sample_aspect_ratio not in (None, 0, 1):
-            warnings.append(f"pixels are not square ({stream.sample_aspect_ratio}): frames keep their stored size")
-        if not rate and not is_image:
-            warnings.append(f"no frame rate is stated: {DEFAULT_FPS:g} fps is assumed")
-        return MediaInfo(
-            path=self._path,
-            is_image=is_image,
-            num_frames=1 if is_image else listed_frames(self._decoder),
-            height=self._convert.height,
-            width=self._convert.width,
-            fps=float(rate) if rate and not is_image else DEFAULT_FPS,
-            duration_s=None if is_image else self._decoder.claimed_duration_s(),
-            codec=stream.codec_context.name,
-            pixel_format=first.format.name,
-            warnings=tuple(warnings),
-        )
-
-
-def _image_orientation(path: Path, kind: str) -> int:
-    """Check the header of a still image before it is decoded; return its EXIF orientation."""
+def _open_source(path: Path, start_frame: int) -> VideoFrames | PictureFrames:
+    """The file opened by what can read it; the header of a picture is checked before it is decoded."""
+    kind = identify(path)
+    if kind in PICTURE_KINDS:
+        return PictureFrames(path, kind, start_frame)
+    if kind not in IMAGE_KINDS:
+        return VideoFrames(path, kind, start_frame, None)
     header = read_header(path)
     check_pixels(path, header.width, header.height)
     if header.is_animated:
-        what = "WebP" if kind == "webp_pipe" else "PNG"
-        raise MediaError(f"{quoted(path)}: animated {what} cannot be read; convert it to GIF or MP4")
-    return header.orientation
+        return PictureFrames(path, kind, start_frame)
+    return VideoFrames(path, kind, start_frame, header)

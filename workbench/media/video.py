@@ -68,6 +68,7 @@ class Video:
         x_BCTHW: Tensor,
         fps: float,
         timestamps_s: tuple[float, ...] | None = None,
+        last_duration_s: float | None = None,
     ) -> "Video":
         """A clip from one float (1, 3, T, H, W) tensor, nominally in [-1, 1]: clamped and rounded to 8 bits.
 
@@ -80,7 +81,7 @@ class Video:
         if not is_finite(x_BCTHW.detach()):
             raise NonFiniteError("frames that are not finite (NaN or Inf) are no video")
         frames = to_uint8(x_BCTHW.detach()[0]).transpose(0, 1).contiguous().cpu()
-        return cls(frames, fps, timestamps_s)
+        return cls(frames, fps, timestamps_s, last_duration_s=last_duration_s)
 
 
 def to_float(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def reconstruct_steps(
     """`reconstruct` as steps: tiles, then frames measured."""
     metrics = ClipMetrics(lpips)
     z, y, facts, _ = yield from round_trip_steps(ae, video.frames, tiling)
-    output = Video.from_tensor(y, video.fps, timestamps_s=video.timestamps_s)
+    output = Video.from_tensor(y, video.fps, video.timestamps_s, video.last_duration_s)
     for start in range(0, video.num_frames, MEASURED_AT_ONCE):
         part = slice(start, start + MEASURED_AT_ONCE)
         metrics.add(video.frames[part], output.frames[part])
@@ -147,12 +147,11 @@ def reconstruct_file_steps(
     damaged in its middle, all begins again with frames counted by decoding.
     """
     given = ae, source, outputs, tiling, policy or ClipPolicy(), lpips, ranks
-    if ranks is None:
-        try:
+    try:
+        with ranks.shared_errors() if ranks else nullcontext():  # all of them begin again
             return (yield from _one_pass(*given, may_scan=True))
-        except ScanError:
-            pass
-    return (yield from _one_pass(*given, may_scan=False))
+    except ScanError:
+        return (yield from _one_pass(*given, may_scan=False))
 
 
 def _one_pass(
