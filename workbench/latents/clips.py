@@ -87,7 +87,7 @@ def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Step
 
 
 def encode_file_steps(
-    ae: Autoencoder, path: Path, policy: ClipPolicy, tiling: Tiling | None
+    ae: Autoencoder, path: Path, policy: ClipPolicy, tiling: Tiling
 ) -> Steps[tuple[ClipSource, Tensor]]:
     """A file as the policy takes it, and its latents as of `encode_clip`; as steps."""
 
