@@ -12,15 +12,20 @@ from media_files import cut, encode, joined, moving_pattern, stream_copy, with_b
 from PIL import Image
 from small_models import small_model
 
+from workbench.__main__ import COMMANDS
+from workbench.cli import main
 from workbench.data.index import read_index
 from workbench.data.indexing import build_index
+from workbench.evaluate.clip import read_clip_steps
+from workbench.latents.clips import encode_file_steps
 from workbench.media.decode import Decoder
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import count_frames, probe, read_video, scan_frames
 from workbench.media.source import ScanError, open_clip, open_clip_steps
 from workbench.media.writer import write_video
-from workbench.roundtrip.clip import reconstruct_file
+from workbench.roundtrip.clip import reconstruct, reconstruct_file
 from workbench.steps import drain
+from workbench.tile_settings import Tiling
 
 B_FRAMES = {"bf": "2"}
 CODECS = {
@@ -43,6 +48,10 @@ ALWAYS_PROVEN = ("h264 closed", "vp9", "av1", "mjpeg")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """100 frames at 25 fps, a key frame every second, B-frames in between."""
     return encode(tmp_path_factory.mktemp("base") / "base.mp4", moving_pattern(100), fps=25, gop=25, options=B_FRAMES)
+
+
+def run(command: str, *flags: object) -> None:
+    main("workbench", COMMANDS, [command, *map(str, flags), "--device", "cpu"])
 
 
 def wrong_headers(base: Path, folder: Path) -> dict[str, tuple[Path, int]]:
@@ -149,10 +158,20 @@ def test_a_reconstruction_decodes_a_clip_once(base: Path, tmp_path: Path, monkey
     assert read_video(tmp_path / "out.mkv").num_frames == 100
 
 
+def test_work_on_a_clip_in_memory_decodes_it_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `evaluate`, the app's tabs, `encode` and `stats` do it."""
+    ae, policy = small_model("dct"), ClipPolicy()
+    for steps in (read_clip_steps(base, policy), encode_file_steps(ae, base, policy, Tiling())):
+        assert 100 < frames_decoded_in(monkeypatch, lambda steps=steps: drain(steps)) <= 110
+
+
 def test_a_clip_that_is_damaged_in_its_middle_is_counted_by_decoding_after_all(tmp_path: Path) -> None:
     frames = moving_pattern(60, 96, 128)
     noise = torch.randint(0, 30, frames.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     rotten = with_bit_rot(encode(tmp_path / "clip.mp4", frames // 2 + noise))
+    clip, read = drain(read_clip_steps(rotten, ClipPolicy()))
+    assert clip.num_frames == len(read) == count_frames(rotten)
+    assert drain(encode_file_steps(small_model("dct"), rotten, ClipPolicy(), Tiling()))[0].num_frames == len(read)
     with pytest.raises(ScanError):
         drain(open_clip_steps(rotten, ClipPolicy(), may_scan=True)).read()
     report = reconstruct_file(small_model("dct"), rotten, tmp_path / "out.mkv")
@@ -186,8 +205,10 @@ def test_two_clips_of_different_size_in_one_stream_are_read_once(tmp_path: Path,
     assert any("30 frames are resized" in warning for warning in video.warnings)
 
 
-def gif(path: Path, durations_ms: list[int] | None) -> Path:
-    pictures = [Image.new("RGB", (32, 32), (20 * i, 50, 90)) for i in range(10)]
+def gif(path: Path, durations_ms: list[int] | None, count: int = 10) -> Path:
+    """An animation in the format that its name says; as many frames as there are durations, or `count`."""
+    count = count if durations_ms is None else len(durations_ms)
+    pictures = [Image.new("RGB", (32, 32), (20 * i, 50, 90)) for i in range(count)]
     timing = {} if durations_ms is None else {"duration": durations_ms}
     pictures[0].save(path, save_all=True, append_images=pictures[1:], **timing)
     return path
@@ -206,6 +227,42 @@ def test_how_long_the_last_frame_is_shown_goes_into_the_written_file(tmp_path: P
     assert read_video(tmp_path / f"out.{extension}").duration_s == pytest.approx(3.0, abs=0.002)
 
 
+@pytest.mark.parametrize(("extension", "count"), [("gif", 10), ("webp", 10), ("png", 10), ("gif", 1)])
+def test_durations_travel_through_models_and_latents(tmp_path: Path, extension: str, count: int) -> None:
+    """3 seconds of which the last frame takes two thirds, or all."""
+    source = gif(tmp_path / f"clip.{extension}", [100] * 9 + [2100] if count > 1 else [3000])
+    ae = small_model("dct")
+    result = reconstruct(ae, read_video(source))
+    write_video(result.output, tmp_path / "memory.mp4")
+    reconstruct_file(ae, source, tmp_path / "file.mp4")
+    run("encode", "--dataset.data_path", source, "--save_dir", tmp_path / "latents", "--model", "dct")
+    run("decode", tmp_path / "latents", "--save_dir", tmp_path / "decoded")
+    for path in (tmp_path / "memory.mp4", tmp_path / "file.mp4", tmp_path / "decoded" / "clip.mp4"):
+        again = read_video(path)
+        assert (again.num_frames, again.duration_s) == (count, pytest.approx(3.0, abs=0.002)), path
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize(("delay_ms", "fps"), [(None, 10.0), (40, 25.0), (30, 100 / 3)])
+def test_a_gif_has_the_rate_of_its_timestamps(tmp_path: Path, count: int, delay_ms: int | None, fps: float) -> None:
+    video = read_video(gif(tmp_path / "clip.gif", delay_ms and [delay_ms] * count, count))
+    assert (video.num_frames, video.fps, video.warnings) == (count, pytest.approx(fps), ())
+    assert video.duration_s == pytest.approx(count / fps)
+
+
+@pytest.mark.parametrize(("extension", "codec", "error"), [("mkv", "libx264", 0.001), ("webm", "libvpx-vp9", 0.03)])
+def test_frames_faster_than_the_clock_of_their_file_keep_their_rate(
+    tmp_path: Path, extension: str, codec: str, error: float
+) -> None:
+    """Matroska counts milliseconds: of 2000 frames a second two have one time. VP9 has no rate of its own."""
+    path = encode(tmp_path / f"fast.{extension}", moving_pattern(100), codec, fps=2000)
+    video = read_video(path)
+    assert (video.num_frames, video.warnings) == (100, ())
+    assert video.fps == pytest.approx(2000, rel=error)
+    write_video(video, tmp_path / "again.mp4")
+    assert read_video(tmp_path / "again.mp4").duration_s == pytest.approx(0.05, rel=error)
+
+
 @pytest.mark.parametrize(("fps", "extension"), [(2000, "mp4"), (2000, "mov"), (480, "mkv"), (1500, "mp4")])
 def test_high_speed_video_has_its_rate(tmp_path: Path, fps: int, extension: str) -> None:
     video = read_video(encode(tmp_path / f"fast.{extension}", moving_pattern(50), fps=fps))
@@ -213,8 +270,3 @@ def test_high_speed_video_has_its_rate(tmp_path: Path, fps: int, extension: str)
     assert video.duration_s == pytest.approx(50 / fps, rel=0.05)
     write_video(video, tmp_path / "again.mp4")
     assert read_video(tmp_path / "again.mp4").fps == pytest.approx(fps, rel=0.01)
-
-
-def test_a_gif_without_delays_has_the_rate_of_its_timestamps(tmp_path: Path) -> None:
-    video = read_video(gif(tmp_path / "plain.gif", None))
-    assert (video.fps, video.duration_s, video.warnings) == (10.0, pytest.approx(1.0), ())

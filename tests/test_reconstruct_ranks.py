@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from clips import write_clip
+from media_files import with_bit_rot
 from rank_runs import SIZE, TILES
 from small_models import small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.media.reader import read_video
+from workbench.media.reader import count_frames, read_video, scan_frames
 from workbench.models.plans import tile_plans
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +60,13 @@ def test_the_command_writes_on_two_ranks_what_it_writes_on_one(tmp_path, monkeyp
     write_clip(tmp_path / "clips" / "a.mkv", 37, 100, 130)
     (tmp_path / "clips" / "b.mp4").write_text("not a video")
     write_clip(tmp_path / "clips" / "c.mkv", 1, 100, 130)
+    rotten = with_bit_rot(write_clip(tmp_path / "d.mp4", 60, 96, 128)).rename(tmp_path / "clips" / "d.mp4")
+    assert scan_frames(rotten) == 60 > count_frames(rotten)  # all ranks begin again, with frames counted by decoding
     done = torchrun("-m", "workbench", "reconstruct", "clips", "--save_dir", "two", *COMMAND)
-    assert done.stderr.count("1 of 3 inputs were skipped") == done.stderr.count("skipped: 'clips/b.mp4'") == 1
+    assert done.stderr.count("1 of 4 inputs were skipped") == done.stderr.count("skipped: 'clips/b.mp4'") == 1
     with pytest.raises(SystemExit):
         main("workbench", COMMANDS, ["reconstruct", "clips", "--save_dir", "one", *COMMAND])
-    for clip in ("a", "c"):
+    for clip in ("a", "c", "d"):
         files = {path.name for path in (tmp_path / "two" / clip).iterdir()}
         assert files == {path.name for path in (tmp_path / "one" / clip).iterdir()}
         one, two = (read_video(tmp_path / run / clip / "reconstruction.mkv").frames for run in ("one", "two"))

@@ -211,13 +211,13 @@ def _is_file(folder: Path, name: str) -> bool:
 def _usable(files: list[str], rows: list[_Row]) -> tuple[list[Clip], dict[str, str]]:
     clips, left_out = [], defaultdict(list)
     for file, row in zip(files, rows, strict=True):
-        size = [_number(value) for value in row[2:5]]
+        num_frames, height, width = (int(_number(value)) for value in (row.num_frames, row.height, row.width))
         if not os.path.isfile(file):
             left_out[file, "no such file"].append(row.place)
-        elif min(size) < 1:
+        elif min(num_frames, height, width) < 1:
             left_out[file, "the index states no number of frames or no size for it"].append(row.place)
         else:
-            clips.append(Clip(file, *map(int, size), max(0.0, _number(row.fps))))
+            clips.append(Clip(file, num_frames, height, width, max(0.0, _number(row.fps))))
     return clips, {file: f"{', '.join(places)}: {why}" for (file, why), places in left_out.items()}
 
 

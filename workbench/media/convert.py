@@ -15,8 +15,8 @@ from torch import Tensor
 _SCALING = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
-_HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
-_WIDE = {
+_HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+_WIDE: dict[int, str] = {
     ColorPrimaries.BT2020: "BT.2020",
     ColorPrimaries.SMPTE431: "DCI-P3",
     ColorPrimaries.SMPTE432: "Display P3",

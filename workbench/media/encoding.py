@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from av.container import OutputContainer
 from av.filter import Graph
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from av.video.stream import VideoStream
@@ -42,7 +43,9 @@ class EncoderPixels:
     def __init__(self, stream: VideoStream, time_base: Fraction) -> None:
         self._stream, self._time_base = stream, time_base
         self._graph = Graph()
-        source = self._graph.add_buffer(width=stream.width, height=stream.height, format="rgb24", time_base=time_base)
+        source = self._graph.add_buffer(
+            width=stream.width, height=stream.height, format=VideoFormat("rgb24"), time_base=time_base
+        )
         scale = self._graph.add("scale", _H264_PIXELS if stream.pix_fmt == "yuv420p" else "")
         chain = (source, scale, self._graph.add("format", stream.pix_fmt), self._graph.add("buffersink"))
         for earlier, later in pairwise(chain):
@@ -54,8 +57,8 @@ class EncoderPixels:
         padded = _padded(frame_CHW, self._stream.height, self._stream.width)
         frame = VideoFrame.from_ndarray(padded.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
         frame.pts, frame.time_base = pts, self._time_base
-        self._graph.push(frame)
-        return self._graph.pull()
+        self._graph.vpush(frame)
+        return self._graph.vpull()
 
 
 def _padded(frame_CHW: Tensor, height: int, width: int) -> Tensor:

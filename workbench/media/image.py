@@ -35,7 +35,7 @@ def read_header(path: Path) -> ImageHeader:
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
             # What Pillow calls an animation of JPEGs are the smaller pictures and depth maps behind a photo.
-            is_animated = image.format in ("PNG", "WEBP") and image.is_animated
+            is_animated = image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False)
             return ImageHeader(*image.size, exif_orientation(image), is_animated, image.info.get("icc_profile"))
     except Image.DecompressionBombError:
         raise MediaError(f"{quoted(path)}: the image is over the limit of {MAX_PIXELS:,} pixels") from None

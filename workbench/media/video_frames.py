@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -56,12 +57,12 @@ class VideoFrames:
         # Behind a photo may stand a smaller one, or the film of which it is the best frame.
         self._frames = iter((first,)) if self._is_image else chain([first], frames)
         self._resized = 0
+        self._time_base = self._decoder.stream.time_base or Fraction(0)  # which the last frames of a stream forget
 
     def __iter__(self) -> Iterator[Shown]:
         for frame in self._frames:
             self._resized += self._convert.resizes(frame)
-            # The last frames of a stream forget their time base.
-            duration_s = float(frame.duration * self._decoder.stream.time_base)
+            duration_s = float(frame.duration * self._time_base)
             yield Shown(self._time_of(frame), duration_s, partial(self._rgb, frame))
 
     def close(self) -> None:
@@ -97,7 +98,7 @@ class VideoFrames:
     def _time_of(self, frame: VideoFrame) -> float | None:
         if frame.pts is None or self._is_image:
             return None
-        return float(frame.pts * self._decoder.stream.time_base)
+        return float(frame.pts * self._time_base)
 
     def _describe(self, first: VideoFrame) -> MediaInfo:
         stream, rate, is_image = self._decoder.stream, frame_rate(self._decoder), self._is_image
