@@ -17,10 +17,13 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import flag_words, main, parse
 from workbench.commands.progress import StageBar
 from workbench.errors import ConfigError
+from workbench.files import plain_stem
+from workbench.jobs.reconstruct import safe_stem
 from workbench.media.reader import read_video
 from workbench.media.writer import write_video
 from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.weights import save_weights
+from workbench.records import clip_key
 from workbench.steps import Progress
 from workbench.tile_settings import Tiling
 
@@ -184,6 +187,15 @@ def test_no_name_of_a_clip_leads_out_of_its_folder_or_onto_the_summary(tmp_path,
     folders = {path.name: len(list(path.iterdir())) for path in (tmp_path / "out/deep").iterdir() if path.is_dir()}
     assert folders == dict.fromkeys(("clip", "clip-2", "clip-3", "summary.csv-2"), 7)
     assert len((tmp_path / "out/deep/summary.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("name", ["...mp4", "..mp4", ".mp4", "summary.csv.mp4", "../..mp4", "=1+1.mp4", "a\nb.mp4"])
+def test_names_made_of_a_clips_name_are_plain_file_names(name):
+    """Folders of `reconstruct`, results of `evaluate`, latents, and what the app offers to take along."""
+    for made in (plain_stem(Path(name)), clip_key(Path(name)), safe_stem(Path(name))):
+        assert made not in ("", ".", "..")
+        assert Path(made).name == made
+        assert not made.startswith(".")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["reconstruct", "--help"], ["bench", "--frames", "x", "--help"]])
