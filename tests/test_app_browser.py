@@ -72,6 +72,10 @@ def test_one_clip_and_several_models_make_cards_that_are_compared_by_keys(page) 
     with page.expect_download() as download:
         row.get_by_role("link", name="Metrics (CSV)").click()
     assert download.value.suggested_filename == "bunny_metrics.csv"
+    for name, file in (("Report of all", "report.html"), ("All in one video", "comparison.mp4")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        assert download.value.suggested_filename == file
     page.locator("#shelf").get_by_role("button", name="Remove tiny@random").click()
     wait_for(lambda: cards(page).count() == 2, 20)
 

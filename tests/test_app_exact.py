@@ -17,6 +17,7 @@ from workbench.errors import FileError, ShapeError
 from workbench.jobs import exact
 from workbench.jobs.choices import UNCUT, Choices
 from workbench.jobs.exact import keeps_exact_frames, read_pair, read_slice
+from workbench.jobs.folders import JobFolders
 from workbench.jobs.queue import Job, JobQueue
 from workbench.jobs.reconstruct import reconstruct_job
 from workbench.jobs.shelf import Shelf
@@ -42,7 +43,7 @@ def job(clip: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 def served(job) -> dict:
-    return {function.__name__: function for function in server_functions(job[1], JobQueue())}
+    return {function.__name__: function for function in server_functions(job[1], JobFolders(job[2].parent))}
 
 
 def pixels(address: str) -> np.ndarray:

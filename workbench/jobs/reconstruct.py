@@ -2,14 +2,15 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.compare.clip_report import clip_html
+from workbench.compare.clip_report import Reported, clip_html
 from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.config import to_dict
 from workbench.devices import pick_device
+from workbench.evaluate.statistics import Spread, spread
 from workbench.files import write_text
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import taken_size
@@ -149,13 +150,24 @@ def lpips_job(result: JobResult, device: str) -> Steps[JobResult]:
     return result
 
 
-def _write_report(result: JobResult) -> None:
+def spreads(metrics: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
+    """Mean, median, one in twenty and worst of every metric that has a value."""
+    found = {name: spread(values, METRICS[name].higher_is_better) for name, values in metrics.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def reported(result: JobResult) -> Reported:
+    """The result as a report shows it."""
     report = result.report
     facts = result.settings | _costs(report)
     if (result.lpips_every or 1) > 1 and report.num_frames > 1:
         facts["LPIPS"] = f"of one frame in {result.lpips_every}"
-    page = clip_html(facts, report.warnings, report.metrics, result.times_s, result.worst_frame, DIFFERENCE_GAIN)
-    write_text(result.downloads["report"], page)
+    table = {name: (one.mean, one.median, one.low, one.worst) for name, one in spreads(report.metrics).items()}
+    return Reported(facts, report.warnings, report.metrics, table, result.times_s, result.worst_frame)
+
+
+def _write_report(result: JobResult) -> None:
+    write_text(result.downloads["report"], clip_html([reported(result)], DIFFERENCE_GAIN))
 
 
 def _write_thumbnail(reconstruction: Path, folder: Path) -> Path:

@@ -5,9 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.evaluate.statistics import spread
 from workbench.jobs.queue import RUNNING, Job
-from workbench.jobs.reconstruct import JobResult
+from workbench.jobs.reconstruct import JobResult, spreads
 from workbench.metrics.lpips import lpips_available
 from workbench.metrics.measure import METRICS, summarise
 from workbench.roundtrip.progress import MEASURE, WRITE
@@ -94,10 +93,9 @@ def _subject(result: JobResult) -> str:
 
 def metric_records(metrics: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Every metric that has a value: its name and unit, one value a frame (None where it has none), and its spread."""
-    records = []
+    records, found = [], spreads(metrics)
     for name, summary in summarise(metrics).items():
         metric, values = METRICS[name], metrics[name]
-        found = spread(values, metric.higher_is_better)
         records.append(
             {
                 "name": name,
@@ -105,10 +103,7 @@ def metric_records(metrics: Mapping[str, Sequence[float]]) -> list[dict[str, Any
                 "unit": metric.unit,
                 "higher": metric.higher_is_better,
                 "values": [float(f"{value:.5g}") if math.isfinite(value) else None for value in values],
-                "mean": found.mean,
-                "median": found.median,
-                "low": found.low,
-                "worst": found.worst,
+                **{key: getattr(found[name], key) for key in ("mean", "median", "low", "worst")},
                 "worst_frame": summary.worst_frame,
             }
         )

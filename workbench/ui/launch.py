@@ -21,6 +21,7 @@ from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.shelf import Shelf
 from workbench.ui.about import AboutTab
+from workbench.ui.api import Api
 from workbench.ui.clip import EXAMPLES, ClipPanel
 from workbench.ui.latents import LatentsTab
 from workbench.ui.run import RunPanel
@@ -57,7 +58,7 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                 clip.lay_out_details(settings.device)
                 run.wire()
             with gr.Column(elem_id="results", min_width=300):
-                part_of_page("shelf", server_functions=server_functions(shelf, queue))
+                part_of_page("shelf", server_functions=server_functions(shelf, JobFolders(temporary / "bundles")))
                 with gr.Tabs():
                     with gr.Tab("Player"):
                         part_of_page("player")
@@ -70,7 +71,8 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                         training = TrainingTab(JobFolders(temporary / "samples"), root)
                     with gr.Tab("About") as about:
                         AboutTab(root, about)
-        for left in (tiles.panel.left, latents.panel.left, training.left, uploads.left):
+        api = Api(JobFolders(temporary / "api"), queue, model, temporary, root)
+        for left in (api.left, tiles.panel.left, latents.panel.left, training.left, uploads.left):
             page.unload(left)
     return page.queue(default_concurrency_limit=None)
 

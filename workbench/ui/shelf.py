@@ -8,8 +8,9 @@ import gradio as gr
 
 from workbench.compare.pictures import picture, png_url
 from workbench.errors import WorkbenchError
+from workbench.jobs.bundle import write_grid, write_tables
 from workbench.jobs.exact import read_frame, read_slice
-from workbench.jobs.queue import JobQueue
+from workbench.jobs.folders import JobFolders
 from workbench.jobs.shelf import Shelf
 from workbench.ui.cards import card_result, card_state
 from workbench.ui.shipped import shipped_cards, shipped_result
@@ -42,13 +43,17 @@ def part_of_page(name: str, **arguments: Any) -> gr.HTML:
     )
 
 
-def server_functions(shelf: Shelf, queue: JobQueue) -> list[Callable[..., dict[str, Any]]]:
-    """What the scripts may ask for; a result is named by a token that only its visitor knows."""
+def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., dict[str, Any]]]:
+    """What the scripts may ask for; a result is named by a token that only its visitor knows.
+
+    Args:
+        bundles: for files of several results, of which a visitor keeps the last.
+    """
 
     def cards(_: Any, request: gr.Request) -> dict[str, Any]:
         """What is shipped, then the visitor's own, and how many of these had to go."""
         visitor = visitor_of(request)
-        own = [card_state(job, queue.ahead_of(job)) for job in shelf.of(visitor)]
+        own = [card_state(job, shelf.queue.ahead_of(job)) for job in shelf.of(visitor)]
         return {"cards": [*shipped_cards(), *own], "gone": shelf.gone(visitor)}
 
     def result(asked: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +75,22 @@ def server_functions(shelf: Shelf, queue: JobQueue) -> list[Callable[..., dict[s
         """The same of a row over time."""
         return _picture(asked, read_slice)
 
+    def bundle(asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+        """Tables and a report of all of the visitor's results, or {cards} beside each other in one video."""
+        visitor, folder = visitor_of(request), bundles.new()
+        bundles.keep(visitor, folder)
+        wanted = asked.get("cards")
+        results = [job.result for job in shelf.of(visitor) if job.result and (wanted is None or job.id in wanted)]
+        if not results:
+            return {"error": "There is no result of yours yet."}
+        try:
+            if wanted is None:
+                return {name: str(path) for name, path in write_tables(results, folder).items()}
+            grid = write_grid(results, folder)
+        except WorkbenchError as error:
+            return {"error": str(error).replace(f"{folder}/", "")}
+        return {"grid": str(grid)} if grid else {"error": "One video takes results of the same frames, kept exactly."}
+
     def _picture(asked: dict[str, Any], read: Callable) -> dict[str, str]:
         job, index = shelf.find(str(asked.get("card"))), asked.get("index")
         if job is None or not isinstance(index, int):
@@ -81,4 +102,4 @@ def server_functions(shelf: Shelf, queue: JobQueue) -> list[Callable[..., dict[s
         return {"picture": png_url(picture(found), compress_level=1)}
 
     slice_.__name__ = "slice"
-    return [cards, result, remove, frame, slice_]
+    return [cards, result, remove, frame, slice_, bundle]

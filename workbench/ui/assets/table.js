@@ -8,6 +8,15 @@ bench.table = (element) => {
     part("notes").replaceChildren(...notes(cards));
   };
   element.addEventListener("change", draw);
+  element.addEventListener("click", async ({ target }) => {
+    const { file } = target.dataset;
+    if (!file) return;
+    part("note").textContent = "Being written.";
+    let refused = "";
+    const reply = await ask("bundle", { cards: file === "grid" ? store.shown : null }, (why) => { refused = why; });
+    part("note").textContent = refused;
+    if (reply) save(reply[file]);
+  });
   let drawn = "";
   listen(() => {
     const now = JSON.stringify([store.cards.map((card) => [card.id, resultOf(card.id)?.version]), store.shown]);
@@ -16,6 +25,7 @@ bench.table = (element) => {
   });
 };
 
+const save = (path) => make("a", { href: fileUrl(path), download: path.split("/").at(-1) }).click();
 const COSTS = [["compression", "Values in : out", 3], ["encode_s", "Encode s", 3], ["decode_s", "Decode s", 3], ["work", "Work ×", 3]];
 const digits = (value, count = 4) => (value === undefined || value === null ? "–" : Number(value.toPrecision(count)).toString());
 
