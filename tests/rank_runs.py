@@ -3,8 +3,10 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from clips import moving_video
 from small_models import small_model
 
@@ -32,10 +34,22 @@ def share_tensors(folder: Path) -> None:
             except wb.MediaError as error:
                 seen["errors"].append(str(error))
         seen["still in step"] = ranks.from_main(ranks.world.rank)
+        seen["modes"] = {mode: difference_of(ae, x, mode, ranks) for mode in ("stages", "frames", "windows")}
     alone = wb.encode_tiled(ae, x, TILES)
     seen["latents equal"] = bool((z == alone).all())
     seen["frames equal"] = bool((y == wb.decode_tiled(ae, alone, TILES, *SIZE[:1], SIZE[1:])).all())
     (folder / f"rank-{seen['rank']}.json").write_text(json.dumps(seen))
+
+
+def difference_of(ae: wb.Autoencoder, x: torch.Tensor, mode: str, ranks: wb.Lockstep) -> float:
+    """The largest difference, of latents and frames, between what two ranks and what one makes in a mode."""
+    tiling = replace(TILES, tiling_mode=mode)
+    alone = wb.encode_tiled(ae, x, tiling)
+    together = wb.encode_tiled(ae, x, tiling, ranks=ranks)
+    frames = wb.decode_tiled(ae, alone, tiling, *SIZE[:1], SIZE[1:])
+    shared = wb.decode_tiled(ae, alone, tiling, *SIZE[:1], SIZE[1:], ranks=ranks)
+    pairs = (alone, together), (frames, shared)
+    return max(((a - b).abs().max() / a.abs().max()).item() for a, b in pairs)
 
 
 def fail_midway(how: str, arguments: list[str]) -> None:

@@ -49,6 +49,13 @@ def test_tensors_encoded_and_decoded_together_are_those_of_one_rank_bit_by_bit(s
     assert [(rank["latents equal"], rank["frames equal"]) for rank in seen] == [(True, True)] * 2
 
 
+def test_two_ranks_make_in_every_mode_what_one_makes(seen):
+    """Strips are of another height than whole frames, and kernels are chosen by size: equal but for rounding."""
+    for rank in seen:
+        assert set(rank["modes"]) == {"stages", "frames", "windows"}
+        assert max(rank["modes"].values()) < 1e-4
+
+
 def test_an_error_on_either_rank_is_raised_on_both_and_the_work_goes_on(seen):
     assert [rank["errors"] for rank in seen] == [["rank 0 cannot read", "rank 1 cannot read"]] * 2
     assert [rank["still in step"] for rank in seen] == [0, 0]
