@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import CheckpointedBlock
+from workbench.models.convolution import conv3d
 
 NORM_EPS = 1e-5
 ATTENTION_EPS = 1e-15
@@ -62,7 +63,7 @@ class Conv3d(nn.Conv3d):
 
     def _convolve(self, x: Tensor, weight: Tensor, time_padding: int) -> Tensor:
         padding = (time_padding, *(size // 2 for size in weight.shape[3:]))
-        return F.conv3d(x, weight, self.bias, self.stride, padding, groups=self.groups)
+        return conv3d(x, weight, self.bias, self.stride, padding, self.groups)
 
 
 class RMSNorm(nn.Module):

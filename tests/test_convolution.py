@@ -1,0 +1,51 @@
+"""The faster convolution of small clips is the same convolution."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from workbench.models import convolution
+from workbench.models.convolution import conv3d
+
+
+@pytest.mark.parametrize("stride", [(1, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize("padding", [(1, 1, 1), (0, 1, 1)])
+def test_values_gradients_and_operations_are_those_of_torch(monkeypatch, stride, padding):
+    random = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*size, generator=random) for size in ((1, 6, 5, 16, 18), (8, 6, 3, 3, 3)))
+    bias = torch.randn(8, generator=random)
+    taken = []
+    fast = torch.mkldnn_convolution
+    monkeypatch.setattr(torch, "mkldnn_convolution", lambda *given: taken.append(1) or fast(*given))
+    inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    with FlopCounterMode(display=False) as counted:
+        found = conv3d(*inputs, stride, padding)
+    with FlopCounterMode(display=False) as expected_count:
+        plain = F.conv3d(*inputs, stride, padding)
+    if convolution._has_onednn():
+        assert taken
+    assert counted.get_total_flops() == expected_count.get_total_flops() > 0
+    exact = F.conv3d(*(tensor.detach().double() for tensor in inputs), stride, padding)
+    bound = 4 * (plain.double() - exact).abs().max() + 1e-5  # rounding of sums of 162 products of about 1
+    assert (found.double() - exact).abs().max() < bound
+    for ours, theirs in zip(
+        torch.autograd.grad(found.square().mean(), inputs),
+        torch.autograd.grad(plain.square().mean(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "device"),
+    [
+        ((2, 4, 4, 8, 8), torch.float32, "cpu"),
+        ((1, 4, 4, 8, 8), torch.float64, "cpu"),
+        ((1, 4, 4, 8, 8), torch.float32, "meta"),
+    ],
+)
+def test_the_rest_is_left_to_torch(monkeypatch, shape, dtype, device):
+    monkeypatch.setattr(torch, "mkldnn_convolution", None)
+    x, weight = torch.zeros(shape, dtype=dtype, device=device), torch.zeros(4, 4, 3, 3, 3, dtype=dtype, device=device)
+    assert conv3d(x, weight, None, (1, 1, 1), (1, 1, 1)).shape == x.shape
