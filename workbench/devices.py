@@ -1,12 +1,14 @@
 """Where to compute and in which type. Torch is imported when it is needed: settings name types and devices only."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from workbench.config import check_choice
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+M = TypeVar("M", bound="torch.nn.Module")
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -40,6 +42,12 @@ def pick_dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "to
     if dtype is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch_dtype(dtype)
+
+
+def laid_out(module: M, memory_format: "torch.memory_format") -> M:
+    """The module itself, its weights of four or five dimensions laid out in memory like this."""
+    # torch's own types leave this form of `Module.to` out.
+    return module.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return, unused-ignore]
 
 
 def torch_dtype(name: str) -> "torch.dtype":

@@ -164,6 +164,7 @@ def strips_of(stage: LocalStage, rows: int, count: int) -> AxisPlan:
 
     Their outputs lie side by side, so every weight is one.
     """
+    assert stage.reach is not None, f"{stage.name} depends on whole frames"
     (cell_in, cell_out), cells = stage.cell, rows // stage.cell[0]
     count = min(count, cells)
     edges = [round(index * cells / count) for index in range(count + 1)]

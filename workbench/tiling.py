@@ -87,8 +87,10 @@ class TilePlan:
     @property
     def tile_shape(self) -> tuple[int, int, int]:
         """What each tile reads in time, height and width: all have one size."""
-        first = (axis.spans[0] for axis in (self.time, self.height, self.width))
-        return tuple(span.stop - span.start for span in first)
+        time, height, width = (
+            axis.spans[0].stop - axis.spans[0].start for axis in (self.time, self.height, self.width)
+        )
+        return time, height, width
 
 
 def spread(length: int, tile: int, overlap: int) -> list[int]:
@@ -189,14 +191,15 @@ class Blend:
         indices = (t_index, h_index, w_index)
         axes = (self.plan.time, self.plan.height, self.plan.width)
         spans = [axis.spans[index] for axis, index in zip(axes, indices, strict=True)]
-        kept = tile[(..., *(slice(s.skip, s.skip + s.out_stop - s.out_start) for s in spans))]
+        t, h, w = spans
+        inside_t, inside_h, inside_w = (slice(s.skip, s.skip + s.out_stop - s.out_start) for s in spans)
+        kept = tile[:, :, inside_t, inside_h, inside_w]
         expected = tuple(s.out_stop - s.out_start for s in spans)
         if kept.shape[2:] != expected:  # would be broadcast, and blended, in silence
             raise ShapeError(f"a tile of {tuple(tile.shape[2:])} (t, h, w) came back where {expected} is needed")
         if self.total is None:
             sides = self.plan.height.out_length, self.plan.width.out_length
             self.total = torch.zeros((*tile.shape[:2], self._frames, *sides), device=device)
-        t, h, w = spans
         window = slice(t.out_start - self.start, t.out_stop - self.start)
         target = self.total[:, :, window, h.out_start : h.out_stop, w.out_start : w.out_stop]
         wt, wh, ww = (axis.weights[index] for axis, index in zip(axes, indices, strict=True))
@@ -205,11 +208,12 @@ class Blend:
 
     def take(self, until: int) -> Tensor:
         """The finished frames [start, until) of the output; the window moves on to `until`."""
-        count = until - self.start
-        finished = self.total[:, :, :count].clone()
+        count, total = until - self.start, self.total
+        assert total is not None, "frames are taken before any tile was added"
+        finished = total[:, :, :count].clone()
         for frame in range(count, self._frames):  # frame by frame: no second copy of the window
-            self.total[:, :, frame - count] = self.total[:, :, frame]
-        self.total[:, :, max(self._frames - count, 0) :] = 0
+            total[:, :, frame - count] = total[:, :, frame]
+        total[:, :, max(self._frames - count, 0) :] = 0
         self.start = until
         return finished
 
@@ -221,4 +225,4 @@ def finished_frames(time: AxisPlan) -> list[int]:
 
 def tile_indices(plan: TilePlan) -> Iterator[tuple[int, int, int]]:
     """Indices (time, height, width) of all tiles of a plan, time slowest."""
-    return product(*(range(len(axis.spans)) for axis in (plan.time, plan.height, plan.width)))
+    return product(range(len(plan.time.spans)), range(len(plan.height.spans)), range(len(plan.width.spans)))

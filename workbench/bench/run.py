@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.bench.settings import BenchSettings
+from workbench.devices import laid_out
 from workbench.errors import ConfigError
 from workbench.memory import available_memory, watch_peak_memory
 from workbench.models.base import Autoencoder
@@ -118,7 +119,7 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 def _runs(ae: Autoencoder, variant: str, x: Tensor, z: Tensor) -> dict[str, Callable[[], Tensor]]:
     """What to time in each direction. Sets the layout of the weights; nothing else of the model changes."""
-    ae.to(memory_format=torch.channels_last_3d if "channels_last" in variant else torch.contiguous_format)
+    laid_out(ae, torch.channels_last_3d if "channels_last" in variant else torch.contiguous_format)
     encode, decode = ae.encode, ae.decode
     if variant.startswith("compile"):
         encode, decode = torch.compile(encode), torch.compile(decode)

@@ -64,7 +64,7 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
 
 def _model(asked: DecodeModel, folder: "LatentFolder") -> ModelSettings:
     """The model as it was loaded for encoding, or from where the user says that it is now."""
-    recorded = ModelSettings(**folder.facts["load"])
+    recorded = ModelSettings(**folder.recorded["load"])
     if asked.name is not None:
         return replace(recorded, name=asked.name, from_pretrained=asked.from_pretrained)
     return replace(recorded, from_pretrained=asked.from_pretrained or recorded.from_pretrained)

@@ -29,7 +29,7 @@ def run_export(config: ExportConfig, *checkpoints: str) -> None:
     from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
 
     file = read_weights(locate_weights(checkpoints[0]))
-    if file.model is None:
+    if file.model is None or file.architecture is None:
         raise WeightsError(f"{file.path}: does not say which model it holds; give a checkpoint of train.py")
     load_state(build_autoencoder(file.model, file.architecture), file)  # nothing that does not load is passed on
     out = Path(config.out)

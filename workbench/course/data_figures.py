@@ -18,8 +18,8 @@ def bucket_figure(clips: Sequence[Clip], buckets: Buckets, seed: int, epoch: int
     members = buckets.assign(seed, epoch)
     used = {int(clip) for numbers in members for clip in numbers}
     left_out = [number for number in range(len(clips)) if number not in used]
-    groups: list[tuple[str, Sequence[int]]] = [
-        (_bucket_name(bucket), numbers) for bucket, numbers in zip(buckets.all, members, strict=True)
+    groups: list[tuple[str, list[int]]] = [
+        (_bucket_name(bucket), numbers.tolist()) for bucket, numbers in zip(buckets.all, members, strict=True)
     ]
     for index, (name, numbers) in enumerate([*groups, ("left out of this epoch", left_out)]):
         if not len(numbers):

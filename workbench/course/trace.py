@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.models.base import Autoencoder
-from workbench.models.checkpointing import CheckpointedBlock
+from workbench.models.checkpointing import Checkpointed
 from workbench.models.dc_blocks import (
     EfficientViTBlock,
     GatedBottleneck,
@@ -22,7 +22,7 @@ from workbench.models.dc_blocks import (
 from workbench.models.dc_resampling import Downsample, Upsample
 from workbench.models.registry import build_autoencoder
 
-PARTS = (CheckpointedBlock, MultiScaleLinearAttention, GatedBottleneck, nn.Conv3d, nn.Linear)
+PARTS = (Checkpointed, MultiScaleLinearAttention, GatedBottleneck, nn.Conv3d, nn.Linear)
 """Kinds of modules that a trace lists, of an EfficientViTBlock its two halves; what lies inside them is not listed."""
 
 BRANCHES = (ResBlock, Residual, Downsample, Upsample)
@@ -107,12 +107,12 @@ def branch_shares(ae: Autoencoder, x: Tensor) -> dict[str, float]:
         branches[main] = _rms(output)  # now: the shortcut is added in place
 
     def note_share(block: nn.Module, inputs: tuple, output: Tensor) -> None:
-        shares[names[block]] = branches[block.main] / _rms(output)
+        shares[names[block]] = branches[block.get_submodule("main")] / _rms(output)
 
-    names = {module: name for name, module in ae.named_modules() if isinstance(module, BRANCHES)}
+    names: dict[nn.Module, str] = {module: name for name, module in ae.named_modules() if isinstance(module, BRANCHES)}
     with torch.no_grad(), ExitStack() as hooks:
         for block in names:
-            hooks.callback(block.main.register_forward_hook(note_branch).remove)
+            hooks.callback(block.get_submodule("main").register_forward_hook(note_branch).remove)
             hooks.callback(block.register_forward_hook(note_share).remove)
         ae(x)
     return shares

@@ -91,7 +91,7 @@ class ClipLoader:
         self._plan_of = lru_cache(maxsize=3)(
             lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size, image_probability)
         )
-        self._source: Generator[list[ClipSlot], None, None] | None = None
+        self._source: Generator[list[ClipSlot], None, None] | Prefetcher | None = None
         self.skipped: dict[str, str] = dict(index.skipped)
         self.num_replaced = 0
         self.epoch = self.position = 0
@@ -113,9 +113,8 @@ class ClipLoader:
                 alone, so ranks must agree on it before they enter a collective operation.
         """
         try:
-            if self._source is None:
-                self._source = self._start()
-            slots = next(self._source)
+            source = self._source = self._source or self._start()
+            slots = next(source)
         except BaseException:
             self.close()
             raise
@@ -173,7 +172,7 @@ class ClipLoader:
                 logger.warning("resume: %s", line)
         return differences
 
-    def _start(self) -> Generator[list[ClipSlot], None, None]:
+    def _start(self) -> Generator[list[ClipSlot], None, None] | Prefetcher:
         batches = self._upcoming(self.epoch, self.position)
         if self._config.num_workers:
             return Prefetcher(batches, self._config.num_workers, self._config.worker_timeout_s)

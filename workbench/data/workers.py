@@ -239,4 +239,4 @@ def _answer(connection: Connection, request: ClipRequest) -> None:
         connection.send((_BUG, traceback.format_exc()))
     else:
         connection.send((_READ, None))
-        connection.send_bytes(frames.view(-1).numpy())
+        connection.send_bytes(frames.view(-1).numpy().data)

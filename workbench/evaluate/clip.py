@@ -45,7 +45,7 @@ class ClipResult(RoundTrip):
     peak_memory_mb: float
     ranks: int
     threads: int
-    protocols: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    protocols: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

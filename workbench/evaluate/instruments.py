@@ -109,10 +109,12 @@ class Original:
         return found
 
     def _features_steps(self, output: Tensor, progress: "_Counter") -> Steps[tuple[Tensor, Tensor]]:
+        network = self._tools.fvd
+        assert network is not None, "features without a network"
         if self._features is None:
-            self._features = self._tools.fvd.features(self.frames)
+            self._features = network.features(self.frames)
         yield progress.one_more()
-        features = self._tools.fvd.features(output)
+        features = network.features(output)
         yield progress.one_more()
         return self._features, features
 

@@ -55,12 +55,12 @@ class OriginalUnder:
         pooled = [F.avg_pool2d(clip, factor) for clip in (x, y)] if factor > 1 else [x, y]
         figures = {
             "psnr": clip_psnr(x, y, protocol.psnr),
-            "ssim": ssim(*pooled, 1.0, protocol.ssim).mean().item(),
+            "ssim": ssim(pooled[0], pooled[1], 1.0, protocol.ssim).mean().item(),
         }
         network = lpips.get((protocol.lpips, protocol.lpips_spatial))
         if network is not None:
             figures["lpips"] = _lpips(x, y, network, protocol.lpips_signed)
-        if self._i3d is None:
+        if self._i3d is None or protocol.video is None:
             return UnderProtocol(figures)
         if self._features is None:
             self._features = video_features(x, protocol.video, self._i3d)
@@ -97,7 +97,7 @@ def clip_psnr(x: Tensor, y: Tensor, way: PsnrWay) -> float:
     if way.per == "clip":
         mse = mse.mean()[None]
     values = [math.inf if value == 0 else -10 * math.log10(value) for value in (mse + way.floor).tolist()]
-    if way.whole_cap and math.inf in values:
+    if way.cap is not None and way.whole_cap and math.inf in values:
         return way.cap
     if way.cap is not None:
         values = [way.cap if error < _EQUAL_MSE else value for value, error in zip(values, mse.tolist(), strict=True)]

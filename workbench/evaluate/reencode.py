@@ -3,7 +3,9 @@
 import importlib.util
 import io
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -21,8 +23,7 @@ def require_opencv(protocol: str) -> None:
 
 def through_mp4v(frames: Tensor, fps: float) -> Tensor:
     """uint8 (T, 3, H, W) through OpenCV's `mp4v` writer (MPEG-4 part 2, at OpenCV's own bit rate) and back."""
-    import cv2
-
+    cv2: Any = import_module("cv2")  # its stubs lack names
     even = _even(frames)
     height, width = even.shape[2:]
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +56,7 @@ def _even(frames: Tensor) -> Tensor:
 
 
 def _decoded(source: str | io.BytesIO, shape: torch.Size) -> Tensor:
-    with av.open(source) as container:
+    with av.open(source, "r") as container:
         frames = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
     if len(frames) != shape[0]:
         raise RuntimeError(f"{shape[0]} frames were written, {len(frames)} read back")

@@ -28,7 +28,7 @@ from workbench.metrics.vmaf import Vmaf
 from workbench.metrics.warp import require_optical_flow
 from workbench.models.base import Autoencoder
 from workbench.models.identity import weights_digest
-from workbench.models.plans import tile_plans
+from workbench.models.plans import tile_plans, tile_sizes
 from workbench.models.ref import ModelRef
 from workbench.ranks import World, gather_on_main
 from workbench.steps import Progress, drain
@@ -86,23 +86,23 @@ def evaluate(
             what an option needs is not installed.
         WeightsError: weights of a model or of a network are missing or do not fit. All are looked at before any clip.
     """
-    entries, dtype = parse_models(settings.models), pick_dtype(dtype, world.device)
+    entries, chosen = parse_models(settings.models), pick_dtype(dtype, world.device)
     instruments = _instruments(settings, world.device)
-    policy = policy_record(settings, world.device, dtype, instruments)
+    policy = policy_record(settings, world.device, chosen, instruments)
     store = ResultStore(folder_of(settings))
     store.check_policy(policy)
     facts = {}
     for entry in entries:
-        facts[entry.label] = model_facts(entry, settings.model, world.device, dtype)
+        facts[entry.label] = model_facts(entry, settings.model, world.device, chosen)
         store.check_model(facts[entry.label])
     if world.is_main:
         store.begin(policy, facts)
     mine = clips[world.rank :: world.size]
     pending = [Task(entry, clip) for clip in mine for entry in entries if not _is_done(store, entry, clip)]
-    together = _fit_together(facts.values(), world.device, dtype)
+    together = _fit_together(facts.values(), world.device, chosen)
     if not together:
         pending.sort(key=lambda task: entries.index(task.entry))
-    bench = _Bench(settings, store, instruments, world, dtype, together)
+    bench = _Bench(settings, store, instruments, world, chosen, together)
     failures = _run(pending, bench, on_task, on_progress)
     parts = gather_on_main(failures, world)
     if parts is None:
@@ -121,7 +121,7 @@ def _instruments(settings: EvaluateSettings, device: torch.device) -> Instrument
         for name, backbone in (("lpips", "vgg"), ("lpips_alex", "alex"))
         if lpips_available(backbone)
     }
-    fvd = I3DFeatures(device) if settings.fvd else None
+    fvd: FeatureNetwork | I3DFeatures | None = I3DFeatures(device) if settings.fvd else None
     if settings.fvd_network is not None:
         fvd = FeatureNetwork(settings.fvd_network, device)
     return Instruments(
@@ -157,8 +157,7 @@ def model_facts(entry: ModelRef, tiling: Tiling, device: torch.device, dtype: to
     """
     ae = entry.load(device, dtype)
     tile_plans(ae, ae.legal_frames(2), 1, 1, tiling)  # refuses illegal tile sizes
-    pixels = (tiling.spatial_tile_size or ae.default_tile_pixels) if tiling.use_spatial_tiling else None
-    frames = (tiling.temporal_tile_size or ae.default_tile_frames) if tiling.use_temporal_tiling else None
+    pixels, frames = tile_sizes(ae, tiling)
     return {
         "model": entry.label,
         "random_weights": entry.weights == "random",

@@ -39,7 +39,7 @@ def spread(values: Sequence[float], higher_is_better: bool, with_interval: bool 
     return Spread(found.mean().item(), np.median(found).item(), low.item(), worst.item(), interval)
 
 
-def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+def interval_of_mean(values: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
     """The 95 % interval of the mean over clips: percentiles of the means of 10,000 resampled sets.
 
     Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979. Clips are drawn, not frames: frames of a clip

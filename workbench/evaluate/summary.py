@@ -97,7 +97,7 @@ def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
     distances = _distances(store, evaluation)
     rows, clips, found = leaderboard(evaluation, distances), list(clip_rows(evaluation)), differences(evaluation)
     common = len(common_clips(evaluation))
-    record = {
+    record: dict[str, Any] = {
         "policy": evaluation.policy,
         "models": list(evaluation.facts.values()),
         "common_clips": common,

@@ -27,21 +27,20 @@ def open_latents(path: Path) -> LatentFolder:
         DataError: it is none, or holds no latents.
     """
     folder = LatentFolder(path)
-    if folder.facts is None:
-        raise DataError(f"{quoted(path)}: not a folder of latents; make one with: python -m workbench encode")
+    _ = folder.recorded
     return folder
 
 
 def check_model(folder: LatentFolder, identity: Mapping[str, Any]) -> None:
     """Raise WeightsError unless the latents are of the model with this identity (`identity_of`)."""
-    if not is_same_model(folder.facts, identity):
-        known, given = (f"{i['model']} with weights {i['weights_sha256'][:12]}" for i in (folder.facts, identity))
+    if not is_same_model(folder.recorded, identity):
+        known, given = (f"{i['model']} with weights {i['weights_sha256'][:12]}" for i in (folder.recorded, identity))
         raise WeightsError(f"{quoted(folder.path)}: holds latents of {known}; they mean nothing to {given}")
 
 
 def recorded_tiling(folder: LatentFolder) -> Tiling:
     """The tiles that the clips were encoded in."""
-    policy = folder.facts["policy"]
+    policy = folder.recorded["policy"]
     known = {"tiling_mode": "tiles"} | policy  # folders from before there were modes
     return Tiling(**{name: known[name] for name in Tiling.__dataclass_fields__ if name in known})
 

@@ -45,6 +45,17 @@ class LatentFolder:
         except (ValueError, OSError):
             raise DataError(f"{quoted(path / _FACTS)}: is damaged; give another folder") from None
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What was noted down of a folder that holds latents.
+
+        Raises:
+            DataError: it is none.
+        """
+        if self.facts is None:
+            raise DataError(f"{quoted(self.path)}: not a folder of latents; make one with: python -m workbench encode")
+        return self.facts
+
     @contextmanager
     def claimed(self, facts: Mapping[str, Any]) -> Iterator[None]:
         """Make the folder and keep it for this run.

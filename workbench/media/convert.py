@@ -120,7 +120,7 @@ def display_orientation(frame: VideoFrame, codec: str) -> int:
 
 
 def _plane(plane: VideoPlane, bytes_per_pixel: int = 1) -> np.ndarray:
-    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return lines[:, : plane.width * bytes_per_pixel]  # lines are padded
 
 

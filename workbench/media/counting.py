@@ -63,10 +63,11 @@ def shown_times(decoder: Decoder, at_least: int | None = None) -> list[tuple[int
     enough = None if at_least is None else at_least + _MAX_REORDERED
     try:
         shown = (packet for packet in itertools.chain([first], packets) if not packet.is_discard)
-        times = [(packet.pts, packet.duration or 0) for packet in itertools.islice(shown, enough)]
+        listed = [(packet.pts, packet.duration or 0) for packet in itertools.islice(shown, enough)]
     except (av.FFmpegError, OSError):
         return None
-    return sorted(times) if _are_in_order([time for time, _ in times], first.pts) else None
+    times = [(time, duration) for time, duration in listed if time is not None]
+    return sorted(times) if _are_in_order([time for time, _ in listed], first.pts) else None
 
 
 def begins_whole(decoder: Decoder) -> bool:
@@ -106,6 +107,7 @@ def _is_idr(decoder: Decoder, packet: av.Packet) -> bool:
     return False
 
 
-def _are_in_order(times: Sequence[int | None], first: int) -> bool:
+def _are_in_order(times: Sequence[int | None], first: int | None) -> bool:
     """Whether all are known, differ, and none is before the first packet's."""
-    return bool(times) and None not in times and min(times) >= first and len(set(times)) == len(times)
+    known = {time for time in times if time is not None}
+    return first is not None and bool(known) and len(known) == len(times) and min(known) >= first

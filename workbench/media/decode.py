@@ -1,6 +1,7 @@
 """One video stream of one file, opened safely and decoded frame by frame with PyAV (FFmpeg)."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -72,10 +73,16 @@ class Decoder:
             yield from self._frames_after(latest)
         self.reached_end = True
 
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of a tick of the stream's clock, which every stream that was opened has."""
+        assert self.stream.time_base is not None
+        return self.stream.time_base
+
     def claimed_duration_s(self) -> float | None:
         """Seconds that the header claims, None if it does not say."""
         if self.stream.duration:
-            return float(self.stream.duration * self.stream.time_base)
+            return float(self.stream.duration * self.time_base)
         if not self.container.duration:
             return None
         # Matroska tells when a file ends, on a clock that need not begin at 0.

@@ -57,6 +57,6 @@ def _rate_of_packets(decoder: Decoder, with_last: bool = False) -> Fraction | No
         other.close()
 
 
-def _rate_of(times: list[int], time_base: Fraction) -> Fraction | None:
+def _rate_of(times: list[int], time_base: Fraction | None) -> Fraction | None:
     span = max(times, default=0) - min(times, default=0)
-    return (len(times) - 1) / (span * time_base) if span > 0 else None
+    return (len(times) - 1) / (span * time_base) if time_base and span > 0 else None

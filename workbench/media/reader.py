@@ -95,9 +95,10 @@ def _expected_frames(claimed: int | None, max_frames: int | None, start_frame: i
 
 def _valid_times(times: list[float | None]) -> tuple[float, ...] | None:
     """The timestamps if every frame has one and they increase, else None."""
-    if None in times or any(later <= earlier for earlier, later in pairwise(times)):
+    known = tuple(time for time in times if time is not None)
+    if len(known) < len(times) or any(later <= earlier for earlier, later in pairwise(known)):
         return None
-    return tuple(times)
+    return known
 
 
 def _collect(stream: FrameStream, expected: int, affordable: int, max_bytes: int) -> Tensor:

@@ -37,7 +37,7 @@ def scan_packets(info: MediaInfo, interval: int, limit: int | None) -> Count | N
         return None
     seen = None if limit is None else (limit - 1) * interval + 1
     with closing(Decoder(info.path, kind)) as decoder:
-        shown, time_base = shown_times(decoder, seen), decoder.stream.time_base
+        shown, time_base = shown_times(decoder, seen), decoder.time_base
     if shown is None:
         return None
     pace, times = Pace(info.fps), []

@@ -63,7 +63,7 @@ def _timestamps_of(decoder: Decoder, index: int) -> tuple[int, int] | None:
     """The earliest and latest timestamp, in `time_base`, that the frame can have; None if unknown."""
     stream, rate = decoder.stream, frame_rate(decoder)
     if rate and stream.start_time is not None:
-        step = 1 / rate / stream.time_base
+        step = 1 / rate / decoder.time_base
         if _has_even_table(decoder, step) and begins_whole(decoder):
             middle = stream.start_time + index * step
             return (round(middle - step / 2), round(middle + step / 2)) if index < stream.frames else None

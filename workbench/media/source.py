@@ -54,7 +54,7 @@ class ClipSource:
     max_frames: int | None = None
     is_scanned: bool = False
 
-    def chunks(self) -> Iterator[Tensor]:
+    def chunks(self) -> Generator[Tensor, None, None]:
         """The frames in order, as uint8 (n, 3, H, W) of a few frames each.
 
         Raises:

@@ -116,7 +116,7 @@ class VideoWriter:
     def _next_pts(self, time_s: float | None) -> int:
         if (time_s is None) != (self._start_s is None):
             raise ShapeError("timestamps are given with every frame of a video or with none")
-        pts = self._last_pts + 1 if time_s is None else round((time_s - self._start_s) * _CLOCK_HZ)
+        pts = self._last_pts + 1 if time_s is None else round((time_s - (self._start_s or 0.0)) * _CLOCK_HZ)
         if pts <= self._last_pts:
             raise MediaError(f"{quoted(self.path)}: timestamps must increase, {time_s} s does not")
         self._last_pts = pts
@@ -130,14 +130,17 @@ class VideoWriter:
         held, self._held = self._held, frame
         if held is None:
             return
-        if self._start_s is not None:
-            end = held.pts + round(self._last_duration_s * _CLOCK_HZ) if frame is None else frame.pts
+        if self._start_s is not None and held.pts is not None:
+            end = frame.pts if frame is not None else None
+            end = held.pts + round(self._last_duration_s * _CLOCK_HZ) if end is None else end
             self._durations[held.pts] = max(end - held.pts, 1)
         self._mux_packets(self._stream.encode(held))
 
     def _mux_packets(self, packets: Iterable[Packet]) -> None:
+        assert self._container is not None, "packets before the first frame"
         for packet in packets:
-            packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if packet.pts in self._durations:
+                packet.duration = self._durations.pop(packet.pts)
             self._container.mux(packet)
 
     def _finish(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:

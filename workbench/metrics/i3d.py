@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workbench.devices import laid_out
 from workbench.errors import ShapeError
 from workbench.metrics.networks import fill, network_path, read_network
 
@@ -31,6 +32,9 @@ _INCEPTIONS = {
 
 class Unit(nn.Conv3d):
     """A convolution with TensorFlow's SAME padding and a ReLU; its batch norm is folded into weight and bias."""
+
+    kernel_size: tuple[int, int, int]
+    stride: tuple[int, int, int]
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(super().forward(same_padding(x, self.kernel_size, self.stride)))
@@ -100,8 +104,9 @@ def load_i3d(device: str | torch.device = "cpu") -> I3D:
     Raises:
         WeightsError: they are not here (`python -m workbench fetch fvd`), or damaged.
     """
-    network = fill(I3D(), read_network("i3d"), network_path("i3d"))
-    return network.to(device, memory_format=torch.channels_last_3d)  # three times faster on a CPU
+    network = I3D()
+    fill(network, read_network("i3d"), network_path("i3d"))
+    return laid_out(network.to(device), torch.channels_last_3d)  # three times faster on a CPU
 
 
 def same_padding(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:

@@ -34,7 +34,7 @@ class KeptLpips:
     def against(self, output: Tensor) -> Iterator[tuple[int, list[float]]]:
         """Values of the frames of a reconstruction, uint8 (T, 3, H, W): a frame's number and the values from there on,
         NaN where a frame is left out; a few frames at a time."""
-        every, size = self._network.every, self._original.shape[2:]
+        every, size = self._network.every, (self._original.shape[2], self._original.shape[3])
         if not self.frames:
             return
         pixels = _PIXELS_AT_ONCE.get(self._device.type, _PIXELS_AT_ONCE["cpu"])

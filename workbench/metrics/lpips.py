@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.config import check_choice
+from workbench.devices import laid_out
 from workbench.errors import WeightsError, first_line
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
 from workbench.metrics.networks import fill, network_path, read_network
@@ -46,6 +47,9 @@ class LPIPS(nn.Module):
         every: as a metric of a clip (`lpips`), only every n-th frame is measured.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, backbone: str = "vgg", spatial: bool = False, every: int = 1) -> None:
         super().__init__()
         self.backbone, self.spatial, self.every = backbone, spatial, every
@@ -66,21 +70,21 @@ class LPIPS(nn.Module):
 
     def distance(self, a: list[Tensor], b: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Distances (B, 1, 1, 1) of features of frames of this (H, W); (B, 1, H, W) where `spatial`."""
-        total = 0.0
+        layers = []
         for x, y, head in zip(a, b, self.heads, strict=True):
             weighted = F.conv2d((x - y).square(), head.view(1, -1, 1, 1))
             if self.spatial:
-                total = total + F.interpolate(weighted, size, mode="bilinear")
+                layers.append(F.interpolate(weighted, size, mode="bilinear"))
             else:
-                total = total + weighted.mean((2, 3), keepdim=True)
-        return total
+                layers.append(weighted.mean((2, 3), keepdim=True))
+        return sum(layers[1:], layers[0])
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Distances of frames (B, 3, H, W) in [-1, 1], sides of 16 (VGG-16) or 31 (AlexNet) pixels or more.
 
         Gradients flow to both inputs, so that it serves as a loss.
         """
-        return self.distance(self.features(x), self.features(y), x.shape[2:])
+        return self.distance(self.features(x), self.features(y), (x.shape[2], x.shape[3]))
 
     @property
     def min_side(self) -> int:
@@ -117,7 +121,7 @@ def load_lpips(
     state = network.layers.state_dict() if random_backbone else _read_backbone(backbone)
     path = network_path(f"lpips_{backbone}")
     fill(network, {f"layers.{name}": tensor for name, tensor in state.items()} | _read_heads(backbone), path)
-    return network.to(device, memory_format=torch.channels_last)
+    return laid_out(network.to(device), torch.channels_last)
 
 
 def usual_every(device: torch.device) -> int:
@@ -160,7 +164,8 @@ def lpips(x: Tensor, y: Tensor, data_range: float, network: LPIPS, first: int = 
 
 def _layers(plan: list) -> tuple[nn.Sequential, frozenset[int], list[int]]:
     """Layers numbered as torchvision's `features`, which of them count, and their channels."""
-    layers, taps, channels, now = [], [], [], 3
+    layers: list[nn.Module] = []
+    taps, channels, now = [], [], 3
     for step in plan:
         if step == "tap":
             taps.append(len(layers) - 1)
@@ -199,7 +204,7 @@ def _official_vgg() -> Path:
 def _read_heads(backbone: str) -> dict[str, Tensor]:
     """The weights of the channels: a few kilobytes that the authors' package `lpips` brings; it is not imported."""
     package = importlib.util.find_spec("lpips")
-    if package is None:
+    if package is None or package.origin is None:
         raise WeightsError("LPIPS: the package `lpips`, which holds its linear heads, is missing: pip install lpips")
     path = Path(package.origin).parent / "weights" / "v0.1" / f"{backbone}.pth"
     try:

@@ -88,8 +88,8 @@ def measure(
     pair_and_previous = pair if previous is None else tuple(map(torch.cat, zip(previous, pair, strict=True)))
     values = {}
     for name, metric in METRICS.items():
-        left_out = metric.function is None or (metric.needs_network and lpips_network is None)
-        if left_out or (metric.on_request and name not in requested):
+        left_out = (metric.needs_network and lpips_network is None) or (metric.on_request and name not in requested)
+        if metric.function is None or left_out:
             continue
         clips = pair_and_previous if metric.needs_previous else pair
         network = [lpips_network, first] if metric.needs_network else []

@@ -1,6 +1,7 @@
 """Errors that jump from frame to frame along the motion of the original, by optical flow."""
 
 import importlib.util
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ def warp_error(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     if min(x.shape[2:]) >= _MIN_SIDE:
         flow = _optical_flow()
         for t in range(1, len(x)):
-            pairs = [_levels(clip[t - 1 : t + 1].cpu(), data_range) for clip in (x, y)]
-            values[t] = _error(*pairs, flow)
+            before, after = (_levels(clip[t - 1 : t + 1].cpu(), data_range) for clip in (x, y))
+            values[t] = _error(before, after, flow)
     return values.to(x.device)
 
 
@@ -72,8 +73,7 @@ def _error(x: Tensor, y: Tensor, flow: Any) -> Tensor:
 
 
 def _optical_flow() -> Any:
-    import cv2
-
+    cv2: Any = import_module("cv2")  # its stubs lack this name
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
 

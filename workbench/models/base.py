@@ -53,7 +53,6 @@ class Autoencoder(nn.Module, ABC):
             shipped models, what suits their memory.
         default_tiling_mode: how it is run over a clip unless another way is asked for, see `Tiling`.
         default_push_frames: frames that its local stages take at once.
-        last_layer: weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights.
         config: its architecture, a dataclass, or the mapping that diffusers keeps; see `registry.architecture_of`.
     """
 
@@ -67,8 +66,12 @@ class Autoencoder(nn.Module, ABC):
     default_tile_pixels: int = 256
     default_tiling_mode: str = "tiles"
     default_push_frames: int = 4
-    last_layer: nn.Parameter | None = None
     config: Any
+
+    @property
+    def last_layer(self) -> nn.Parameter | None:
+        """Weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights."""
+        return None
 
     def frames_of(self, latent_frames: int) -> int:
         """The number of frames that `latent_frames` >= 1 latents of a clip (not of an image) decode to."""
@@ -167,24 +170,24 @@ class Autoencoder(nn.Module, ABC):
 
         All stages work on whole latents of legal clips and have no gradient.
         """
-        return self.whole_encoder()
+        return [self.whole_encoder()]
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
         """The decoder in parts, as `encode_stages`."""
-        return self.whole_decoder(is_image)
+        return [self.whole_decoder(is_image)]
 
-    def whole_encoder(self, sample_posterior: bool = False) -> list[Stage]:
+    def whole_encoder(self, sample_posterior: bool = False) -> GlobalStage:
         """The encoder as one stage, which is tiled."""
         encode = partial(self.encode, sample_posterior=sample_posterior)
-        return [GlobalStage("encode", encode, self.frames_of, self.spatial_stride, int(self.causal))]
+        return GlobalStage("encode", encode, self.frames_of, self.spatial_stride, int(self.causal))
 
-    def whole_decoder(self, is_image: bool) -> list[Stage]:
+    def whole_decoder(self, is_image: bool) -> GlobalStage:
         """The decoder as one stage, which is tiled."""
 
         def run(z: Tensor) -> Tensor:
             return self.decode(z, num_frames=1 if is_image else self.frames_of(z.shape[2]))
 
-        return [GlobalStage("decode", run, self.frames_of, self.spatial_stride, int(self.causal))]
+        return GlobalStage("decode", run, self.frames_of, self.spatial_stride, int(self.causal))
 
     @abstractmethod
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, DiagonalGaussian | None]:

@@ -29,6 +29,9 @@ class BlockTransform(nn.Module):
         deviation: about the standard deviation (1, C, 1, 1, 1) of each coefficient over natural video in [-1, 1].
     """
 
+    deviation: Tensor
+    basis: Tensor
+
     def __init__(self, frames: int) -> None:
         super().__init__()
         with torch.device("cpu"):  # also where the weights around it are still on the meta device

@@ -21,13 +21,17 @@ def run_checkpointed(function: Callable[[Tensor], Tensor], x: Tensor, enabled: b
     return function(x)
 
 
-class CheckpointedBlock(nn.Module):
-    """A block of a network whose `_block(x)` can be checkpointed. Do not nest: each level would compute again.
+class Checkpointed(nn.Module):
+    """A block of a network that can be checkpointed. Do not nest: each level would compute again.
 
     The optimiser Muon takes what such blocks hold for the hidden layers of a model.
     """
 
     checkpointing: bool = False
+
+
+class CheckpointedBlock(Checkpointed):
+    """The usual one, of one input: `_block(x)` is checkpointed."""
 
     def forward(self, x: Tensor) -> Tensor:
         return run_checkpointed(self._block, x, self.checkpointing)
@@ -38,7 +42,7 @@ class CheckpointedBlock(nn.Module):
 
 
 def set_checkpointing(model: nn.Module, enabled: bool) -> None:
-    """Switch every CheckpointedBlock inside `model`."""
+    """Switch every block inside `model`."""
     for module in model.modules():
-        if isinstance(module, CheckpointedBlock):
+        if isinstance(module, Checkpointed):
             module.checkpointing = enabled

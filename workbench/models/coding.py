@@ -7,7 +7,8 @@ Ranks that share a clip take strips of a frame in local stages, each read with t
 and tiles in global ones. What is streamed in windows has no strips: every rank then computes all of it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from workbench.ranks import Lockstep
 from workbench.stages import Apply, CodingPlan, Push, StreamPlan, cropped, in_pieces, padded
 from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import OWN_TILING, Tiling
+from workbench.tiling import AxisPlan, Span
 
 Timer = Callable[[Callable[[], Any]], Any]
 """Runs a piece of work of the model, and returns its result."""
@@ -63,7 +65,7 @@ def encode_steps(ae: Autoencoder, x: Tensor, tiling: Tiling, ranks: Lockstep | N
     """`encode_tiled` as a generator of progress."""
     if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape:
         raise ShapeError(f"frames must be (B, 3, T, H, W), got {tuple(x.shape)}")
-    size = tuple(x.shape[2:])
+    size = x.shape[2], x.shape[3], x.shape[4]
     pieces = encode_pieces(ae, iter([x]), size, tiling, ranks)
     return (yield from collect(pieces, ae.latent_frames(size[0]), x.device))
 
@@ -94,7 +96,7 @@ def encode_pieces(
     ranks: Lockstep | None = None,
     timer: Timer = run_at_once,
     sample_posterior: bool = False,
-) -> Iterator[Tensor | Progress]:
+) -> Generator[Tensor | Progress, None, None]:
     """A clip of this size in chunks (B, 3, n, H, W), floats in [-1, 1] or uint8, to float32 latents in chunks.
 
     Yields progress after every tile and push; progress among the chunks is passed on. Output is on the model's device.
@@ -120,7 +122,7 @@ def decode_pieces(
     ranks: Lockstep | None = None,
     timer: Timer = run_at_once,
     to_all: bool = True,
-) -> Iterator[Tensor | Progress]:
+) -> Generator[Tensor | Progress, None, None]:
     """Latents in chunks (B, C, n, h, w) to the float32 frames of a clip of this size in chunks, not clamped.
 
     Args:
@@ -141,7 +143,8 @@ def _run(
     timer: Timer,
     ranks: Lockstep | None,
     to_all: bool,
-) -> Iterator[Tensor | Progress]:
+) -> Generator[Tensor | Progress, None, None]:
+    """All stages of a plan, each fed by the one before; the pieces that its last stage finishes, as float32."""
     progress = count_pieces(direction, plan.pieces)
     work = _Work(ae, "latents" if direction == "encode" else "frames", timer)
     chunks = padded(chunks, plan)
@@ -167,7 +170,8 @@ def _stream(
     """A local stage, push by push."""
     with torch.no_grad():
         push = plan.stage.stream(plan.push)
-    strip = plan.strips.spans[min(ranks.world.rank, len(plan.strips.spans) - 1)] if plan.strips else None
+    share = (ranks, plan.strips) if ranks and plan.strips else None
+    strip = _own_strip(*share) if share else None
     for item in in_pieces(chunks, plan):
         if isinstance(item, Progress):
             yield item
@@ -175,22 +179,29 @@ def _stream(
         x, is_last = item
         rows = x if strip is None else x[:, :, :, strip.start : strip.stop]
         for y in work.pushed(push, rows, is_last):
-            if strip is not None:
-                y = _joined(y, plan, ranks, to_all)
-            if to_all or ranks is None or ranks.world.is_main:
-                yield y
+            whole = _joined(y, *share, to_all) if share else y
+            if whole is not None and (to_all or ranks is None or ranks.world.is_main):
+                yield whole
         yield next(progress)
 
 
-def _joined(y: Tensor, plan: StreamPlan, ranks: Lockstep, to_all: bool) -> Tensor | None:
+def _own_strip(ranks: Lockstep, strips: AxisPlan) -> Span:
+    """The rows that this rank takes; ranks left over repeat the last strip, so that all make the same calls."""
+    return strips.spans[min(ranks.world.rank, len(strips.spans) - 1)]
+
+
+def _joined(y: Tensor, ranks: Lockstep, strips: AxisPlan, to_all: bool) -> Tensor | None:
     """The strips of all ranks under each other; None where this rank gets nothing."""
-    spans = plan.strips.spans
-    mine = spans[min(ranks.world.rank, len(spans) - 1)]
+    spans, mine = strips.spans, _own_strip(ranks, strips)
     heights = [span.out_stop - span.out_start for span in spans]
     rows = y[:, :, :, mine.skip : mine.skip + mine.out_stop - mine.out_start].float()
     parts = ranks.gather(F.pad(rows, (0, 0, 0, max(heights) - rows.shape[3])), to_all)
     kept = [part[:, :, :, :height] for part, height in zip(parts, heights, strict=False)]
     return torch.cat(kept, dim=3) if kept else None
+
+
+def _given(piece: Tensor, x: Tensor) -> Tensor:
+    return piece
 
 
 class _Work:
@@ -207,7 +218,7 @@ class _Work:
         """The frames that a push finishes."""
         pieces = self._do(lambda: push(self._input(x), is_last), x)
         while (piece := self._do(lambda: next(pieces, None), x)) is not None:
-            yield self._checked(lambda _, piece=piece: piece)(x)
+            yield self._checked(partial(_given, piece))(x)
 
     def _input(self, x: Tensor) -> Tensor:
         x = x.to(self._ae.device)

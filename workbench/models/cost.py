@@ -110,8 +110,10 @@ def _cost(name: str, architecture: str, size: Size, tiling: Tiling, dtype: torch
 
 def _stages(direction: str, plan: CodingPlan, channels: int, itemsize: int) -> Iterator[StageCost]:
     for stage in plan.stages:
-        count = _streamed if isinstance(stage, StreamPlan) else _tiled
-        counted, channels = count(stage, channels, itemsize)
+        if isinstance(stage, StreamPlan):
+            counted, channels = _streamed(stage, channels, itemsize)
+        else:
+            counted, channels = _tiled(stage, channels, itemsize)
         yield StageCost(stage.stage.name, direction, *counted)
 
 

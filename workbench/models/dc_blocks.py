@@ -97,7 +97,9 @@ def conv_layer(
     norm: bool = False,
 ) -> nn.Sequential:
     """A convolution named `conv`, and RMSNorm named `norm` after it if asked."""
-    layers = OrderedDict(conv=Conv3d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias))
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv=Conv3d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias)
+    )
     if norm:
         layers["norm"] = RMSNorm(out_channels)
     return nn.Sequential(layers)

@@ -47,7 +47,7 @@ class Downsample(CheckpointedBlock):
         return add_shortcut(self.main(x), match_channels(pixel_unshuffle(x, factors), self.out_channels))
 
 
-class Upsample(CheckpointedBlock):
+class Upsample(Checkpointed):
     """A nearest upsample and convolution beside channels repeated and moved to pixels. Doubles H, W and T if asked."""
 
     def __init__(self, in_channels: int, out_channels: int, doubles_time: bool) -> None:
@@ -77,13 +77,18 @@ class SpatialUpsampleConv(nn.Module):
         super().__init__()
         self.conv = conv_layer(in_channels, out_channels)
 
+    @property
+    def weight(self) -> Tensor:
+        """That of the convolution (out, in, 3, 3, 3)."""
+        return self.conv.get_parameter("conv.weight")
+
     def forward(self, x: Tensor) -> Tensor:
-        weight = reachable_taps(self.conv.conv.weight, x.shape[2])
+        weight = reachable_taps(self.weight, x.shape[2])
         return self.convolve(x, phase_kernels(weight), weight.shape[2] // 2)
 
     def convolve(self, x: Tensor, kernels: Sequence[Tensor], time_padding: int) -> Tensor:
         """The same with these `phase_kernels` of its weight and this padding of time."""
-        padded, phases = F.pad(x, (1, 1, 1, 1)), []
+        padded, phases, bias = F.pad(x, (1, 1, 1, 1)), [], self.conv.get_parameter("conv.bias")
         for (row, column), kernel in zip(product((0, 1), (0, 1)), kernels, strict=True):
             window = padded[..., row : row + x.shape[3] + 1, column : column + x.shape[4] + 1]
             phases.append(conv3d(window, kernel, self.conv.conv.bias, (1, 1, 1), (time_padding, 0, 0)))

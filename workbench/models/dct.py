@@ -67,6 +67,9 @@ class LinearDCT(Autoencoder):
     spatial_stride = 32
     default_tiling_mode = "stages"  # exact, without overlap
 
+    video_basis: Tensor
+    image_basis: Tensor
+
     def __init__(self, config: LinearDCTConfig) -> None:
         super().__init__()
         self.config = config

@@ -98,6 +98,9 @@ class DiffusersAutoencoder(Autoencoder):
         ConfigError: the instance's settings make it another kind of model than its class is adapted for.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, vae: Any):
         super().__init__()
         row = ADAPTERS[type(vae).__name__]
@@ -136,7 +139,7 @@ class DiffusersAutoencoder(Autoencoder):
         return x.unbind(2) if self.row.image else x.split(1)
 
     def _join(self, pieces: Sequence[Tensor]) -> Tensor:
-        return torch.stack(pieces, dim=2) if self.row.image else torch.cat(pieces)
+        return torch.stack(tuple(pieces), dim=2) if self.row.image else torch.cat(tuple(pieces))
 
     def _padded_latents(self, z: Tensor) -> Tensor:
         """Latents grown at their ends to what the class decodes."""

@@ -75,7 +75,7 @@ class HunyuanVAE(Autoencoder):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder.conv_out.conv.weight
+        return self.decoder.get_parameter("conv_out.conv.weight")
 
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Trade time for memory in training; `last_layer_off` keeps the decoder's output layer as it is."""

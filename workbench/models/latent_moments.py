@@ -71,7 +71,7 @@ class LatentMoments:
     def _parts(self) -> list["LatentMoments"]:
         if not dist.is_initialized():
             return [self]
-        parts: list[LatentMoments | None] = [None] * dist.get_world_size()
+        parts = [self] * dist.get_world_size()
         dist.all_gather_object(parts, self)
         return parts
 

@@ -36,6 +36,7 @@ class SpatialConv(nn.Conv2d):
 
     def reset_parameters(self) -> None:
         draw(self.weight, self.gain)
+        assert self.bias is not None
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -33,14 +33,15 @@ def encode_plan(
             run in this way.
     """
     is_whole = sample_posterior or mode_of(ae, tiling) == "tiles"
-    stages = ae.whole_encoder(sample_posterior) if is_whole else ae.encode_stages()
+    stages: list[Stage] = [ae.whole_encoder(sample_posterior)] if is_whole else ae.encode_stages()
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=True)
 
 
 def decode_plan(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> CodingPlan:
     """How the latents of a clip of this size are decoded; the rest as in `encode_plan`."""
     is_image = size[0] == 1
-    stages = ae.whole_decoder(is_image) if mode_of(ae, tiling) == "tiles" else ae.decode_stages(is_image)
+    is_whole = mode_of(ae, tiling) == "tiles"
+    stages: list[Stage] = [ae.whole_decoder(is_image)] if is_whole else ae.decode_stages(is_image)
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=False)
 
 
@@ -51,7 +52,7 @@ def tile_plans(ae: Autoencoder, num_frames: int, height: int, width: int, tiling
         ConfigError: a tile size is not legal for the model; the nearest legal ones are named.
     """
     size = num_frames, height, width
-    (encode,), (decode,) = ae.whole_encoder(), ae.whole_decoder(num_frames == 1)
+    encode, decode = ae.whole_encoder(), ae.whole_decoder(num_frames == 1)
     common = size, ae.latent_shape(*size)[1:], tiling
     return _tiles(ae, encode, *common, encodes=True), _tiles(ae, decode, *common, encodes=False)
 
@@ -73,14 +74,15 @@ def _coding_plan(
         stages = [_windowed(ae, stage, tiling, grid) for stage in stages]
     elif mode == "frames":
         tiling = replace(tiling, use_spatial_tiling=False)
-    sides, plans = legal[1:] if encodes else grid[1:], []
+    sides = (legal if encodes else grid)[1:]
+    plans: list[StreamPlan | TiledPlan] = []
     for stage in stages:
         frames = 1 if size[0] == 1 else stage.frames_of(grid[0])
         if isinstance(stage, LocalStage):
             plans.append(_stream_plan(ae, stage, (frames, *sides), tiling, ranks))
-            sides = tuple(side // stage.cell[0] * stage.cell[1] for side in sides)
+            sides = (sides[0] // stage.cell[0] * stage.cell[1], sides[1] // stage.cell[0] * stage.cell[1])
         else:
-            finer = tuple(side * stage.side for side in grid[1:])
+            finer = (grid[1] * stage.side, grid[2] * stage.side)
             out = size if not encodes and stage is stages[-1] else (frames, *finer)
             given = (frames, *sides) if encodes else grid
             plans.append(TiledPlan(stage, given, _tiles(ae, stage, out, grid, tiling, encodes)))

@@ -70,7 +70,7 @@ def load_autoencoder(
     return _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
 
 
-load_autoencoder.__doc__ = load_autoencoder.__doc__.format(names=", ".join(MODELS))
+load_autoencoder.__doc__ = (load_autoencoder.__doc__ or "").format(names=", ".join(MODELS))
 
 
 def architecture_of(model: Autoencoder) -> dict[str, Any]:

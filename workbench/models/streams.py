@@ -24,11 +24,12 @@ def each(function: Apply) -> Stream:
 def sequence(*streams: Stream) -> Stream:
     """Streams one after another, all output of one going to the next at once."""
 
-    def push(x: Tensor | None, is_last: bool) -> Tensor | None:
+    def push(x: Tensor, is_last: bool) -> Tensor | None:
         for stream in streams:
-            x = stream(x, is_last)
-            if x is None:
+            y = stream(x, is_last)
+            if y is None:
                 return None
+            x = y
         return x
 
     return push
@@ -140,15 +141,14 @@ def chain(streams: Sequence[Stream], size: int) -> Push:
         yield from run([x], is_last, 0)
 
     def run(held: list[Tensor], is_last: bool, depth: int) -> Iterator[Tensor]:
+        """What the layers from `depth` on make of the one tensor that is held, which is taken out of its list."""
         pieces = list(held.pop().split(size, dim=2))  # popped: no layer's input outlives its use
         while pieces:
             ends = is_last and len(pieces) == 1
-            output = [streams[depth](pieces.pop(0), ends)]
-            if output[0] is None:
-                continue
-            if depth + 1 < len(streams):
+            output = [y for y in [streams[depth](pieces.pop(0), ends)] if y is not None]
+            if output and depth + 1 < len(streams):
                 yield from run(output, ends, depth + 1)
-            else:
+            elif output:
                 yield output.pop()
 
     return push

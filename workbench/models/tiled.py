@@ -33,7 +33,8 @@ def count_pieces(stage: str, total: int) -> Iterator[Progress]:
 
 def collect(pieces: Iterator[Tensor | Progress], frames: int, device: torch.device) -> Steps[Tensor]:
     """All `frames` frames of a stream of chunks (B, C, n, H, W), as float32 on a device."""
-    whole, done = None, 0
+    whole: Tensor | None = None
+    done = 0
     for piece in pieces:
         if isinstance(piece, Progress):
             yield piece
@@ -42,6 +43,7 @@ def collect(pieces: Iterator[Tensor | Progress], frames: int, device: torch.devi
             whole = torch.empty(*piece.shape[:2], frames, *piece.shape[3:], device=device)
         whole[:, :, done : done + piece.shape[2]] = piece
         done += piece.shape[2]
+    assert whole is not None, "a stream without chunks"
     return whole
 
 
@@ -78,6 +80,7 @@ def stream_tiles(
 
 
 def _apply(apply: Apply, window: "FrameWindow", plan: TilePlan, tile: TileIndex) -> Tensor:
+    assert window.frames is not None, "the window was not moved to the tile"
     return apply(_tile(window.frames, plan, tile, window.start))
 
 

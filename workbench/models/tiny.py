@@ -76,7 +76,7 @@ class DCTResidualAE(Autoencoder):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.to_pixels.weight
+        return self.to_pixels.get_parameter("weight")
 
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Keep only the input of every residual block for the backward pass; the last layer is always off it."""
@@ -156,8 +156,9 @@ def _network(width: int, depth: int) -> nn.Sequential:
 
 
 def _streams(network: nn.Sequential) -> list[Stream]:
-    blocks = (block.stream() for block in network.blocks)
-    return [channels_last(network.project_in), *blocks, channels_last(network.norm)]
+    project_in, blocks, norm = network.children()
+    streams = (block.stream() for block in blocks.children() if isinstance(block, PatchResBlock))
+    return [channels_last(project_in), *streams, channels_last(norm)]
 
 
 def _zeros(inputs: int, outputs: int) -> Linear:

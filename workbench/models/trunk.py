@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.dc_blocks import (
+    Conv3d,
     EfficientViTBlock,
     GatedBottleneck,
     MultiScaleLinearAttention,
@@ -65,17 +66,18 @@ def reach_of(layers: Sequence[Layer], cell: tuple[int, int]) -> int:
 def layer_stream(layer: Layer, is_image: bool) -> Stream:
     """The streaming form of a local layer."""
     if isinstance(layer, ResBlock):
-        conv1, act, conv2 = layer.main
+        conv1, act, conv2 = layer.main.children()
         return Beside(sequence(_conv_stream(conv1), each(act), _conv_stream(conv2)), _same, add_shortcut)
     if isinstance(layer, Residual):
-        conv = layer.main if hasattr(layer.main, "conv") else layer.main.op_list[0]
+        conv = layer.main if hasattr(layer.main, "conv") else layer.main.get_submodule("op_list.0")
         return Beside(_conv_stream(conv), partial(match_channels, channels=layer.out_channels), add_shortcut)
     if isinstance(layer, Downsample):
         return whole_images(layer, _down_stream(layer))
     if isinstance(layer, Upsample):
         return _up_stream(layer, is_image)
-    if hasattr(layer, "op_list"):  # the decoder's output: norm and activation, which work in place, and convolution
-        *pointwise, conv = layer.op_list
+    if isinstance(layer, nn.Module) and hasattr(layer, "op_list"):
+        # The decoder's output: norm and activation, which work in place, and convolution.
+        *pointwise, conv = layer.get_submodule("op_list").children()
         return sequence(*map(each, pointwise), _conv_stream(conv))
     return _conv_stream(layer) if isinstance(layer, nn.Module) else each(layer)
 
@@ -126,31 +128,37 @@ def _attention(name: str, layers: Sequence[Layer], scale: Scale, finer: Scale, i
 def _windowed_streams(layers: Sequence[Layer], scale: Scale, window: Window, is_image: bool) -> Iterator[Stream]:
     for layer in layers:
         if isinstance(layer, EfficientViTBlock):
-            yield _attention_stream(layer.context_module, scale, window)
-            yield Beside(_gated_stream(layer.local_module.main), _same, add_shortcut)
+            attention, gated = layer.context_module.main, layer.local_module.main
+            assert isinstance(attention, MultiScaleLinearAttention)
+            assert isinstance(gated, GatedBottleneck)
+            yield _attention_stream(attention, scale, window)
+            yield Beside(_gated_stream(gated), _same, add_shortcut)
         else:
             yield layer_stream(layer, is_image)
             scale = _scale_after([layer], scale)
 
 
-def _attention_stream(layer: Residual, scale: Scale, window: Window) -> Stream:
-    main: MultiScaleLinearAttention = layer.main
-    ((conv, mix),) = main.aggreg
-    aggregated = sequence(ConvStream(conv.valid, conv.kernel_size[0]), each(mix))
+def _attention_stream(main: MultiScaleLinearAttention, scale: Scale, window: Window) -> Stream:
+    conv, mix = main.aggreg[0].children()
+    aggregated = sequence(_valid_stream(conv), each(mix))
     both_scales = Beside(aggregated, _same, lambda late, qkv: torch.cat([qkv, late], dim=1))
     attention = WindowedAttention(main.head_size, scale, window)
     return Beside(sequence(each(main.qkv), both_scales, attention, each(main.proj)), _same, add_shortcut)
 
 
 def _gated_stream(main: GatedBottleneck) -> Stream:
-    conv = main.depth_conv.conv
-    return sequence(each(main.widen), ConvStream(conv.valid), each(main.gate))
+    return sequence(each(main.widen), _conv_stream(main.depth_conv), each(main.gate))
 
 
-def _conv_stream(layer: nn.Sequential) -> Stream:
+def _conv_stream(layer: nn.Module) -> Stream:
     """The stream of a `conv_layer`."""
-    conv, *norm = layer
-    return sequence(ConvStream(conv.valid, conv.kernel_size[0], conv.stride[0]), *map(each, norm))
+    conv, *norm = layer.children()
+    return sequence(_valid_stream(conv), *map(each, norm))
+
+
+def _valid_stream(conv: nn.Module) -> Stream:
+    assert isinstance(conv, Conv3d)
+    return ConvStream(conv.valid, conv.kernel_size[0], conv.stride[0])
 
 
 def _down_stream(layer: Downsample) -> Stream:
@@ -167,7 +175,7 @@ def _up_stream(layer: Upsample, is_image: bool) -> Stream:
         return pixel_shuffle(match_channels(x, layer.out_channels * 4 * frames), (frames, 2, 2))
 
     repeat = each(lambda x: x.repeat_interleave(2, dim=2)) if frames == 2 else each(_same)
-    kernels = phase_kernels(layer.main.conv.conv.weight)
+    kernels = phase_kernels(layer.main.weight)
     conv = ConvStream(lambda x: layer.main.convolve(x, kernels, time_padding=0))
     return Beside(sequence(repeat, conv), shortcut, add_shortcut)
 

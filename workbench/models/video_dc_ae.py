@@ -4,6 +4,7 @@ The image autoencoder that it grew from is DC-AE (arXiv 2410.10733). Parameter n
 checkpoint, which loads strictly.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -23,7 +24,7 @@ from workbench.models.dc_blocks import (
     conv_layer,
 )
 from workbench.models.dc_resampling import Downsample, Upsample
-from workbench.models.trunk import decode_stages, encode_stages
+from workbench.models.trunk import Layer, decode_stages, encode_stages
 from workbench.stages import Stage
 
 TEMPORAL_DOWNSAMPLES = 2
@@ -120,7 +121,7 @@ class VideoDCAE(Autoencoder):
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder.project_out.op_list[-1].conv.weight
+        return self.decoder.get_parameter("project_out.op_list.2.conv.weight")
 
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Keep only the input of every block for the backward pass; of the output layer too, unless `last_layer_off`.
@@ -132,13 +133,13 @@ class VideoDCAE(Autoencoder):
 
     def encode_stages(self) -> list[Stage]:
         encoder = self.encoder
-        blocks = (block for stage in encoder.stages for block in stage.op_list)
-        layers = [encoder.project_in, *blocks, encoder.project_out, self._scaled]
+        blocks = _blocks(encoder.stages)
+        layers: list[Layer] = [encoder.project_in, *blocks, encoder.project_out, self._scaled]
         return encode_stages(layers, (self.temporal_stride, self.spatial_stride))
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
         decoder = self.decoder
-        blocks = (block for stage in reversed(decoder.stages) for block in stage.op_list)
+        blocks = _blocks(reversed(decoder.stages))
         return decode_stages([self._unscaled, decoder.project_in, *blocks, decoder.project_out], is_image)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
@@ -152,6 +153,11 @@ class VideoDCAE(Autoencoder):
 
     def _unscaled(self, z: Tensor) -> Tensor:
         return z if self.config.scaling_factor is None else z * self.config.scaling_factor
+
+
+def _blocks(stages: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The blocks of `BlockList`s, in order."""
+    return (block for stage in stages for block in stage.get_submodule("op_list").children())
 
 
 class BlockList(nn.Module):
@@ -180,9 +186,10 @@ class Encoder(nn.Module):
 
     @staticmethod
     def _stage(config: VideoDCAEConfig, stage: int) -> BlockList:
-        blocks = [config.block(stage) for _ in range(config.encoder_depths[stage])]
+        blocks: list[nn.Module] = [config.block(stage) for _ in range(config.encoder_depths[stage])]
         if stage + 1 < len(config.widths):
-            blocks.append(Downsample(*config.widths[stage : stage + 2], config.halves_time(stage)))
+            width, deeper_width = config.widths[stage : stage + 2]
+            blocks.append(Downsample(width, deeper_width, config.halves_time(stage)))
         return BlockList(blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,7 +213,7 @@ class Decoder(nn.Module):
 
     @staticmethod
     def _stage(config: VideoDCAEConfig, stage: int) -> BlockList:
-        blocks = [config.block(stage) for _ in range(config.decoder_depths[stage])]
+        blocks: list[nn.Module] = [config.block(stage) for _ in range(config.decoder_depths[stage])]
         if stage + 1 < len(config.widths):
             width, deeper_width = config.widths[stage : stage + 2]
             blocks.insert(0, Upsample(deeper_width, width, config.halves_time(stage)))
@@ -214,7 +221,6 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, is_image: bool) -> Tensor:
         x = self.project_in(z)
-        for stage in reversed(self.stages):
-            for block in stage.op_list:
-                x = block(x, is_image) if isinstance(block, Upsample) else block(x)
+        for block in _blocks(reversed(self.stages)):
+            x = block(x, is_image) if isinstance(block, Upsample) else block(x)
         return run_checkpointed(self.project_out, x, self.checkpoint_output)

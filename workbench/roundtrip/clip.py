@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import ClipSource, ScanError, open_clip_steps
 from workbench.media.video import Video, to_uint8
+from workbench.metrics.lpips import LPIPS
 from workbench.metrics.measure import ClipMetrics
 from workbench.models.auto import Choice, ran, within_memory
 from workbench.models.base import Autoencoder
@@ -29,7 +30,7 @@ MEASURED_AT_ONCE = 8  # frames between two signs of progress
 
 
 def reconstruct(
-    ae: Autoencoder, video: Video, tiling: Tiling = OWN_TILING, lpips: nn.Module | None = None
+    ae: Autoencoder, video: Video, tiling: Tiling = OWN_TILING, lpips: LPIPS | None = None
 ) -> Reconstruction:
     """Encode and decode a clip in memory and measure every frame.
 
@@ -44,7 +45,7 @@ def reconstruct(
 
 
 def reconstruct_steps(
-    ae: Autoencoder, video: Video, tiling: Tiling = OWN_TILING, lpips: nn.Module | None = None
+    ae: Autoencoder, video: Video, tiling: Tiling = OWN_TILING, lpips: LPIPS | None = None
 ) -> Steps[Reconstruction]:
     """`reconstruct` as steps: tiles, then frames measured."""
     metrics = ClipMetrics(lpips)
@@ -109,7 +110,7 @@ def reconstruct_file(
     output: str | Path | Outputs,
     tiling: Tiling = OWN_TILING,
     policy: ClipPolicy | None = None,
-    lpips: nn.Module | None = None,
+    lpips: LPIPS | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     ranks: Lockstep | None = None,
 ) -> FileReport:
@@ -138,7 +139,7 @@ def reconstruct_file_steps(
     outputs: Outputs,
     tiling: Tiling = OWN_TILING,
     policy: ClipPolicy | None = None,
-    lpips: nn.Module | None = None,
+    lpips: LPIPS | None = None,
     ranks: Lockstep | None = None,
 ) -> Steps[FileReport]:
     """`reconstruct_file` as steps: frames counted, tiles, frames measured. Closing them removes partial files.
@@ -160,19 +161,21 @@ def _one_pass(
     outputs: Outputs,
     tiling: Tiling,
     policy: ClipPolicy,
-    lpips: nn.Module | None,
+    lpips: LPIPS | None,
     ranks: Lockstep | None,
     may_scan: bool,
 ) -> Steps[FileReport]:
     is_main = ranks is None or ranks.world.is_main
     opened = (yield from _open(ae, source, policy, outputs, may_scan)) if is_main else None
-    clip: ClipSource = ranks.from_main(opened) if ranks else opened
+    clip: ClipSource | None = ranks.from_main(opened) if ranks else opened
+    assert clip is not None, "rank 0 opened no clip"
     size = clip.num_frames, clip.height, clip.width
     attempt = partial(_reconstruct_clip, ae, clip, outputs if is_main else Outputs(), lpips, ranks)
     count = ranks.world.size if ranks else 1
     (metrics, seconds, warnings), choice = yield from within_memory(ae, size, tiling, attempt, count)
     if ranks and not is_main:
         return ranks.from_main(None)
+    facts: dict[str, Any] = {**_sizes(ae, size), **seconds}
     report = FileReport(
         source=Path(source),
         model=ae.name,
@@ -181,8 +184,7 @@ def _one_pass(
         metrics=metrics.values,
         warnings=clip.warnings + warnings,
         ran=ran(ae, size, choice),
-        **_sizes(ae, size),
-        **seconds,
+        **facts,
     )
     return ranks.from_main(report) if ranks else report
 
@@ -191,7 +193,7 @@ def _reconstruct_clip(
     ae: Autoencoder,
     clip: ClipSource,
     outputs: Outputs,
-    lpips: nn.Module | None,
+    lpips: LPIPS | None,
     ranks: Lockstep | None,
     tiling: Tiling,
 ) -> Steps[tuple[ClipMetrics, dict[str, float], tuple[str, ...]]]:

@@ -160,7 +160,7 @@ class ArrayWriter:
             FileError: the disk refuses.
         """
         with write_errors(self._path):
-            self._file.write(memoryview(pieces.cpu().contiguous().numpy()).cast("B"))
+            self._file.write(pieces.cpu().contiguous().numpy().data.cast("B"))
 
 
 def _write(

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
+from workbench.devices import laid_out
 from workbench.errors import ConfigError, WeightsError
-from workbench.metrics.lpips import load_lpips
+from workbench.metrics.lpips import LPIPS, load_lpips
 from workbench.models.base import Autoencoder
 from workbench.models.discriminator import PatchDiscriminator3D
 from workbench.models.registry import build_autoencoder
@@ -71,7 +72,7 @@ def fresh_autoencoder(config: TrainConfig) -> Autoencoder:
     if config.grad_checkpoint:
         model.set_gradient_checkpointing(True, last_layer_off=config.model.disc_off_grad_ckpt)
     if config.model.channels_last:
-        model.to(memory_format=torch.channels_last_3d)
+        laid_out(model, torch.channels_last_3d)
     return model
 
 
@@ -89,7 +90,7 @@ def _autoencoder(config: TrainConfig) -> Autoencoder:
     return model
 
 
-def _lpips(config: TrainConfig, world: World) -> nn.Module | None:
+def _lpips(config: TrainConfig, world: World) -> LPIPS | None:
     weight = config.vae_loss_config.perceptual_loss_weight
     if weight == 0.0:
         return None

@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.metadata import (
 from torch.serialization import _get_layout
 
 _METADATA = ".metadata"
-_ALLOWED = {
+_ALLOWED: dict[tuple[str, str], Any] = {
     (kind.__module__, kind.__qualname__): kind
     for kind in (
         Metadata,

@@ -12,7 +12,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from workbench.models.checkpointing import CheckpointedBlock
+from workbench.models.checkpointing import Checkpointed
 from workbench.ranks import World
 
 
@@ -33,7 +33,7 @@ def shard(model: nn.Module, world: World) -> nn.Module:
     mesh = init_device_mesh(world.device.type, (world.size,))
     last = model.last_layer
     for module in model.modules():
-        if isinstance(module, CheckpointedBlock) and not any(p is last for p in module.parameters()):
+        if isinstance(module, Checkpointed) and not any(p is last for p in module.parameters()):
             fully_shard(module, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from workbench.models.checkpointing import CheckpointedBlock
+from workbench.models.checkpointing import Checkpointed
 
 MOMENTUM = 0.95
 _LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d)
@@ -45,7 +45,7 @@ def muon_groups(model: nn.Module) -> list[dict[str, Any]]:
 
     Of a grouped convolution no matrix is the whole: its groups have nothing to do with each other.
     """
-    blocks = [module for module in model.modules() if isinstance(module, CheckpointedBlock)]
+    blocks = [module for module in model.modules() if isinstance(module, Checkpointed)]
     layers = [layer for block in blocks for layer in block.modules() if isinstance(layer, _LAYERS)]
     hidden = {layer.weight for layer in layers if getattr(layer, "groups", 1) == 1}
     others = [weight for weight in model.parameters() if weight not in hidden]

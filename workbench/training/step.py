@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from workbench.errors import ConfigError
+from workbench.metrics.lpips import LPIPS
 from workbench.models.base import Autoencoder, AutoencoderOutput
 from workbench.ranks import World
 from workbench.training.config import TrainConfig
@@ -48,7 +49,27 @@ class Networks:
     discriminator: nn.Module | None = None
     judge: nn.Module | None = None
     discriminator_optimizer: AdamW | None = None
-    lpips: nn.Module | None = None
+    lpips: LPIPS | None = None
+
+    @property
+    def against(self) -> "Adversary":
+        """What stage disc has.
+
+        Raises:
+            ValueError: it is stage ae.
+        """
+        if self.discriminator is None or self.judge is None or self.discriminator_optimizer is None:
+            raise ValueError("stage ae has no discriminator")
+        return Adversary(self.discriminator, self.judge, self.discriminator_optimizer)
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """The discriminator's side of `Networks`, all of it there."""
+
+    discriminator: nn.Module
+    judge: nn.Module
+    optimizer: AdamW
 
 
 class RealAndFake(nn.Module):
@@ -79,7 +100,7 @@ def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: Tra
     figures = step_gradients(nets, batches, step, config)
     figures["grad_norm"] = _clip(nets.autoencoder, config)
     if discriminates(step, config):
-        figures["disc_grad_norm"] = _clip(nets.discriminator, config)
+        figures["disc_grad_norm"] = _clip(nets.against.discriminator, config)
     means = reduce_mean(figures, world)  # a NaN of one rank is one of all, so that they decide alike
     if all_finite(means):
         _update(nets, step, config)
@@ -172,15 +193,16 @@ def _loss_gradient(
         losses["nll"] = losses[kind] + weight * losses["lpips"]
         gradient = gradient + weight * perceptual
     if config.stage == "disc" and step >= config.gen_loss_config.gen_start:
-        with _statistics_kept(nets.discriminator), autocast(config, real.device):
-            losses["gen"] = generator_loss(nets.discriminator(fake))
+        discriminator = nets.against.discriminator
+        with _statistics_kept(discriminator), autocast(config, real.device):
+            losses["gen"] = generator_loss(discriminator(fake))
         (adversarial,) = torch.autograd.grad(losses["gen"], fake)
         losses["adaptive_weight"] = _adaptive_weight(nets.autoencoder, reconstruction, gradient, adversarial)
         gradient = gradient + config.gen_loss_config.disc_weight * losses["adaptive_weight"] * adversarial
     return gradient, losses
 
 
-def _perceptual_gradient(fake: Tensor, real: Tensor, network: nn.Module) -> tuple[Tensor, Tensor]:
+def _perceptual_gradient(fake: Tensor, real: Tensor, network: LPIPS) -> tuple[Tensor, Tensor]:
     """`perceptual_loss` and its gradient with respect to `fake`, a few frames at a time: VGG's activations are big."""
     length = fake.shape[2]
     at_once = max(1, _PERCEPTUAL_PIXELS // fake[:, 0, 0].numel())
@@ -196,6 +218,7 @@ def _perceptual_gradient(fake: Tensor, real: Tensor, network: nn.Module) -> tupl
 def _adaptive_weight(model: Autoencoder, reconstruction: Tensor, nll: Tensor, adversarial: Tensor) -> Tensor:
     """`adaptive_weight` of the gradients at the last layer, averaged over the ranks: as if they were one."""
     last_layer = model.last_layer  # whole between forward and backward pass; FSDP2 shards it again after the first
+    assert last_layer is not None, "`fresh_autoencoder` refuses a model without"
     at_last_layer = [
         mean_over_ranks(torch.autograd.grad(reconstruction, last_layer, gradient, retain_graph=True)[0])
         for gradient in (nll, adversarial)
@@ -207,9 +230,10 @@ def _discriminator_gradients(
     nets: Networks, real: Tensor, fake: Tensor, config: TrainConfig, last: bool, count: int
 ) -> dict[str, Tensor]:
     """Add the discriminator's gradients for a batch; gives its loss, and what tells whether it has collapsed."""
-    with gradient_sync(nets.judge, last):
+    judge = nets.against.judge
+    with gradient_sync(judge, last):
         with autocast(config, real.device):
-            real_logits, fake_logits = nets.judge(real, fake)
+            real_logits, fake_logits = judge(real, fake)
         loss = DISCRIMINATOR_LOSSES[config.disc_loss_config.disc_loss_type](real_logits, fake_logits)
         (loss / count).backward()
     real_accuracy, fake_accuracy = discriminator_accuracy(real_logits, fake_logits)
@@ -230,7 +254,7 @@ def _update(nets: Networks, step: int, config: TrainConfig) -> None:
     _optimise(nets.optimizer, config.lr * warm_up(step, config))
     nets.ema.update(nets.autoencoder)
     if discriminates(step, config):
-        _optimise(nets.discriminator_optimizer, config.discriminator.lr * warm_up(step, config))
+        _optimise(nets.against.optimizer, config.discriminator.lr * warm_up(step, config))
 
 
 def _optimise(optimizer: AdamW, lr: float) -> None:

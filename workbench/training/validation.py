@@ -85,6 +85,7 @@ class Validator:
         means = reduce_mean(totals, self._world)
         clips = means.pop("clips")
         figures = {name: total / clips for name, total in means.items()}
+        assert sample is not None, "a validation without a step"
         return Validation(figures, moments.over_ranks(), sample)
 
     def _reconstruct(self, clip: Tensor) -> tuple[list[Tensor], Tensor]:
