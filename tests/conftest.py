@@ -1,12 +1,26 @@
 """With `pytest -n 2` each worker, and what it starts, computes on one thread: fighting over cores is far slower."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture
+def exact_float32() -> Iterator[None]:
+    """Float32 that is comparable with a CPU's: TF32 keeps 10 bits of a factor. (`monkeypatch` deletes these settings
+    at its end, as they are no attributes of their objects.)"""
+    import torch
+
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 @pytest.fixture

@@ -355,7 +355,7 @@ def test_a_program_that_forgets_to_close_its_loader_ends(folder):
         next(ClipLoader(config, {BUCKETS!r}, spatial_multiple=16, seed=1))
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], timeout=120, capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(program)], timeout=600, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -41,7 +41,7 @@ def start(*words: str) -> subprocess.Popen:
 def torchrun(*words: str) -> subprocess.CompletedProcess:
     process = start(*words)
     try:
-        output, errors = process.communicate(timeout=400)
+        output, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     return subprocess.CompletedProcess(words, process.returncode, output, errors)
@@ -113,7 +113,10 @@ def test_one_rank_resumes_what_two_saved(folder, world, key):
     expected = load_file(folder / key / "expected.safetensors")
     for name, found in state_of(nets).items():
         if name.startswith(("model.", "ema.")):
-            torch.testing.assert_close(found, expected[name], rtol=1e-2, atol=1e-3, msg=name)
+            # Two ranks add in another order, and AdamW moves a weight whose gradient is all rounding by lr a step,
+            # up or down: two steps part such weights by 4 lr at most.
+            torch.testing.assert_close(found, expected[name], rtol=1e-2, atol=4 * config.lr, msg=name)
+            assert (found - expected[name]).abs().mean() < config.lr / 4, name
 
 
 def test_a_nan_on_one_rank_stops_the_update_on_all(results):
@@ -201,7 +204,7 @@ def test_sigterm_twice_to_the_ranks_and_their_decode_workers_saves_and_exits_143
         for _ in range(2):
             for rank in ranks:
                 os.killpg(int(rank), signal.SIGTERM)  # torchrun makes each rank the leader of its group
-        output, errors = process.communicate(timeout=200)
+        output, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     root_cause = errors[errors.index("Root Cause") :]  # the other rank may be ended by torchrun after that

@@ -405,7 +405,7 @@ def test_two_ranks_find_what_one_finds(inside):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [*torchrun, "-m", "workbench", *words(models, save_dir="two")]
-    done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("see two/leaderboard.html") == 1
     run(models=models, save_dir="one")

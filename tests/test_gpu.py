@@ -10,6 +10,7 @@ import workbench as wb
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.usefixtures("exact_float32"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 TILES = wb.Tiling(spatial_tile_size=64, temporal_tile_size=None)
@@ -19,12 +20,6 @@ TILES = wb.Tiling(spatial_tile_size=64, temporal_tile_size=None)
 def models(request):
     """The same model on the CPU and on the GPU."""
     return small_model(request.param), small_model(request.param).cuda()
-
-
-@pytest.fixture(autouse=True)
-def exact_float32(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
 @pytest.mark.parametrize("frames", [1, 9])

@@ -387,7 +387,7 @@ def test_two_ranks_give_what_one_gives(inside, encoded, tmp_path):
 
     def on_two(*words: object) -> None:
         command = [*torchrun, "workbench", *map(str, words), "--device", "cpu"]
-        done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
 
     words = ["--dataset.data_path", "clips", *SMALL, *TILES]

@@ -28,7 +28,7 @@ def torchrun(*words: object) -> subprocess.CompletedProcess:
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.run([*command, *map(str, words)], env=environment, capture_output=True, text=True, timeout=200)
+    return subprocess.run([*command, *map(str, words)], env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")

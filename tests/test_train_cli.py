@@ -149,6 +149,10 @@ def test_a_dry_run_of_a_huge_model_on_a_cpu_is_an_estimate(capsys):
     assert told.endswith("too much for a CPU: no step is made\n")
 
 
+LONGEST_S = 600
+"""For what takes seconds: a bound that only a hang reaches, however busy the machine is."""
+
+
 def start(folder: Path, **settings: object) -> subprocess.Popen:
     """A small run as a process of its own."""
     small = {
@@ -171,7 +175,7 @@ def test_sigterm_as_a_process_saves_and_exits_143_and_sigkill_loses_nothing(tmp_
     wait_for(lambda: checkpoints(tmp_path), process)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143, process.stdout.read().decode()[-2000:]
+    assert process.wait(LONGEST_S) == 143, process.stdout.read().decode()[-2000:]
     saved = max(checkpoints(tmp_path))
     process = start(tmp_path, max_steps=100_000, eval_every=100_000, ckpt_every=1, resume="latest")
     wait_for(lambda: max(checkpoints(tmp_path)) > saved, process)
@@ -186,7 +190,7 @@ def test_a_disk_that_fills_up_ends_in_one_line_with_earlier_checkpoints_whole(tm
     wait_for(lambda: checkpoints(tmp_path), process)
     size = (tmp_path / "step-000001" / "model.safetensors").stat().st_size * 3 // 2
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
-    output = process.communicate(timeout=120)[0].decode()
+    output = process.communicate(timeout=LONGEST_S)[0].decode()
     assert process.returncode == 2, output
     *_, last = output.splitlines()
     assert re.search(
@@ -195,7 +199,7 @@ def test_a_disk_that_fills_up_ends_in_one_line_with_earlier_checkpoints_whole(tm
     found = checkpoints(tmp_path)
     assert not [path for path in tmp_path.iterdir() if "step" in path.name and path not in found.values()]
     process = start(tmp_path, max_steps=max(found) + 1, resume="latest")
-    assert process.wait(120) == 0
+    assert process.wait(LONGEST_S) == 0
 
 
 def wait_for(condition, process: subprocess.Popen) -> None:
@@ -222,7 +226,7 @@ def test_killed_20_times_at_random_it_never_loses_a_checkpoint(tmp_path):
             load_autoencoder("video_dc_ae", weights=folder)
             assert {"config.json", "state.json", "training"} <= set(os.listdir(folder))
     process = start(tmp_path, **(settings | {"max_steps": latest + 2, "eval_every": 1, "resume": "latest"}))
-    assert process.wait(120) == 0
+    assert process.wait(LONGEST_S) == 0
     assert max(checkpoints(tmp_path)) == latest + 2
 
 

@@ -11,7 +11,7 @@ from workbench.metrics.lpips import load_lpips
 from workbench.ranks import World, process_group
 from workbench.training.config import TrainConfig
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
-from workbench.training.step import all_finite, step_gradients, train_step, warm_up
+from workbench.training.step import Networks, all_finite, step_gradients, train_step, warm_up
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,23 @@ def world() -> World:
         yield world
 
 
+def exact(nets: Networks) -> Networks:
+    """The same networks in float64, so that no bound has to allow for the order in which a processor adds."""
+    for network in filter(None, (nets.autoencoder, nets.discriminator)):
+        network.double()
+    return nets
+
+
 def gradients(network: nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """In float32: the order of sums changes 1e-6 of a result, through tens of layers 1e-4 of a tensor's norm; of a
+    tensor whose sums cancel, a small part of all gradients together."""
+    whole = torch.nn.utils.get_total_norm(list(expected.values()))
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= 1e-3 * gradient.norm() + 1e-5 * whole, name
 
 
 def changed(before: dict, after: dict) -> set[str]:
@@ -79,8 +94,7 @@ def test_gradients_equal_those_of_the_written_out_loss(world, lpips_network, mon
     assert figures["adaptive_weight"].item() == pytest.approx(weight.item(), rel=1e-4)
     assert 0.0 < weight.item() < 1e4
     assert figures["nll"].item() == pytest.approx(nll.item(), rel=1e-5)
-    for name, expected in gradients(model).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-6, msg=name)
+    assert_same(found, gradients(model))
 
 
 def test_gradient_checkpointing_changes_no_gradient(world):
@@ -97,13 +111,13 @@ def test_gradient_checkpointing_changes_no_gradient(world):
 
 def test_accumulated_batches_are_one_large_batch(world):
     config = small_config("ae")
-    whole, parts = networks(config, world), networks(config, world)
-    together = step_gradients(whole, [clips(0)], 0, config)
-    apart = step_gradients(parts, list(clips(0).split(1)), 0, config)
-    assert together["l1"].item() == pytest.approx(apart["l1"].item(), rel=1e-5)
+    whole, parts = exact(networks(config, world)), exact(networks(config, world))
+    together = step_gradients(whole, [clips(0).double()], 0, config)
+    apart = step_gradients(parts, list(clips(0).double().split(1)), 0, config)
+    assert together["l1"].item() == pytest.approx(apart["l1"].item(), rel=1e-6)  # losses are float32
     expected = gradients(whole.autoencoder)
     for name, gradient in gradients(parts.autoencoder).items():
-        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-7, msg=name)
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-9, msg=name)
 
 
 def test_accumulated_batches_average_the_discriminators_gradient_too(world):
@@ -115,9 +129,7 @@ def test_accumulated_batches_average_the_discriminators_gradient_too(world):
                 module.p = 0.0
     step_gradients(once, [clips(0)], 0, config)
     step_gradients(twice, [clips(0), clips(0)], 0, config)
-    expected = gradients(once.discriminator)
-    for name, gradient in gradients(twice.discriminator).items():
-        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-8, msg=name)
+    assert_same(gradients(twice.discriminator), gradients(once.discriminator))
 
 
 def test_the_discriminators_gradients_are_clipped_to_the_norm(world):
@@ -172,9 +184,9 @@ def test_bfloat16_keeps_weights_averages_and_optimiser_in_float32(world):
         figures = train_step(nets, [clips(0)], 0, config, world)
     assert all_finite(figures)
     assert {t.dtype for t in state_of(nets).values() if t.is_floating_point()} == {torch.float32}
-    exact = train_step(networks(small_config("disc"), world), [clips(0)], 0, small_config("disc"), world)
-    assert figures["l1"] != exact["l1"]
-    assert figures["l1"] == pytest.approx(exact["l1"], rel=0.02)
+    full = train_step(networks(small_config("disc"), world), [clips(0)], 0, small_config("disc"), world)
+    assert figures["l1"] != full["l1"]
+    assert figures["l1"] == pytest.approx(full["l1"], rel=0.1)  # 8 bits a value, and on some processors a sum
 
 
 def test_variational_models_add_their_kl(world):

@@ -72,7 +72,8 @@ def networks(config: TrainConfig, world: World) -> Networks:
 
 def run_steps(nets: Networks, config: TrainConfig, world: World, first: int, last: int) -> list[dict[str, float]]:
     """Figures of the steps from `first` up to `last`, which the networks take."""
-    return [train_step(nets, [share(clips(step), world)], step, config, world) for step in range(first, last)]
+    batches = (share(clips(step), world).to(world.device) for step in range(first, last))
+    return [train_step(nets, [x], step, config, world) for step, x in enumerate(batches, first)]
 
 
 def state_of(nets: Networks) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ def refuse_nonfinite(
     """
 
     def checked(tile: Tensor) -> Tensor:
+        """The function's result, looked at once."""
         result = apply(tile)
         if not is_finite(result):
             kind, size = str(dtype).removeprefix("torch."), "x".join(map(str, tile.shape[2:]))

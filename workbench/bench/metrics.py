@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from workbench.bench.run import measure_run
 from workbench.bench.settings import BenchSettings
 from workbench.metrics.fvd import FVD_FRAMES, I3DFeatures
 from workbench.metrics.kept import KeptLpips
-from workbench.metrics.lpips import load_lpips, lpips_available
+from workbench.metrics.lpips import LPIPS, load_lpips, lpips_available
 from workbench.metrics.measure import METRICS
 from workbench.metrics.networks import missing_network, network_path
 from workbench.metrics.vmaf import Vmaf
@@ -54,7 +55,7 @@ def _simple(x: Tensor, y: Tensor) -> Iterator[Timed]:
     for name, metric in METRICS.items():
         if metric.function is None or metric.needs_network or (name == "warp_error" and not _is_installed("cv2")):
             continue
-        yield name, len(x), lambda measure=metric.function: measure(x, y, 255.0)
+        yield name, len(x), partial(metric.function, x, y, 255.0)
 
 
 def _networks(x: Tensor, y: Tensor, device: torch.device) -> Iterator[Timed]:
@@ -62,11 +63,15 @@ def _networks(x: Tensor, y: Tensor, device: torch.device) -> Iterator[Timed]:
         if lpips_available(backbone):
             network = load_lpips(device, backbone=backbone)
             kept = KeptLpips(x, network)
-            yield name, len(x), lambda network=network: KeptLpips(x, network, keep=False).values(y)
-            yield f"{name}, original known", len(x), lambda kept=kept: kept.values(y)
+            yield name, len(x), partial(_lpips_alone, x, y, network)
+            yield f"{name}, original known", len(x), partial(kept.values, y)
     if _is_installed("vmaf_torch"):
         vmaf = Vmaf(device)
         yield "vmaf", len(x), lambda: vmaf.values(x, y)
+
+
+def _lpips_alone(x: Tensor, y: Tensor, network: LPIPS) -> list[float]:
+    return KeptLpips(x, network, keep=False).values(y)
 
 
 def _of_windows(x: Tensor, device: torch.device) -> Iterator[Timed]:

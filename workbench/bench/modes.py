@@ -61,7 +61,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     Raises:
         ConfigError: the model cannot be run in a mode.
     """
-    size, names = (settings.frames, settings.height, settings.width), settings.modes.split(",")
+    size, names = (settings.frames, settings.height, settings.width), (settings.modes or "").split(",")
     progress = (Progress("bench", done, 1 + 2 * len(names)) for done in count(1))
     modes = {name: replace(tiling, tiling_mode=name) for name in names}
     costs = {name: coding_cost(ae, size, asked) for name, asked in modes.items()}
@@ -93,10 +93,10 @@ class _Run:
 
 
 def _runs(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, Callable[[], Tensor]]:
-    frames, *size = x.shape[2:]
+    frames, height, width = x.shape[2:]
     return {
         "encode": lambda: encode_tiled(ae, x, tiling),
-        "decode": lambda: decode_tiled(ae, z, tiling, frames, tuple(size)),
+        "decode": lambda: decode_tiled(ae, z, tiling, frames, (height, width)),
     }
 
 

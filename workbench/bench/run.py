@@ -132,7 +132,7 @@ def _count(run: Callable[[], Tensor]) -> int:
     return counter.get_total_flops()
 
 
-def measure_run(run: Callable[[], Tensor], repeats: int, device: torch.device) -> tuple[float, float]:
+def measure_run(run: Callable[[], object], repeats: int, device: torch.device) -> tuple[float, float]:
     """Seconds of the fastest run, after one to warm up, and peak memory in MB beyond what was held before."""
     peak_mb = watch_peak_memory(device)
     times = []

@@ -36,7 +36,8 @@ def run_probe(config: ProbeConfig) -> None:
     from workbench.probe.run import probe, read_labels
     from workbench.ranks import process_group
 
-    labels = read_labels(config.dataset.data_path, config.labels, clips) if config.labels else None
+    index = config.dataset.data_path
+    labels = read_labels(index, config.labels, clips) if index and config.labels else None
     with process_group(config.device) as world, tqdm(unit="clip", dynamic_ncols=True, disable=not world.is_main) as bar:
 
         def show(label: str, clip: Path, reason: str | None, done: int, total: int) -> None:

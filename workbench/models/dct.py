@@ -78,6 +78,8 @@ class LinearDCT(Autoencoder):
             self.register_buffer("image_basis", frequency_basis(frequencies(IMAGE_ZONE), 1, 32), persistent=False)
 
     def encode_stages(self) -> list[Stage]:
+        """The transform as one local stage: no block looks at another."""
+
         def stream(size: int) -> Push:
             return chain([each(lambda x: self._encode(x, False)[0])], size)
 
@@ -85,6 +87,8 @@ class LinearDCT(Autoencoder):
         return [LocalStage("encode", stream, self.frames_of, unit=self.temporal_stride, cell=cell, reach=0)]
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
+        """The inverse, likewise."""
+
         def stream(size: int) -> Push:
             return chain([each(lambda z: self._decode(z, 1 if is_image else self.frames_of(z.shape[2])))], size)
 

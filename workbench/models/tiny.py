@@ -83,6 +83,8 @@ class DCTResidualAE(Autoencoder):
         set_checkpointing(self, enabled)
 
     def encode_stages(self) -> list[Stage]:
+        """All of the encoder as one local stage: the learned part beside the transform of the same blocks."""
+
         def stream(size: int) -> Push:
             learned = sequence(each(_patches_first), *_streams(self.encoder), channels_last(self._to_latents))
             clip = Beside(learned, self.video.analyse, partial(self._latents, self.video))
@@ -92,6 +94,8 @@ class DCTResidualAE(Autoencoder):
         return [LocalStage("encode", stream, self.frames_of, unit, cell, reach)]
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
+        """All of the decoder as one local stage; an image is no clip of one frame, and decoded at once."""
+
         def stream(size: int) -> Push:
             if is_image:
                 return chain([each(lambda z: self._decode(z, 1))], size)

@@ -27,7 +27,7 @@ def robustness(ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tilin
         z: its latents (1, C, t, h, w).
         std: deviation (C,) of each channel over many clips.
     """
-    size = x.shape[2], tuple(x.shape[3:])
+    size = x.shape[2], (x.shape[3], x.shape[4])
     found = {f"noise {strength:g}": noisy(z, std, strength) for strength in NOISE}
     found |= {f"{bits} bits": quantised(z, bits) for bits in BITS}
     psnrs = {name: psnr_of(x, decode_tiled(ae, latents, tiling, *size)) for name, latents in found.items()}

@@ -4,6 +4,7 @@ import csv
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,10 @@ def probe(
             latents = _noise_like(latents)
         kinds = [labels[clip] for clip in common] if labels else None
         steps = probe_space(latents, kinds, settings.generator_steps, world.device)
-        found = drain(steps, (lambda step, label=label: on_progress(label, step)) if on_progress else None)
+        found = drain(steps, partial(on_progress, label) if on_progress else None)
         if label != WHITE_NOISE:
-            _add_clips(found, [store.figures(label, clip) for clip in common])
+            figures = (store.figures(label, clip) for clip in common)
+            _add_clips(found, [known for known in figures if known is not None])
         spaces[label] = found
     return Probed(policy, spaces, len(common), merged)
 

@@ -60,10 +60,9 @@ def energies(clip: Tensor, with_time: bool) -> tuple[Tensor, Tensor]:
         clip = _dct(clip, axis)
     energy = clip.square().mean(0 if with_time else (0, 1))
     steps = sum(size - 1 for size in energy.shape)
-    order = sum(
-        torch.arange(size).view([-1 if axis == own else 1 for axis in range(energy.ndim)])
-        for own, size in enumerate(energy.shape)
-    )
+    order = torch.zeros(energy.shape)
+    for own, size in enumerate(energy.shape):
+        order += torch.arange(size).view([-1 if axis == own else 1 for axis in range(energy.ndim)])
     return energy, order / max(steps, 1)
 
 
