@@ -48,7 +48,7 @@ def check_steps(ae: Autoencoder) -> Steps[list[Finding]]:
     findings = [*_setting(ae)]
     for done, path in enumerate(paths, start=1):
         x = open_clip(path, CLIP, ae.spatial_stride).read().transpose(0, 1)[None]
-        size = x.shape[2], tuple(x.shape[3:])
+        size = x.shape[2], (x.shape[3], x.shape[4])
         try:
             z = encode_tiled(ae, x)
             y = decode_tiled(ae, z, num_frames=size[0], size=size[1])

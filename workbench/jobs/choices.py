@@ -45,7 +45,7 @@ class Choices:
     @property
     def is_latents(self) -> bool:
         """Whether what was given is a file of latents instead."""
-        return bool(self.source) and Path(self.source).suffix.lower() == LATENTS_EXTENSION
+        return Path(self.source or "").suffix.lower() == LATENTS_EXTENSION
 
     @property
     def tiling(self) -> Tiling:

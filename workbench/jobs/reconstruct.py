@@ -93,6 +93,16 @@ class JobResult:
         return summarise(self.report.metrics)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _JobOutputs(Outputs):
+    """The files of a job, all of which are written."""
+
+    reconstruction: Path
+    original: Path
+    side_by_side: Path
+    worst_frame: Path
+
+
 def reconstruct_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[JobResult]:
     """Reconstruct into `folder`, yielding a Progress after every tile and few frames; closing removes partial files.
 
@@ -121,7 +131,7 @@ def reconstruct_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: 
         downloads=dict(zip(DOWNLOADS, files, strict=True)),
         worst_frame=outputs.worst_frame,
         thumbnail=_write_thumbnail(outputs.reconstruction, folder),
-        lpips_every=lpips and lpips.every,
+        lpips_every=lpips.every if lpips else None,
     )
     _write_report(result)
     return result
@@ -138,8 +148,8 @@ def lpips_job(result: JobResult, device: str) -> Steps[JobResult]:
         return result
     folder, values = result.worst_frame.parent, []
     for frame in range(result.report.num_frames):
-        pair = [clip[None] for clip in read_pair(folder, frame)]
-        values += lpips_of(*pair, 255.0, lpips, frame).tolist()
+        original, output = (clip[None] for clip in read_pair(folder, frame))
+        values += lpips_of(original, output, 255.0, lpips, frame).tolist()
         if not math.isnan(values[-1]):
             yield Progress(MEASURE, frame, result.report.num_frames)
     metrics = {name: (result.report.metrics | {"lpips": values}).get(name) for name in METRICS}
@@ -184,11 +194,11 @@ def safe_stem(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "_", path.stem).strip("._")[:60] or "clip"
 
 
-def _outputs(choices: Choices, info: MediaInfo, ae: Autoencoder, folder: Path) -> Outputs:
+def _outputs(choices: Choices, info: MediaInfo, ae: Autoencoder, folder: Path) -> _JobOutputs:
     stem, extension = folder / safe_stem(choices.path), ".png" if info.is_image else ".mp4"
     num_frames = choices.policy.taken_of(info.estimated_frames)
     keeps = keeps_exact_frames(num_frames, *taken_size(ae, info, choices.policy.resolution))
-    return Outputs(
+    return _JobOutputs(
         reconstruction=Path(f"{stem}_{ae.name}{extension}"),
         original=Path(f"{stem}_original{extension}"),
         side_by_side=Path(f"{stem}_side_by_side{extension}"),
@@ -197,7 +207,7 @@ def _outputs(choices: Choices, info: MediaInfo, ae: Autoencoder, folder: Path) -
     )
 
 
-def _pair(report: FileReport, outputs: Outputs, info: MediaInfo) -> ClipPair:
+def _pair(report: FileReport, outputs: _JobOutputs, info: MediaInfo) -> ClipPair:
     times = report.timestamps_s
     return ClipPair(
         original=outputs.original,

@@ -36,6 +36,7 @@ def card_state(job: Job, ahead: int) -> dict[str, Any]:
 
 def doing(job: Job) -> str:
     """What a running job does, and the time left where that can be told."""
+    assert job.progress is not None, "a job that has reported nothing"
     latest, _, seconds = job.progress
     if latest.stage == "count":
         return f"Counting frames: {latest.done}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from workbench.errors import WorkbenchError, worded
+from workbench.errors import worded
 from workbench.files import quoted
 from workbench.jobs.choices import Choices
 
@@ -19,13 +19,13 @@ LABELS = {
 """The library's settings, and what they are called on the page."""
 
 
-def explain(choices: Choices, error: WorkbenchError) -> str:
+def explain(choices: Choices, error: Exception) -> str:
     """An error's message with labels for settings, and the clip's name without folders."""
     text = worded(error, LABELS.get)
     source = choices.source
     return text.replace(quoted(source), quoted(Path(source).name)) if source else text
 
 
-def explainer(choices: Choices, root: Path) -> Callable[[WorkbenchError], str]:
+def explainer(choices: Choices, root: Path) -> Callable[[Exception], str]:
     """Errors in the words of the page; paths are relative to the app's root folder."""
     return lambda error: explain(choices, error).replace(f"{root}/", "")

@@ -51,7 +51,8 @@ def write_shipped(folder: Path = SHIPPED) -> None:
             result = drain(lpips_job(drain(steps), "cpu"))
             record = card_result(result) | {"is_exact": False, "downloads": [], "notes": [NOTE]}
             for name, suffix in (("output", ".mp4"), ("thumbnail", ".jpg")):
-                record[name] = shutil.copy(record[name], folder / f"{model}{suffix}").name
+                shutil.copy(record[name], folder / f"{model}{suffix}")
+                record[name] = f"{model}{suffix}"
             del record["original"]
             record |= {"times_s": None, "subject": "shipped"}
             write_json(folder / f"{model}.json", record)

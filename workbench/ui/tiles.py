@@ -182,8 +182,8 @@ class TilesTab:
 
 def tile_choices(clip: Sequence[Any], side: float, frames: float, overlap: float) -> Choices:
     """The clip's choices, cut into tiles of this size."""
-    sizes = {"spatial_tile_size": side, "temporal_tile_size": frames, "tile_overlap_factor": overlap}
-    return replace(Choices(*clip), mode="tiles", **sizes)
+    chosen = Choices(*clip)
+    return replace(chosen, mode="tiles", spatial_tile_size=side, temporal_tile_size=frames, tile_overlap_factor=overlap)
 
 
 def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -46,8 +46,8 @@ class Uploads:
         """Nobody of that name works with a clip any more."""
         with self._lock:
             clip = self._used.pop(user, None)
-            unused = clip is not None and clip not in self._used.values() and str(clip) != keep
-        if unused and clip.is_relative_to(self._root):
+            is_used = clip in self._used.values() or str(clip) == keep
+        if clip and not is_used and clip.is_relative_to(self._root):
             discard(clip.parent)
 
     def left(self, request: gr.Request) -> None:

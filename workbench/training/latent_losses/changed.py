@@ -19,6 +19,13 @@ Change = Callable[[Tensor, Tensor], Changed]
 """Of latents and their clip. Draws from torch's own generator on the CPU, whose state a checkpoint holds."""
 
 
+def resized_alike(latents: Tensor, clip: Tensor, grid: tuple[int, int], mode: str) -> Changed:
+    """Latents at another grid, and the clip at as many pixels for each of them as before."""
+    (height, width), now = grid, latents.shape[3:]
+    pixels = height * (clip.shape[3] // now[0]), width * (clip.shape[4] // now[1])
+    return Changed(resized(latents, height, width, mode), resized(clip, *pixels, mode))
+
+
 def resized(clip: Tensor, height: int, width: int, mode: str) -> Tensor:
     """Every frame of (B, C, T, H, W) at another size: "area" or antialiased "bilinear"."""
     frames = clip.transpose(1, 2).flatten(0, 1)

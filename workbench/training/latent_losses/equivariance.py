@@ -7,15 +7,12 @@ Kouzelis et al., "EQ-VAE: Equivariance Regularized Latent Space for Improved Gen
 import torch
 from torch import Tensor
 
-from workbench.training.latent_losses.changed import Changed, resized
+from workbench.training.latent_losses.changed import Changed, resized_alike
 
 
 def turned_and_smaller(latents: Tensor, clip: Tensor) -> Changed:
     """Both at a random smaller grid, bilinear, and turned by 0 to 3 quarters. Clips of one latent are only turned."""
     scale, turns = int(torch.randint(8, 32, ())) / 32, int(torch.randint(4, ()))
-    grid = latents.shape[3:]
-    stride = [pixels // side for pixels, side in zip(clip.shape[3:], grid, strict=True)]
-    sides = [max(1, round(side * scale)) for side in grid]
-    pixels = [side * step for side, step in zip(sides, stride, strict=True)]
-    small = Changed(resized(latents, *sides, mode="bilinear"), resized(clip, *pixels, mode="bilinear"))
+    height, width = (max(1, round(side * scale)) for side in latents.shape[3:])
+    small = resized_alike(latents, clip, (height, width), "bilinear")
     return Changed(small.latents.rot90(turns, (3, 4)), small.clip.rot90(turns, (3, 4)))

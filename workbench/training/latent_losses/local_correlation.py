@@ -22,8 +22,8 @@ def local_correlation_loss(latents: Tensor, causal: bool) -> Tensor:
         causal: whether the first latent in time stands for one frame.
     """
     parts = latents.float().split([1, latents.shape[2] - 1], dim=2) if causal else [latents.float()]
-    found = [_correlations(part) for part in parts if part.shape[2]]
-    found = [values for values in found if values is not None]
+    correlations = (_correlations(part) for part in parts if part.shape[2])
+    found = [values for values in correlations if values is not None]
     return F.relu(THRESHOLD - torch.cat(found).mean()) if found else latents.sum() * 0.0
 
 

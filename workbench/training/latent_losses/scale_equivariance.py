@@ -8,7 +8,7 @@ clip of a quarter of the pixels, or less.
 import torch
 from torch import Tensor
 
-from workbench.training.latent_losses.changed import Changed, resized
+from workbench.training.latent_losses.changed import Changed, resized_alike
 
 FACTORS = (2, 4)
 
@@ -20,7 +20,4 @@ def smaller(latents: Tensor, clip: Tensor) -> Changed:
     if not possible:
         return Changed(latents, clip)
     factor = possible[int(torch.randint(len(possible), ()))]
-    sides = [side // factor for side in grid]
-    stride = [pixels // side for pixels, side in zip(clip.shape[3:], grid, strict=True)]
-    pixels = [side * step for side, step in zip(sides, stride, strict=True)]
-    return Changed(resized(latents, *sides, mode="area"), resized(clip, *pixels, mode="area"))
+    return resized_alike(latents, clip, (grid[0] // factor, grid[1] // factor), "area")

@@ -32,8 +32,8 @@ def latent_losses(ae: Autoencoder, latents: Tensor, clip: Tensor, config: Latent
     for name, change in CHANGES.items():
         if getattr(config, name) > 0:
             changed = change(latents, clip)
-            frames, *size = changed.clip.shape[2:]
-            found[name] = l1_loss(ae.decode(changed.latents, frames, tuple(size)), changed.clip)
+            frames, height, width = changed.clip.shape[2:]
+            found[name] = l1_loss(ae.decode(changed.latents, frames, (height, width)), changed.clip)
     if config.local_correlation > 0:
         found["local_correlation"] = local_correlation_loss(latents, ae.causal)
     return found
