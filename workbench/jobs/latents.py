@@ -65,7 +65,7 @@ def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
     size = clip.num_frames, clip.height, clip.width
     name, status = choices.path.name, choices.path.stat()
     source = name, status.st_size, status.st_mtime_ns, clip.info.is_image
-    record = LatentClip(*source, *size, clip.fps, tuple(latents.shape), clip.last_duration_s)
+    record = LatentClip(*source, *size, clip.fps, ae.latent_shape(*size), clip.last_duration_s)
     path = folder / f"{safe_stem(choices.path)}_latents{LATENTS_EXTENSION}"
     tensors = clip_tensors(_KEY, latents, clip.timestamps_s)
     write_shard(path, _facts(choices, entry, ae), {_KEY: record}, tensors)

@@ -145,7 +145,7 @@ def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, T
         height=clip.height,
         width=clip.width,
         fps=clip.fps,
-        latent_shape=tuple(stored.shape),
+        latent_shape=encoding.ae.latent_shape(clip.num_frames, clip.height, clip.width),
         last_duration_s=clip.last_duration_s,
     )
     return record, clip_tensors(clip_key(path), stored, clip.timestamps_s)

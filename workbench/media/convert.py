@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,8 @@ def display_orientation(frame: VideoFrame, codec: str) -> int:
     if codec == "png":  # its colour profile has a name, which PyAV and FFmpeg would both free with the side data
         return by_angle
     try:
-        side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        kind: Any = SideDataType.DISPLAYMATRIX  # PyAV's types know its name alone
+        side_data: Any = frame.side_data.get(kind)
     except ValueError:  # PyAV rejects kinds of side data that it does not know
         return by_angle
     if side_data is None:

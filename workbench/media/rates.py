@@ -47,9 +47,10 @@ def _rate_of_packets(decoder: Decoder, with_last: bool = False) -> Fraction | No
     try:
         packets = other.container.demux(other.stream)
         shown = [(packet.pts, packet.duration or 0) for packet in packets if packet.size and not packet.is_discard]
-        times = [time for time, _ in shown if time is not None]
-        if with_last and len(times) == len(shown) > 0:
-            times.append(sum(max(shown)))
+        known = [(time, duration) for time, duration in shown if time is not None]
+        times = [time for time, _ in known]
+        if with_last and len(known) == len(shown) > 0:
+            times.append(sum(max(known)))
         return _rate_of(times, other.stream.time_base)
     except (av.FFmpegError, OSError):
         return None

@@ -1,6 +1,6 @@
 """A clip as a policy takes it: counted, and its frames in chunks at the size asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
