@@ -29,7 +29,7 @@ def _is_left_out(x: Tensor, weight: Tensor, groups: int) -> bool:
 
 
 def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
 @register_flop_formula(torch.ops.aten.mkldnn_convolution)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workbench.models.checkpointing import CheckpointedBlock, run_checkpointed
+from workbench.models.checkpointing import Checkpointed, CheckpointedBlock, run_checkpointed
 from workbench.models.convolution import conv3d
 from workbench.models.dc_blocks import add_shortcut, conv_layer, match_channels, reachable_taps
 
@@ -91,7 +91,7 @@ class SpatialUpsampleConv(nn.Module):
         padded, phases, bias = F.pad(x, (1, 1, 1, 1)), [], self.conv.get_parameter("conv.bias")
         for (row, column), kernel in zip(product((0, 1), (0, 1)), kernels, strict=True):
             window = padded[..., row : row + x.shape[3] + 1, column : column + x.shape[4] + 1]
-            phases.append(conv3d(window, kernel, self.conv.conv.bias, (1, 1, 1), (time_padding, 0, 0)))
+            phases.append(conv3d(window, kernel, bias, (1, 1, 1), (time_padding, 0, 0)))
         return pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), (1, 2, 2))
 
 
