@@ -174,8 +174,9 @@ def test_an_index_whose_files_are_all_gone_is_refused(tmp_path, rows):
         read_index(write_rows(tmp_path / "data.csv", rows))
 
 
-def test_a_row_without_a_size_is_named(tmp_path, rows):
-    index = read_index(write_rows(tmp_path / "data.csv", [rows[0], {**rows[1], "height": "nan"}]))
+@pytest.mark.parametrize("missing", ["nan", "NA", "", "null", "None", "inf", "0", "-3"])
+def test_a_row_without_a_size_is_named(tmp_path, rows, missing):
+    index = read_index(write_rows(tmp_path / "data.csv", [rows[0], {**rows[1], "height": missing}]))
     assert index.skipped == {rows[1]["path"]: "line 4: the index states no number of frames or no size for it"}
 
 

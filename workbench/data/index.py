@@ -26,6 +26,7 @@ _READ_COLUMNS = ("path", "num_frames", "height", "width", "fps")  # the other tw
 _FORMATS = (".csv", ".parquet")
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}
 _LONGEST_FIELD = 1 << 25
+_MISSING = ("", "na", "n/a", "#n/a", "none", "null")  # as table programs write a number that is not known
 _MOST_NAMED = 3
 
 
@@ -150,7 +151,7 @@ class _NoNumber(ValueError):
 
 def _parsed(cell: str) -> float | None:
     try:
-        return float(cell) if cell.strip() else None
+        return None if cell.strip().lower() in _MISSING else float(cell)
     except ValueError:
         raise _NoNumber(repr(cell)) from None
 

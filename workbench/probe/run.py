@@ -13,12 +13,11 @@ from torch import Tensor
 
 from workbench.devices import pick_dtype
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.evaluate.clip import read_frames
+from workbench.evaluate.clip import read_clip_steps
 from workbench.evaluate.run import model_facts
 from workbench.evaluate.settings import SIDE_MULTIPLE, parse_models
 from workbench.files import quoted
 from workbench.latents.clips import encode_clip
-from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.models.ref import ModelRef
 from workbench.probe.catalogue import WHITE_NOISE
@@ -153,9 +152,9 @@ def _encode_all(
 
 def _encode_one(settings: ProbeSettings, ae: Autoencoder, label: str, path: Path, store: ProbeStore) -> str | None:
     try:
-        clip = open_clip(path, settings, SIDE_MULTIPLE)
+        clip, frames = drain(read_clip_steps(path, settings, SIDE_MULTIPLE))
         latents = encode_clip(ae, clip, settings.model)
-        store.save(label, path, latents, probe_clip(ae, read_frames(clip), settings.model))
+        store.save(label, path, latents, probe_clip(ae, frames, settings.model))
     except WorkbenchError as error:
         return str(error)
     return None
