@@ -124,6 +124,29 @@ def test_a_heic_photo_without_the_plug_in_names_it(tmp_path: Path, monkeypatch: 
         read_video(path)
 
 
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("extension", [*EXTENSIONS, pytest.param("grid.avif", marks=needs_avif), "heic"])
+def test_no_damage_ends_in_anything_but_frames_or_a_media_error(tmp_path: Path, extension: str, seed: int) -> None:
+    path = tmp_path / f"clip.{extension}"
+    if extension == "heic":
+        pytest.importorskip("pillow_heif").from_pillow(pictures(moving_pattern(1))[0]).save(path)
+    elif extension == "grid.avif":
+        avif_grid(path, moving_pattern(2, 64, 64))
+    else:
+        animation(path, DURATIONS_MS)
+    data, random = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    end = len(data) if seed % 2 else min(len(data), 600)
+    for place in random.integers(0, end, random.integers(1, 30)):
+        data[place] = random.integers(0, 256)
+    path.write_bytes(data if seed % 3 else data[: int(len(data) * random.random())])
+    try:
+        outcome = str(read_video(path, max_bytes=2**28).num_frames)
+    except MediaError as error:
+        outcome = str(error)
+    assert outcome != "0"
+    assert "\n" not in outcome
+
+
 def in_srgb(colours: torch.Tensor, colorants: tuple) -> torch.Tensor:
     """uint8 (N, 3) colours of a display with these primaries and the transfer of sRGB, as sRGB; by the definitions."""
     encoded = colours.double() / 255

@@ -14,7 +14,7 @@ from workbench.errors import MediaError
 from workbench.files import quoted
 from workbench.media.convert import colour_warnings, is_turned, upright
 from workbench.media.image import exif_orientation
-from workbench.media.info import CUT_SHORT, DEFAULT_FPS, NO_RATE, MediaInfo, check_pixels
+from workbench.media.info import CUT_SHORT, DEFAULT_FPS, MAX_PIXELS, NO_RATE, MediaInfo, check_pixels
 from workbench.media.profiles import SrgbConverter
 from workbench.media.structure import is_cut_short, picture_colours
 from workbench.media.video_frames import Shown
@@ -138,7 +138,7 @@ def _opened(path: Path, kind: str) -> tuple[Image.Image, int]:
             raise MediaError(f"{quoted(path)}: this Pillow cannot read AVIF; update it: pip install -U pillow")
         image = Image.open(path, formats=(_FORMATS[kind],))
     except Image.DecompressionBombError:
-        raise MediaError(f"{quoted(path)}: the image is over the limit of {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+        raise MediaError(f"{quoted(path)}: the image is over the limit of {MAX_PIXELS:,} pixels") from None
     except _ERRORS as error:
         _refuse(path, kind, error)
     try:
@@ -158,6 +158,8 @@ def _opened_heif(path: Path) -> tuple[Image.Image, int]:
     except ImportError:
         raise MediaError(f"{quoted(path)}: HEIC photos need one more package: pip install pillow-heif") from None
     heif = pillow_heif.open_heif(path)
+    if not len(heif):
+        raise MediaError(f"{quoted(path)}: it holds no picture")
     check_pixels(path, *heif.size)
     return heif[heif.primary_index].to_pillow(), len(heif) - 1
 
