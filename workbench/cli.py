@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, get_args
 
-import fire
-
 from workbench.config import Setting, did_you_mean, override, settings_of
 from workbench.errors import ConfigError, WorkbenchError, worded
 
@@ -179,7 +177,9 @@ def _parse_values(flags: Mapping[str, str], known: Mapping[str, Setting]) -> dic
         elif _is_text(known[name].type):
             values[name] = text
         else:
-            values[name] = fire.parser.DefaultParseValue(text)
+            from fire.parser import DefaultParseValue  # asyncio comes with it, which takes as long as all else
+
+            values[name] = DefaultParseValue(text)
     return values
 
 

@@ -11,8 +11,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
 from workbench.errors import ConfigError
 
 
@@ -75,6 +73,8 @@ def did_you_mean(word: str, known: Iterable[Any]) -> str:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as nested plain values that JSON can hold; `from_dict` reads it back."""
+    from pydantic import TypeAdapter
+
     return TypeAdapter(type(config)).dump_python(config, mode="json")
 
 
@@ -84,6 +84,8 @@ def from_dict(cls: type, values: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: a name is unknown, or a value does not have its field's type or range.
     """
+    from pydantic import TypeAdapter, ValidationError  # a help text and a slip of the hand need none of it
+
     _check_names(cls, values, "")
     try:
         return TypeAdapter(cls).validate_python(dict(values))
@@ -99,6 +101,8 @@ def override(config: Any, overrides: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: a name is unknown (the nearest known one is named), or a value has the wrong type or range.
     """
+    if not overrides:
+        return config
     known = settings_of(config)
     nested = _as_nested(config)
     for name, value in overrides.items():
