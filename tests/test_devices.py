@@ -27,9 +27,13 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.data.loader import ClipLoader
 from workbench.evaluate.clip import evaluate_clip
+from workbench.jobs.choices import Choices
+from workbench.jobs.reconstruct import reconstruct_job
 from workbench.media.source import open_clip
 from workbench.metrics.lpips import load_lpips
+from workbench.models.ref import ModelRef
 from workbench.ranks import process_group
+from workbench.steps import drain
 from workbench.training.presets import EXAMPLES
 from workbench.training.trainer import Trainer, train
 
@@ -203,6 +207,16 @@ def test_latents_are_written_and_decoded(device, tmp_path, monkeypatch):
     videos = sorted(Path("decoded").glob("*.mp4"))
     assert len(videos) == 3
     assert all(len(wb.read_video(path).frames) == 8 for path in videos)
+
+
+def test_the_job_of_the_app_runs(device, tmp_path):
+    entry = ModelRef("tiny")
+    chosen = Choices(str(EXAMPLES.parent / "bunny.mp4"), device=device, max_frames=8, resolution="64")
+    result = drain(reconstruct_job(chosen, entry, entry.load(device, "float32"), tmp_path))
+    on_cpu = wb.reconstruct(entry.load("cpu"), wb.read_video(result.pair.original)).num_frames
+    assert result.report.num_frames == on_cpu == 8
+    assert min(result.report.metrics["psnr"]) > 15
+    assert all(path.stat().st_size for path in result.downloads.values())
 
 
 @pytest.fixture(autouse=True)
