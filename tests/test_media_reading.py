@@ -16,7 +16,7 @@ from media_files import audio_only, encode, moving_pattern, two_resolutions
 from PIL import Image
 
 from workbench.errors import ConfigError, MediaError
-from workbench.media.files import MEDIA_EXTENSIONS, list_files, list_media, others_left_out
+from workbench.media.files import MEDIA_EXTENSIONS, identify, list_files, list_media, others_left_out
 from workbench.media.image import write_image
 from workbench.media.reader import count_frames, probe, read_video
 from workbench.media.stream import open_stream
@@ -272,6 +272,9 @@ def test_every_extension_that_is_looked_for_in_folders_can_be_read(tmp_path: Pat
             assert (video.num_frames, video.fps, video.warnings) == (20, 25.0, ()), name
             assert copy in list_media(tmp_path)
     assert read_video(whole).num_frames == 20
+    late = tmp_path / "late.ts"  # a recording that begins in the middle of a packet
+    late.write_bytes((tmp_path / "source.ts").read_bytes()[-188 * 40 - 100 :])
+    assert identify(late) == "mpegts"
     pictures = {"png", "apng", "jpg", "jpeg", "jfif", "webp", "avif", "avifs", "heic", "heif", "hif", "gif"}
     known = {f".{name}" for names in others.values() for name in names} | {f".{name}" for name in pictures}
     assert known == set(MEDIA_EXTENSIONS)

@@ -30,7 +30,6 @@ KINDS = tuple(kind for kind in _EXTENSIONS if kind not in PICTURE_KINDS)
 """FFmpeg's names of the other formats that `identify` can return."""
 
 _QUICKTIME_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-_TS_PACKETS = ((0, 188), (4, 192))  # where the first begins and their size; of .m2ts with a time in front
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 _MOST_NAMES = 3
@@ -111,11 +110,18 @@ def _kind_of(head: bytes) -> str | None:
         return {b"AVI ": "avi", b"WEBP": "webp_pipe"}.get(head[8:12])
     if head[:4] == b"\x00\x00\x01\xba":
         return "mpeg"
-    if any(all(head[start + n * size : start + n * size + 1] == b"G" for n in range(4)) for start, size in _TS_PACKETS):
+    if _is_transport_stream(head):
         return "mpegts"
     if head[4:8] == b"ftyp":
         return _kind_of_brands(head)
     return "mov" if head[4:8] in _QUICKTIME_BOXES else None
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Whether packets of 188 bytes, or with a time in front 192, all begin with their mark (ISO/IEC 13818-1, 2.4.3.2).
+    A recording may begin in the middle of one."""
+    marks = (head[start::size] for size in (188, 192) for start in range(size))
+    return any(len(found) >= 4 and found == b"G" * len(found) for found in marks)
 
 
 def _kind_of_brands(head: bytes) -> str:
