@@ -89,6 +89,8 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
 def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling) -> float:
     """Operations for a clip of this size, over those of the model on the whole clip at once."""
     plans = encode_plan(ae, size, tiling), decode_plan(ae, size, tiling)
+    if all(stage.input_volume == prod(stage.size) for plan in plans for stage in plan.stages):
+        return 1.0  # each stage reads its input once
     if any(len(plan.stages) > 1 for plan in plans):
         return coding_cost(ae, size, tiling).work
     ratios = [plan.stages[0].input_volume / prod(plan.stages[0].size) for plan in plans]
