@@ -258,6 +258,13 @@ def test_the_worst_frame_is_named_and_shown(tmp_path, monkeypatch, capsys):
     assert torch.equal(bottom[:, :, 136:200].int(), difference.clamp(max=255))
 
 
+def test_what_commands_of_the_readme_write_is_ignored_by_git():
+    named = re.findall(r"^[^|\n]*--(?:out|save_dir) ([\w./]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert len(named) > 4
+    assert [name for name in named if not {f"/{name}", f"/{name.split('/')[0]}/"} & set(ignored)] == []
+
+
 def test_a_closed_pipe_ends_a_command_quietly(tmp_path):
     command = f"{sys.executable} -m workbench models | head -n 1; exit ${{PIPESTATUS[0]}}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -18,6 +18,7 @@ from workbench.media.source import open_clip
 from workbench.models.auto import choose, within_memory
 from workbench.models.coding import encode_tiled
 from workbench.models.cost import coding_cost, work_ratio
+from workbench.models.plans import encode_plan
 from workbench.models.registry import build_autoencoder
 from workbench.steps import drain
 
@@ -72,6 +73,25 @@ def test_dct_and_tiny_are_streamed_by_default_and_waste_nothing():
         model = small_model(name)
         assert work_ratio(model, (22, 130, 100), wb.Tiling()) == 1.0
         assert work_ratio(model, (64, 1000, 1000), wb.Tiling(tiling_mode="tiles")) > 1.1
+
+
+@pytest.mark.parametrize(
+    ("name", "tiling", "is_exact", "most_read"),
+    [
+        ("dct", wb.Tiling(), True, 1.01),
+        ("tiny", wb.Tiling(), True, 1.01),
+        ("dct", wb.Tiling(tiling_mode="tiles"), False, 2.6),
+        ("video_dc_ae", wb.Tiling(), False, 2.6),
+        ("video_dc_ae", wb.Tiling(tiling_mode="stages"), False, 1.01),
+        ("video_dc_ae", wb.Tiling(tiling_mode="windows"), False, 1.01),
+        ("video_dc_ae", wb.ONE_PIECE, True, 1.01),
+    ],
+)
+def test_a_model_says_what_its_tiles_cost_and_whether_they_change_anything(name, tiling, is_exact, most_read):
+    """At 1080p, which is padded by 8 rows: a block transform is charged for no tile."""
+    plan = encode_plan(small_model(name), (96, 1080, 1920), tiling)
+    assert plan.is_exact == is_exact
+    assert most_read - 0.1 < plan.read_ratio <= most_read
 
 
 @pytest.mark.parametrize("mode", MODES)
