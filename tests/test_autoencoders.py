@@ -1,5 +1,7 @@
 """One interface for every model of MODELS: any shape in, exactly that shape out, tiled or not."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from reference_weights import relative_error
@@ -43,12 +45,13 @@ def test_any_shape_comes_back_exactly(ae, shape):
 
 
 def test_a_batch_equals_its_clips_one_by_one(ae):
-    x = torch.rand(2, 3, 5, 40, 33) * 2 - 1
+    """In float64: one clip and two are convolved by different kernels, whose rounding differs by processor."""
+    ae, x = deepcopy(ae).double(), torch.rand(2, 3, 5, 40, 33) * 2 - 1
     z = ae.encode(x)
     y = ae.decode(z, 5, (40, 33))
     for i in range(2):
-        assert relative_error(ae.encode(x[i : i + 1]), z[i : i + 1]) < 1e-5
-        assert relative_error(ae.decode(z[i : i + 1], 5, (40, 33)), y[i : i + 1]) < 1e-5
+        assert relative_error(ae.encode(x[i : i + 1]), z[i : i + 1]) < 1e-12
+        assert relative_error(ae.decode(z[i : i + 1], 5, (40, 33)), y[i : i + 1]) < 1e-12
 
 
 def test_forward_is_encode_then_decode(ae):

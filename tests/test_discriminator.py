@@ -79,10 +79,10 @@ def test_any_clip_has_one_logit_for_every_latent(shape):
 
 def test_group_norm_judges_every_clip_by_itself():
     torch.manual_seed(0)
-    model = PatchDiscriminator3D("group", channels=16).train()
+    model = PatchDiscriminator3D("group", channels=16).train().double()
     for dropout in modules_of(model, nn.Dropout):
         dropout.p = 0.0
-    clips = torch.rand(2, 3, 4, 64, 64)
+    clips = torch.rand(2, 3, 4, 64, 64).double()
     torch.testing.assert_close(model(clips)[:1], model(clips[:1]))
 
 

@@ -395,8 +395,9 @@ def test_two_ranks_give_what_one_gives(inside, encoded, tmp_path):
     run("stats", *words, "--out", tmp_path / "one.json")
     one, two = (read_statistics(tmp_path / f"{name}.json") for name in ("one", "two"))
     assert (one.count, one.policy) == (two.count, two.policy)
-    assert two.mean == pytest.approx(one.mean, rel=1e-5, abs=1e-7)
-    assert two.std == pytest.approx(one.std, rel=1e-5)
+    # Float32, on one thread instead of several: latents differ by the order of sums, and a mean is near 0.
+    assert two.mean == pytest.approx(one.mean, rel=1e-4, abs=1e-5)
+    assert two.std == pytest.approx(one.std, rel=1e-4)
     on_two("encode", *words, "--save_dir", tmp_path / "z")
     assert sorted(path.name for path in (tmp_path / "z").glob("shard*")) == [
         "shard-000-00000.safetensors",

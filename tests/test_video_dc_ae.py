@@ -1,6 +1,7 @@
 """The Video DC-AE against the published implementation, and what it promises beyond it."""
 
 import json
+from copy import deepcopy
 from itertools import product
 from pathlib import Path
 
@@ -138,10 +139,10 @@ def test_four_frames_with_one_latent_are_not_mistaken_for_an_image(small):
 @torch.inference_mode()
 @pytest.mark.parametrize("num_frames", [1, 4])
 def test_a_batch_is_coded_clip_by_clip(small, num_frames):
-    x = random(2, 3, num_frames, 32, 64)
-    z = small.encode(x)
-    torch.testing.assert_close(z[1:], small.encode(x[1:]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(small.decode(z, num_frames)[1:], small.decode(z[1:], num_frames), rtol=1e-4, atol=1e-5)
+    exact, x = deepcopy(small).double(), random(2, 3, num_frames, 32, 64)  # float32 rounds by kernel and processor
+    z = exact.encode(x)
+    torch.testing.assert_close(z[1:], exact.encode(x[1:]))
+    torch.testing.assert_close(exact.decode(z, num_frames)[1:], exact.decode(z[1:], num_frames))
 
 
 @torch.inference_mode()
@@ -226,7 +227,7 @@ def test_gradients_of_every_block_are_those_of_its_output(block):
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 32, 32), (1, 3, 4, 32, 32)])
 def test_inference_in_place_equals_the_training_pass_and_leaves_its_inputs_alone(narrow, shape):
-    x = random(*shape)
+    narrow, x = deepcopy(narrow).double(), random(*shape).double()  # oneDNN may train with other kernels
     expected = narrow(x)
     with torch.inference_mode():
         kept = x.clone()
@@ -241,11 +242,11 @@ def test_inference_in_place_equals_the_training_pass_and_leaves_its_inputs_alone
 
 @torch.inference_mode()
 def test_scaling_factor_divides_latents_and_multiplies_before_decoding(small):
-    scaled = with_formula_weights(VideoDCAEConfig(**{**vars(SMALL), "scaling_factor": 2.5}))
-    x = random(1, 3, 4, 32, 32)
-    z, scaled_z = small.encode(x), scaled.encode(x)
+    scaled = with_formula_weights(VideoDCAEConfig(**{**vars(SMALL), "scaling_factor": 2.5})).double()
+    plain, x = deepcopy(small).double(), random(1, 3, 4, 32, 32)
+    z, scaled_z = plain.encode(x), scaled.encode(x)
     torch.testing.assert_close(scaled_z * 2.5, z)
-    torch.testing.assert_close(scaled.decode(scaled_z, 4), small.decode(z, 4), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scaled.decode(scaled_z, 4), plain.decode(z, 4))
 
 
 # --- precision
