@@ -164,7 +164,7 @@ def test_a_file_that_is_gone_names_its_row_and_leaves_the_others(tmp_path, rows,
     assert [clip.path for clip in index.clips] == [rows[0]["path"], rows[2]["path"]]
     places = "line 4, line 8" if extension == ".csv" else "row 2, row 4"  # captions take two lines each
     assert index.skipped == {str(tmp_path / "gone.mp4"): f"{places}: no such file"}
-    assert index.warning == f"'{path}': 1 of its files are left out: '{tmp_path}/gone.mp4': {places}: no such file"
+    assert index.warning == f"'{path}': 1 of 3 files left out: '{tmp_path}/gone.mp4': {places}: no such file"
 
 
 def test_an_index_whose_files_are_all_gone_is_refused(tmp_path, rows):

@@ -71,7 +71,8 @@ class Index:
             return None
         some = "; ".join(f"{quoted(path)}: {why}" for path, why in list(self.skipped.items())[:_MOST_NAMED])
         more = "; ..." if len(self.skipped) > _MOST_NAMED else ""
-        return f"{quoted(self.path)}: {len(self.skipped)} of its files are left out: {some}{more}"
+        files = len(self.skipped.keys() | {clip.path for clip in self.clips})
+        return f"{quoted(self.path)}: {len(self.skipped)} of {files} files left out: {some}{more}"
 
 
 def read_index(path: str | Path) -> Index:
