@@ -88,15 +88,15 @@ TINY = {
 }
 
 
-def tiny_vae(name: str) -> torch.nn.Module:
+def tiny_vae(name: str, **settings: object) -> torch.nn.Module:
     import diffusers
 
     torch.manual_seed(0)
-    return getattr(diffusers, name)(**TINY[name]).eval()
+    return getattr(diffusers, name)(**TINY[name] | settings).eval()
 
 
-def tiny(name: str) -> DiffusersAutoencoder:
-    return DiffusersAutoencoder(tiny_vae(name)).eval()
+def tiny(name: str, **settings: object) -> DiffusersAutoencoder:
+    return DiffusersAutoencoder(tiny_vae(name, **settings)).eval()
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -213,6 +213,22 @@ def test_latents_of_wan_are_normalised_per_channel():
     x = random_clip(1, 3, 5, 16, 16)
     mean, std = (torch.tensor(adapter.config[name]).view(16, 1, 1, 1) for name in ("latents_mean", "latents_std"))
     torch.testing.assert_close(adapter.encode(x), (adapter.vae.encode(x).latent_dist.mode() - mean) / std)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12}]
+)
+@torch.inference_mode()
+def test_wan_streamed_is_wan_in_one_piece(settings):
+    """By the caches of its own code, in float64: clips of any length, odd sides, an image; pieces of any size."""
+    adapter = tiny("AutoencoderKLWan", **settings).double()
+    for frames, push in ((1, 4), (5, 1), (8, 3), (17, 200)):
+        x = random_clip(1, 3, frames, 32, 25).double()
+        z = adapter.encode(x)
+        y = adapter.decode(z, frames, (32, 25))
+        tiling = Tiling(tiling_mode="stages", push_frames=push)
+        torch.testing.assert_close(encode_tiled(adapter, x, tiling), z.float(), rtol=2e-6, atol=2e-6)
+        torch.testing.assert_close(decode_tiled(adapter, z, tiling, frames, (32, 25)), y.float(), rtol=2e-6, atol=2e-6)
 
 
 @torch.inference_mode()

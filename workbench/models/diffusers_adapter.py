@@ -17,7 +17,9 @@ from workbench.config import did_you_mean
 from workbench.errors import ConfigError, WeightsError, first_line
 from workbench.models.base import Autoencoder, DiagonalGaussian, pad_end
 from workbench.models.catalogue import PREFIX
+from workbench.models.wan_streams import can_be_streamed, decode_push, encode_push
 from workbench.models.weights import check_hub
+from workbench.stages import LocalStage, Push, Stage
 
 TILE_FRAMES = 32
 DECODE_TIMESTEP = 0.05  # of decoders that also denoise (LTX-Video): the value its authors recommend
@@ -128,11 +130,31 @@ class DiffusersAutoencoder(Autoencoder):
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
         height, width = (side * self.spatial_stride for side in z.shape[3:])
-        z = self._padded_latents(z / self.scaling_factor * self.std + self.mean)
+        z = self._padded_latents(self._plain(z))
         extra = {"temb": z.new_tensor([DECODE_TIMESTEP])} if self.config.get("timestep_conditioning") else {}
         decoded = [self.vae.decode(piece, **extra) for piece in self._pieces(z)]
         y = self._join([piece if isinstance(piece, Tensor) else piece.sample for piece in decoded])
         return y[:, :, :num_frames, :height, :width]  # without what `_padded_latents` added
+
+    def encode_stages(self) -> list[Stage]:
+        """Wan's encoder is streamed by its own caches; the other classes are tiled."""
+        if not can_be_streamed(self.vae, self.temporal_stride):
+            return super().encode_stages()
+
+        def stream(size: int) -> Push:
+            return encode_push(self.vae, lambda moments: self._normalised(moments.chunk(2, dim=1)[0]))
+
+        return [LocalStage("encode", stream, self.frames_of, cell=(self.spatial_stride, 1))]
+
+    def decode_stages(self, is_image: bool) -> list[Stage]:
+        """As `encode_stages`."""
+        if not can_be_streamed(self.vae, self.temporal_stride):
+            return super().decode_stages(is_image)
+
+        def stream(size: int) -> Push:
+            return decode_push(self.vae, self._plain)
+
+        return [LocalStage("decode", stream, lambda latents: latents, cell=(1, self.spatial_stride))]
 
     def _pieces(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the class takes at once: a batch of frames, or a single clip, as some classes fail on more than one."""
@@ -148,6 +170,9 @@ class DiffusersAutoencoder(Autoencoder):
 
     def _normalised(self, z: Tensor) -> Tensor:
         return (z - self.mean) / self.std * self.scaling_factor
+
+    def _plain(self, z: Tensor) -> Tensor:
+        return z / self.scaling_factor * self.std + self.mean
 
 
 def load_diffusers(source: str) -> DiffusersAutoencoder:
