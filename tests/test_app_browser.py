@@ -10,6 +10,10 @@ import pytest
 from app_page import choose_models, drop, press, run, set_up
 from app_server import REPOSITORY, open_browser, running_app, visitor_page, wait_for
 
+AXE = (REPOSITORY / "node_modules" / "axe-core" / "axe.min.js",)
+GRADIOS_OWN = ('aria-label="Empty value"',)
+"""Marks of elements that are Gradio's and cannot be changed from here."""
+
 
 @pytest.fixture(scope="module")
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -68,9 +72,8 @@ def test_one_clip_and_several_models_make_cards_that_are_compared_by_keys(page) 
     assert rows.count() >= 3
     assert page.locator("#table thead").inner_text().count("PSNR") == 1
     page.get_by_label("Statistic").select_option("worst")
-    row = rows.filter(has_text="dct").last
     with page.expect_download() as download:
-        row.get_by_role("link", name="Metrics (CSV)").click()
+        page.locator("#table .notes").get_by_role("link", name="Metrics (CSV)").first.click()
     assert download.value.suggested_filename == "bunny_metrics.csv"
     for name, file in (("Report of all", "report.html"), ("All in one video", "comparison.mp4")):
         with page.expect_download() as download:
@@ -147,6 +150,40 @@ def test_a_failed_run_is_a_card_that_says_why_and_others_stay(page, tmp_path: Pa
     assert "Traceback" not in page.locator("body").inner_text()
     page.locator("#shelf .card.failed").get_by_role("button", name="Remove").click()
     wait_for(lambda: page.locator("#shelf .card.failed").count() == 0, 20)
+
+
+def test_a_clip_is_dropped_anywhere_on_the_page(page) -> None:
+    page.locator("#clip td.filename").wait_for()
+    page.evaluate("""async () => {
+        const data = new DataTransfer();
+        data.items.add(new File(["just text"], "dropped.mp4"));
+        for (const kind of ["dragover", "drop"]) {
+            const event = new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+            document.querySelector("#player").dispatchEvent(event);
+        }
+    }""")
+    page.locator("[aria-label='dropped.mp4']").wait_for()
+    page.locator("#plan").get_by_role("alert").get_by_text("this is text, not a video").wait_for()
+
+
+def test_nothing_serious_stands_in_the_way_of_screen_readers(browser, address) -> None:
+    axe = next((path for path in AXE if path.is_file()), None)
+    if axe is None:
+        pytest.skip(f"no axe-core: npm install axe-core brings {AXE[0]}")
+    serious = set()
+    for scheme in ("light", "dark"):
+        with visitor_page(browser, address, color_scheme=scheme) as page:
+            page.locator("#player .tag", has_text="B: tiny").wait_for()
+            page.locator("#plan").get_by_text("Memory: about").first.wait_for()
+            page.add_script_tag(content=axe.read_text(encoding="utf-8"))
+            for tab in ("Player", "Tiles", "Latents", "Training", "About"):
+                page.get_by_role("tab", name=tab).click()
+                page.wait_for_timeout(700)
+                for one in page.evaluate("axe.run({ include: ['#title', '#bench'] })")["violations"]:
+                    if one["impact"] in ("serious", "critical"):
+                        serious |= {(scheme, tab, one["id"], node["html"][:160]) for node in one["nodes"]}
+    own = {found for found in serious if not any(known in found[-1] for known in GRADIOS_OWN)}
+    assert not own
 
 
 def test_an_upload_over_the_limit_is_refused(browser, address, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The callbacks of the tabs beside Reconstruct, as plain functions."""
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import torch
 from clips import write_clip
 from safetensors.torch import save_file
 from small_models import ARCHITECTURES, small_model
-from tab_parts import SMALL, VISITOR, choices, jobs_in, make_tab
+from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make_tab
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
-from workbench.jobs.tiles import plan_tiles, seam_job
+from workbench.jobs.runs import run_state
+from workbench.jobs.tiles import mode_costs, plan_tiles, seam_job
+from workbench.media.reader import read_video
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
@@ -73,13 +76,35 @@ def test_weights_that_a_link_leads_to_outside_the_root_are_not_offered(root: Pat
 def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
     clip = choices(max_frames=24, resolution="128")
-    words = tab.plan("video_dc_ae", 64, 8, 0.25, *vars(clip).values())[tab.words]  # without weights
+    first, modes = tab.plan(5, "video_dc_ae", 64, 8, 0.25, *vars(clip).values())  # without weights
+    words = first[tab.words]
+    assert modes[tab.modes].count("<tr>") == 6
     chosen = tile_choices(vars(clip).values(), 64, 8, 0.25)
     planned = plan_tiles(chosen, build_autoencoder("dct"))
     assert planned.plans[0].tile_shape == (8, 64, 64)
     assert f"<b>{len(planned.plans[0])} tiles</b> of 8 frames, 64×64" in words
     assert f"<b>{planned.read_ratio:.2f} times</b>" in words
     assert f"<b>{len(planned.plans[0]) * 1.03:.3g} TFLOP</b>" in words  # 65.8 TFLOP for 32 frames of 256 x 256, / 64
+
+
+def test_the_modes_stand_beside_each_other_with_their_plan_work_and_memory() -> None:
+    tiling = tile_choices(vars(choices()).values(), 64, 8, 0.5).tiling
+    ae = small_model("video_dc_ae")
+    costs = {cost.mode: cost for cost in mode_costs(ae, (24, 128, 128), tiling)}
+    assert list(costs) == ["one piece", "tiles", "stages", "frames", "windows"]
+    assert costs["one piece"].work == 1
+    assert costs["tiles"].work > costs["stages"].work >= 1
+    assert costs["tiles"].peak_bytes < costs["one piece"].peak_bytes
+    assert any("streamed" in stage for stage in costs["frames"].stages)
+    dct = {cost.mode: cost for cost in mode_costs(build_autoencoder("dct"), (24, 128, 128), tiling)}
+    assert dct["stages"].work == pytest.approx(1)
+
+
+def test_the_frame_that_is_drawn_is_the_one_asked_for_or_the_first() -> None:
+    ae, frames = build_autoencoder("dct"), read_video(BUNNY, max_frames=8).frames
+    for asked, shown in ((0, 0), (5, 5), (10_000, 0)):
+        drawn = plan_tiles(choices(resolution=""), ae, asked).frame
+        assert torch.equal(drawn, frames[shown])
 
 
 def test_seams_are_measured_between_the_plan_and_one_piece(root: Path) -> None:
@@ -141,36 +166,71 @@ def run(root: Path) -> Path:
 
 @pytest.fixture
 def training(root: Path, tmp_path: Path) -> TrainingTab:
-    with gr.Blocks():
-        return TrainingTab(JobFolders(tmp_path / "jobs"), root)
+    with gr.Blocks(), gr.Tab("Training") as tab:
+        return TrainingTab(JobFolders(tmp_path / "jobs"), root, tab)
 
 
 def test_a_run_is_drawn_anew_only_when_something_is_new(training: TrainingTab, run: Path) -> None:
-    name = "outputs/<b>run"
-    shown = training.choose(name)
+    names = ["outputs/<b>run"]
+    assert training.refresh([])["value"] == names
+    shown = training.choose(names, 0.0)
     assert shown[training.config] == {"stage": "ae"}
-    assert shown[training.sample]["value"] == "step-000005.mp4"
+    assert not shown[training.sample]["visible"]
     assert "<b>run" not in shown[training.words]
     seen = shown[training.seen]
-    assert list(training.look_again(name, seen, "step-000005.mp4")) == [training.seen]
+    assert list(training.look_again(names, seen, 0, 0.0)) == [training.seen]
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "val_psnr": 20.0}\n')
     (run / "samples" / "step-000010.png").write_bytes(b"")
-    again = training.look_again(name, seen, "step-000005.mp4")
+    again = training.look_again(names, seen, 0, 0.0)
     assert "20.00 dB at step 10" in again[training.words]
-    assert again[training.sample]["value"] == "step-000010.png"
+    assert (again[training.sample]["value"], again[training.sample]["maximum"]) == (1, 1)
+
+
+def test_several_runs_lie_over_each_other_and_are_smoothed(training: TrainingTab, run: Path, root: Path) -> None:
+    other = root / "outputs" / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    (other / "metrics.jsonl").write_text('{"step": 5, "nll": 1.0}\n{"step": 6, "nll": 0.0}\n')
+    shown = training.choose(["outputs/<b>run", "outputs/other"], 0.5)
+    curves = {trace.name: list(trace.y) for trace in shown[training.curves]["value"].data}
+    assert curves["outputs/other: nll"] == pytest.approx([1.0, 1 / 3])  # (0.5 * 0.5 * 1 + 0.5 * 0) / 0.75
+    assert len(curves) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "saved", "is_held", "state"),
+    [
+        ({"max_steps": 100}, [], True, "running"),
+        ({"max_steps": 10}, [10], False, "done"),
+        ({"max_steps": 100}, [10], False, "stopped"),
+        ({"max_steps": 100}, [5], False, "failed"),
+        ({}, [10], False, "done"),
+    ],
+)
+def test_how_a_run_fares_is_told(tmp_path: Path, config: dict, saved: list[int], is_held: bool, state: str) -> None:
+    for step in saved:
+        (tmp_path / f"step-{step:06d}").mkdir()
+    rows = [{"step": step, "step_s": 2.0} for step in (5, 10)]
+    with (tmp_path / ".lock").open("ab") as lock:
+        if is_held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        found = run_state(tmp_path, config | {"lr": 1e-3, "warmup_steps": 22}, rows)
+    assert found.state == state
+    assert found.seconds_left == (180.0 if is_held else None)
+    assert found.lr == pytest.approx(0.5e-3)
 
 
 def test_samples_are_shown_as_copies_and_nothing_else_of_the_run(
     training: TrainingTab, run: Path, tmp_path: Path
 ) -> None:
-    shown = training.sample_chosen("outputs/<b>run", "step-000005.mp4", VISITOR)
+    shown = training.sample_chosen(["outputs/<b>run"], 0, VISITOR)
     copy = Path(shown[training.video]["value"])
     assert copy.is_relative_to(tmp_path / "jobs")
     assert copy.read_bytes() == (run / "samples" / "step-000005.mp4").read_bytes()
-    for other in ("../config.json", "step-999999.mp4"):
-        refused = training.sample_chosen("outputs/<b>run", other, VISITOR)
-        assert "no such sample" in refused[training.words]
+    (run / "samples" / "step-000006.mp4").symlink_to(BUNNY)
+    refused = training.sample_chosen(["outputs/<b>run"], 1, VISITOR)
+    assert "no such sample" in refused[training.words]
     training.left(VISITOR)
     assert not jobs_in(tmp_path)
 
@@ -183,7 +243,7 @@ def test_runs_outside_the_root_are_refused(root: Path, run: Path, tmp_path: Path
 
 
 def test_what_is_no_run_is_refused_in_words(training: TrainingTab) -> None:
-    shown = training.choose("outputs")
+    shown = training.choose(["outputs"], 0.0)
     assert "not a run" in shown[training.words]
     assert not shown[training.timer]["active"]
 

@@ -138,7 +138,6 @@ def test_a_broken_upload_is_refused_in_words(page, tmp_path: Path) -> None:
 
 def test_a_run_is_shown_and_followed_while_it_goes_on(page, root: Path) -> None:
     page.get_by_role("tab", name="Training").click()
-    choose_option(page, "Run", "outputs/ours")
     page.locator("#training-curves .plot-container").wait_for()
     assert "21.50 dB at step 10" in page.locator("#training-words").inner_text()
     page.wait_for_function("document.querySelector('#training-video video')?.readyState >= 2")
@@ -147,7 +146,7 @@ def test_a_run_is_shown_and_followed_while_it_goes_on(page, root: Path) -> None:
         file.write(json.dumps({"step": 15, "val_psnr": 22.0}) + "\n")
     os.utime(log, ns=(log.stat().st_atime_ns, log.stat().st_mtime_ns + 1))
     page.locator("#training-words").get_by_text("22.00 dB at step 15").first.wait_for()
-    page.get_by_label("Run").locator("visible=true").first.fill("../elsewhere")
+    page.get_by_role("combobox", name="Runs").fill("../elsewhere")
     page.keyboard.press("Enter")
     page.get_by_role("alert").get_by_text("outside the folder").wait_for()
 

@@ -15,7 +15,8 @@ _COLUMNS = 16  # of the grid of channels
 _GAP_PIXELS = 2
 _GAP_GREY = 24
 _DEVIATIONS = 2.5  # either side of the mean, that a picture of latents shows
-_LOG = {"type": "log", "tickformat": "~g"}  # without a format, Plotly writes bare digits between the decades
+_LOG = {"type": "log", "tickformat": "~g", "dtick": "D2"}
+"""Without a format, Plotly writes bare digits between the decades; all nine would lie over each other."""
 
 
 def tile_grid(pictures: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:

@@ -24,17 +24,19 @@ def map_figure(maps: Mapping[str, Tensor], unit: str = "") -> go.Figure:
         figure.add_trace(_heatmap(values_HW), row=1, col=column)
         y = figure.get_subplot(1, column).yaxis
         y.update(autorange="reversed", scaleanchor=figure.get_subplot(1, column).yaxis.anchor, constrain="domain")
-    figure.update_xaxes(constrain="domain", showticklabels=False)
+    figure.update_xaxes(constrain="domain")
     figure.update_yaxes(showticklabels=False)
+    figure.update_yaxes(showticklabels=True, col=1)
     height, width = next(iter(maps.values())).shape
     low, high = min(trace.z.min() for trace in figure.data), max(trace.z.max() for trace in figure.data)
-    scale = {"colorscale": "Inferno", "colorbar_title": unit}
+    bar = {"orientation": "h", "thickness": 12, "y": -0.12, "yanchor": "top", "title": {"text": unit, "side": "bottom"}}
+    scale = {"colorscale": "Inferno", "colorbar": bar}  # below the maps: beside them it would be taller than they are
     figure.update_layout(
         # With a range, because Plotly finds none of its own for very small values.
         coloraxis=scale | {"cmin": low, "cmax": high if high > low else low + 1},
         template="plotly_white",
-        height=min(520, 100 + round(900 / len(maps) * height / width)),
-        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        height=min(600, 180 + round(900 / len(maps) * height / width)),
+        margin={"l": 40, "r": 10, "t": 40, "b": 90},
     )
     return figure
 

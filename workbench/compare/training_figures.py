@@ -26,27 +26,50 @@ _PLOT_HEIGHT = 190
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # curves that lie on each other can still be told apart
 
 
-def training_curves(rows: Sequence[Mapping[str, float | None]]) -> go.Figure:
+def training_curves(
+    rows: Sequence[Mapping[str, float | None]] | Mapping[str, Sequence[Mapping[str, float | None]]],
+    smoothing: float = 0.0,
+) -> go.Figure:
     """One plot for each group of figures over the steps; all plots share the axis of the steps.
 
     Args:
-        rows: entries of a run's log, each with `step` and any figures; None leaves a gap.
+        rows: entries of a run's log, each with `step` and any figures; None leaves a gap. Or several runs by name,
+            whose curves then lie over each other: a colour for each run, a dash for each figure.
+        smoothing: from 0 to below 1, the weight of what came before: an exponential mean, without bias at its begin.
     """
-    groups = _present(rows)
+    runs = rows if isinstance(rows, Mapping) else {"": rows}
+    groups = _present([row for run in runs.values() for row in run])
     count = max(1, len(groups))
     spacing = min(0.06, 0.3 / count)
     figure = make_subplots(count, 1, shared_xaxes=True, vertical_spacing=spacing, subplot_titles=list(groups))
-    for row, names in enumerate(groups.values(), start=1):
-        for index, name in enumerate(names):
-            figure.add_trace(_curve(rows, name, index, row), row=row, col=1)
+    for plot, names in enumerate(groups.values(), start=1):
+        for number, (run, entries) in enumerate(runs.items()):
+            for index, name in enumerate(names):
+                points = _smoothed([(row["step"], row[name]) for row in entries if name in row], smoothing)
+                label, colour = (f"{run}: {name}", number) if len(runs) > 1 else (name, index)
+                if points:
+                    figure.add_trace(_curve(points, label, colour, index, plot), row=plot, col=1)
     for row in range(1, len(groups) + 1):
         axis = figure.get_subplot(row, 1).yaxis
-        place = {"y": axis.domain[1], "x": 1.0, "xanchor": "right", "yanchor": "bottom", "orientation": "h"}
-        figure.update_layout({_legend(row): place | {"bgcolor": "rgba(0,0,0,0)"}})
-    figure.update_annotations(x=0, xanchor="left")  # titles: a plot's legend stands at the right
+        place = {"y": axis.domain[1], "x": 1.0, "xanchor": "right", "yanchor": "top", "orientation": "h"}
+        figure.update_layout({_legend(row): place | {"bgcolor": "rgba(128,128,128,0.12)", "font_size": 10}})
+    figure.update_annotations(x=0, xanchor="left")  # titles; legends stand inside the plots, never over a title
     figure.update_xaxes(title_text="step", row=count)
     margin = {"l": 60, "r": 20, "t": 40, "b": 50}
     return figure.update_layout(template="plotly_white", height=90 + _PLOT_HEIGHT * count, margin=margin)
+
+
+def _smoothed(points: list[tuple[float, float | None]], smoothing: float) -> list[tuple[float, float | None]]:
+    """Steps and values; None stays a gap."""
+    mean, weight, smooth = 0.0, 0.0, []
+    for step, value in points:
+        if value is None:
+            smooth.append((step, None))
+            continue
+        mean = smoothing * mean + (1 - smoothing) * value
+        weight = smoothing * weight + (1 - smoothing)
+        smooth.append((step, mean / weight))
+    return smooth
 
 
 def _present(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[str]]:
@@ -58,17 +81,16 @@ def _present(rows: Sequence[Mapping[str, float | None]]) -> dict[str, list[str]]
     return {title: members for title, members in groups.items() if members}
 
 
-def _curve(rows: Sequence[Mapping[str, float | None]], name: str, index: int, plot: int) -> go.Scatter:
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    label = html.escape(name)  # Plotly reads its texts as HTML
+def _curve(points: list[tuple[float, float | None]], label: str, colour: int, dash: int, plot: int) -> go.Scatter:
+    name = html.escape(label)  # Plotly reads its texts as HTML
     return go.Scatter(
         x=[step for step, _ in points],
         y=[value for _, value in points],
-        name=label,
+        name=name,
         legend=_legend(plot),
-        line={"color": COLOURS[index % len(COLOURS)], "dash": _DASHES[index % len(_DASHES)]},
+        line={"color": COLOURS[colour % len(COLOURS)], "dash": _DASHES[dash % len(_DASHES)]},
         mode="lines" if len(points) > 1 else "markers",
-        hovertemplate=f"{label} at step %{{x}}: %{{y:.4g}}<extra></extra>",
+        hovertemplate=f"{name} at step %{{x}}: %{{y:.4g}}<extra></extra>",
     )
 
 

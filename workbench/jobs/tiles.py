@@ -1,20 +1,26 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor
 
 from workbench.compare.seams import Seams, find_seams
+from workbench.errors import ConfigError, MediaError
 from workbench.evaluate.clip import read_clip_steps
 from workbench.jobs.choices import Choices
+from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
-from workbench.models.plans import tile_plans
+from workbench.models.cost import coding_cost
+from workbench.models.plans import decode_plan, encode_plan, tile_plans
+from workbench.stages import StreamPlan, TiledPlan
 from workbench.steps import Progress, Steps
-from workbench.tile_settings import ONE_PIECE
+from workbench.tile_settings import MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
 
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
@@ -25,7 +31,7 @@ class PlannedTiles:
     """The tiles of a clip, as its header describes it.
 
     Attributes:
-        frame: the clip's first frame, uint8 (3, H, W), at the size that is taken.
+        frame: one frame of the clip, uint8 (3, H, W), at the size that is taken.
         plans: to encode and to decode.
     """
 
@@ -48,21 +54,78 @@ class SeamReport:
     num_frames: int
 
 
-def plan_tiles(choices: Choices, ae: Autoencoder) -> PlannedTiles:
-    """The plan for a clip, from its header and first frame alone; the model may be without memory.
+@dataclass(frozen=True)
+class ModeCost:
+    """One of the tiling modes on a clip; all else is as without it where it is `refused`.
+
+    Attributes:
+        stages: what each stage of encoder and decoder does, in words.
+        work: operations over those of the whole clip at once.
+        peak_bytes: in the type of the model, with its weights, without the clip.
+        refused: why the model cannot be run so.
+    """
+
+    mode: str
+    stages: tuple[str, ...] = ()
+    work: float = math.nan
+    peak_bytes: float = math.nan
+    refused: str = ""
+
+
+def mode_costs(ae: Autoencoder, size: tuple[int, int, int], tiling: Tiling) -> list[ModeCost]:
+    """Every mode with tiles of this size, the whole clip at once first; the model may be without memory.
+
+    Args:
+        size: frames, height and width.
+    """
+    ways = [("one piece", ONE_PIECE), *((mode, replace(tiling, tiling_mode=mode)) for mode in MODES if mode != "auto")]
+    return [_mode_cost(ae, size, mode, way) for mode, way in ways]
+
+
+def _mode_cost(ae: Autoencoder, size: tuple[int, int, int], mode: str, tiling: Tiling) -> ModeCost:
+    try:
+        plans = encode_plan(ae, size, tiling), decode_plan(ae, size, tiling)
+        cost = coding_cost(ae, size, tiling)
+    except ConfigError as error:
+        return ModeCost(mode, refused=str(error))
+    stages = tuple(f"{plan.stage.name}: {_how(plan)}" for coding in plans for plan in coding.stages)
+    return ModeCost(mode, stages, cost.work, cost.peak_bytes)
+
+
+def _how(plan: StreamPlan | TiledPlan) -> str:
+    if isinstance(plan, StreamPlan):
+        return f"streamed, {plan.push} at once"
+    return f"{plan.pieces} tiles" if plan.pieces > 1 else "in one piece"
+
+
+def plan_tiles(choices: Choices, ae: Autoencoder, frame: int = 0) -> PlannedTiles:
+    """The plan for a clip, from its header and one frame alone; the model may be without memory.
+
+    Args:
+        frame: which to show; the first where the clip has no such frame.
 
     Raises:
         MediaError: the clip cannot be read.
         ConfigError: none was given, or a choice is not possible for this model or clip.
     """
     policy = choices.policy
-    with open_stream(choices.path, max_frames=1) as stream:
-        info, frame = stream.info, next(stream)
+    info, picture = _one_frame(choices.path, frame)
     if policy.resolution:
         resize = plan_resize(policy.resolution, info.height, info.width, ae.spatial_stride)
-        frame = apply_resize(frame[None], resize)[0]
+        picture = apply_resize(picture[None], resize)[0]
     num_frames = policy.taken_of(info.estimated_frames) or _DEFAULT_FRAMES
-    return PlannedTiles(frame, num_frames, tile_plans(ae, num_frames, frame.shape[1], frame.shape[2], choices.tiling))
+    plans = tile_plans(ae, num_frames, picture.shape[1], picture.shape[2], choices.tiling)
+    return PlannedTiles(picture, num_frames, plans)
+
+
+def _one_frame(path: Path, index: int) -> tuple[MediaInfo, Tensor]:
+    try:
+        with open_stream(path, max_frames=1, start_frame=index) as stream:
+            return stream.info, next(stream)
+    except (MediaError, StopIteration):
+        if not index:
+            raise
+        return _one_frame(path, 0)
 
 
 def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:

@@ -79,6 +79,14 @@ class LatentsTab:
             return gr.skip()
         return picture(channel_grid(latents[:, min(int(frame), latents.shape[1] - 1)]))
 
+    @staticmethod
+    def follow(view: tuple[str, str] | None, event: gr.EventData) -> Any:
+        """The latent frame at the place in time where the player stands."""
+        if view is None:
+            return gr.skip()
+        last = read_latents(Path(view[0]), view[1]).shape[1] - 1
+        return round(last * event.frame / max(event.last, 1))
+
     def refresh(self) -> Any:
         """The models that are there now."""
         return gr.update(choices=list(find_models(self._root)))

@@ -23,6 +23,7 @@ from workbench.jobs.shelf import Shelf
 from workbench.ui.about import AboutTab
 from workbench.ui.api import Api
 from workbench.ui.clip import EXAMPLES, ClipPanel
+from workbench.ui.components import SILENT
 from workbench.ui.latents import LatentsTab
 from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
@@ -61,16 +62,18 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                 part_of_page("shelf", server_functions=server_functions(shelf, JobFolders(temporary / "bundles")))
                 with gr.Tabs():
                     with gr.Tab("Player"):
-                        part_of_page("player")
+                        player = part_of_page("player")
                         part_of_page("table")
                     with gr.Tab("Tiles"):
                         tiles = TilesTab(JobFolders(temporary / "tiles"), queue, model, root, clip)
                     with gr.Tab("Latents"):
                         latents = LatentsTab(JobFolders(temporary / "latents"), queue, model, root, clip)
-                    with gr.Tab("Training"):
-                        training = TrainingTab(JobFolders(temporary / "samples"), root)
+                    with gr.Tab("Training") as runs:
+                        training = TrainingTab(JobFolders(temporary / "samples"), root, runs)
                     with gr.Tab("About") as about:
                         AboutTab(root, about)
+        player.frame(tiles.follow, None, tiles.at, **SILENT)
+        player.frame(latents.follow, latents.view, latents.frame, **SILENT)
         api = Api(JobFolders(temporary / "api"), queue, model, temporary, root)
         for left in (api.left, tiles.panel.left, latents.panel.left, training.left, uploads.left):
             page.unload(left)
@@ -122,7 +125,8 @@ def launch(settings: AppSettings) -> None:
                 footer_links=["api", "gradio", "settings"],
                 run_history=False,  # it would keep inputs and results in the browser, or at the Hub
             )
-        except OSError as error:
-            raise ConfigError(f"`host` {settings.host} `port` {settings.port}: cannot listen there ({error})") from None
+        except OSError:
+            where = f"`host` {settings.host} `port` {settings.port}"
+            raise ConfigError(f"{where}: cannot listen there, the port is taken or the address is not ours") from None
         finally:
             queue.close()

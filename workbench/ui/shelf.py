@@ -17,7 +17,7 @@ from workbench.ui.shipped import shipped_cards, shipped_result
 from workbench.ui.visitors import visitor_of
 
 _ASSETS = Path(__file__).parent / "assets"
-_SCRIPTS = ("store", "shelf", "picture", "exact", "view", "curves", "playback", "keys", "player", "table")
+_SCRIPTS = ("store", "shelf", "picture", "exact", "view", "curves", "playback", "keys", "player", "table", "drop")
 _EXPIRED = "This result is no longer on the server: run it again."
 
 
@@ -33,11 +33,14 @@ def styles() -> list[Path]:
 
 
 def part_of_page(name: str, **arguments: Any) -> gr.HTML:
-    """A part of the page, from its template; a script of the same name brings it to life."""
+    """A part of the page, from its template; a script of the same name brings it to life.
+
+    Its event `frame` carries the frame at which the player stands still, and the clip's last.
+    """
     return gr.HTML(
         None,
         html_template=(_ASSETS / f"{name}.html").read_text("utf-8"),
-        js_on_load=f"window.workbench.{name}(element, server)",
+        js_on_load=f"window.workbench.{name}(element, server, (at) => trigger('frame', at))",
         elem_id=name,
         **arguments,
     )

@@ -1,5 +1,6 @@
 """The Tiles tab: how a clip is cut, what that costs, and whether it shows."""
 
+import html
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,13 +13,13 @@ from workbench.compare.map_figures import map_figure
 from workbench.compare.pictures import picture
 from workbench.compare.seams import Seams
 from workbench.compare.tile_figures import tile_picture, time_figure
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, worded
 from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
-from workbench.jobs.tiles import PlannedTiles, SeamReport, plan_tiles, seam_job
+from workbench.jobs.tiles import ModeCost, PlannedTiles, SeamReport, mode_costs, plan_tiles, seam_job
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
@@ -29,7 +30,7 @@ from workbench.ui.components import SILENT
 from workbench.ui.estimate import size_words
 from workbench.ui.images import captioned_image
 from workbench.ui.job_panel import JobPanel
-from workbench.ui.labels import explainer
+from workbench.ui.labels import LABELS, explainer
 
 if TYPE_CHECKING:
     from workbench.evaluate.tile_cost import TileCost
@@ -66,26 +67,36 @@ class TilesTab:
                 self._lay_out_seams()
         self._wire()
 
-    def plan(self, label: str, side: float, frames: float, overlap: float, *clip: Any) -> dict[Any, Any]:
-        """The plan over the clip's first frame, and in words."""
-        nothing = {self.drawing: gr.update(visible=False), self.time: gr.update(visible=False)}
+    def plan(
+        self, at: float, label: str, side: float, frames: float, overlap: float, *clip: Any
+    ) -> Iterator[dict[Any, Any]]:
+        """The plan over a frame of the clip and in words, then every mode beside it, which may take seconds to count.
+
+        Args:
+            at: the frame that the player stands on.
+        """
         choices = tile_choices(clip, side, frames, overlap)
+        nothing = {self.drawing: gr.update(visible=False), self.time: gr.update(visible=False), self.modes: ""}
         if not choices.source or choices.is_latents:
-            return nothing | {self.words: ""}
+            yield nothing | {self.words: ""}
+            return
         try:
             entry = self._entry(label)
-            planned = plan_tiles(choices, shape_of(entry))
+            ae = shape_of(entry)
+            planned = plan_tiles(choices, ae, int(at))
             words = self._words(planned, cost_of_tile(entry, choices.device, planned.plans[0].tile_shape))
         except WorkbenchError as error:
-            return nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
-        drawn = picture(tile_picture(planned.frame, planned.plans[1]))
+            yield nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
+            return
         time = planned.plans[1].time
-        return {
+        yield {
             self.drawing: gr.update(visible=True),
-            self.picture: drawn,
+            self.picture: picture(tile_picture(planned.frame, planned.plans[1])),
             self.time: gr.update(value=pieces.on_any_background(time_figure(time)), visible=len(time.spans) > 1),
             self.words: words,
         }
+        size = planned.num_frames, *planned.frame.shape[1:]
+        yield {self.modes: mode_table(mode_costs(ae, size, choices.tiling), ae.default_tiling_mode)}
 
     def run(
         self, request: gr.Request, label: str, side: float, frames: float, overlap: float, *clip: Any
@@ -99,6 +110,11 @@ class TilesTab:
 
         explain = explainer(choices, self._root)
         yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
+
+    @staticmethod
+    def follow(event: gr.EventData) -> int:
+        """The frame that the player stands on."""
+        return int(event.frame)
 
     def model_chosen(self, label: str) -> tuple[Any, Any]:
         """Sliders of the model's tile sizes."""
@@ -149,6 +165,7 @@ class TilesTab:
         return [*found, *(name for name in MODELS if name not in map(_name, found))]
 
     def _lay_out_tiles(self) -> None:
+        self.at = gr.Number(0, visible=False)
         labels = self._labels()
         self.model = gr.Dropdown(labels, value=labels[0], label="Model", info="one without weights can be planned for")
         side, frames = _slider_values(shape_of(self._entry(labels[0])))
@@ -160,6 +177,7 @@ class TilesTab:
         with gr.Column(visible=False) as self.drawing:
             self.picture = captioned_image("The tiles of a frame; yellow is what several of them give", "tiles-plan")
         self.words = gr.HTML("", elem_id="tiles-words", elem_classes="summary-box")
+        self.modes = gr.HTML("", elem_id="tiles-modes", elem_classes="summary-box")
         self.time = gr.Plot(label="Tiles in time", format="png", visible=False)
 
     def _lay_out_seams(self) -> None:
@@ -170,13 +188,14 @@ class TilesTab:
     def _wire(self) -> None:
         sliders = [self.side, self.frames, self.overlap]
         inputs: list[Any] = [self.model, *sliders, *self.clip.components]
-        plan = [self.drawing, self.picture, self.time, self.words]
+        planned = [self.at, *inputs]
+        plan = [self.drawing, self.picture, self.time, self.words, self.modes]
         self.model.focus(self.refresh, None, self.model, **SILENT)
         chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **SILENT)
-        chosen.then(self.plan, inputs, plan, **SILENT)
-        components: list[Any] = [*self.clip.components, *sliders]
+        chosen.then(self.plan, planned, plan, **SILENT)
+        components: list[Any] = [self.at, *self.clip.components, *sliders]
         changes = [component.change for component in components]
-        gr.on(changes, self.plan, inputs, plan, trigger_mode="always_last", **SILENT)
+        gr.on(changes, self.plan, planned, plan, trigger_mode="always_last", **SILENT)
         self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps])
 
 
@@ -199,6 +218,27 @@ def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _name(label: str) -> str:
     return label.partition("@")[0]
+
+
+def mode_table(costs: Sequence[ModeCost], default: str) -> str:
+    """HTML: every mode with what its stages do, its work and its memory; why the model cannot be run in another."""
+    heads = ("Mode", "Stages", "Work", "Memory")
+    head = "".join(f'<th scope="col">{heading}</th>' for heading in heads)
+    rows = []
+    for cost in costs:
+        name = cost.mode + (" (this model's own)" if cost.mode == default else "")
+        if cost.refused:
+            cells = f'<td colspan="3">{html.escape(worded(cost.refused, LABELS.get))}</td>'
+        else:
+            stages = "<br>".join(map(html.escape, cost.stages))
+            cells = f"<td>{stages}</td><td>{cost.work:.2f}×</td><td>{size_words(cost.peak_bytes)}</td>"
+        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+    note = (
+        "Work is that of the whole clip at once taken as 1; memory is counted with weights and without the clip, in "
+        "32-bit numbers. Tiles are of the size chosen here; windows take sums of attention over as much."
+    )
+    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table class="metrics">{body}</table></div><p>{note}</p>'
 
 
 def jump_table(seams: Seams, report: SeamReport) -> str:

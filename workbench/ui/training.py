@@ -11,9 +11,11 @@ from workbench.compare.training_figures import training_curves
 from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.jobs.choices import inside
 from workbench.jobs.folders import JobFolders
+from workbench.jobs.runs import RunState, run_state
 from workbench.training.runs import METRICS_FILE, find_runs, find_samples, read_config, read_metrics
 from workbench.ui import pieces
 from workbench.ui.components import SILENT
+from workbench.ui.estimate import time_words
 from workbench.ui.images import IMAGE_BUTTONS
 
 _LOOK_AGAIN_S = 3.0
@@ -28,107 +30,114 @@ class TrainingTab:
     Args:
         folders: for copies of the samples, since nothing of the run's own folder is served.
         root: the folder under which runs may be opened.
+        tab: the tab around it; whenever it is opened, runs are looked for.
     """
 
-    def __init__(self, folders: JobFolders, root: Path) -> None:
+    def __init__(self, folders: JobFolders, root: Path, tab: gr.Tab) -> None:
         self._folders, self._root = folders, root
         with gr.Row():
-            self.run = gr.Dropdown(
+            self.runs = gr.Dropdown(
                 self._names(),
-                value=None,
+                value=[],
+                multiselect=True,
                 allow_custom_value=True,
-                label="Run",
-                info="a folder that train.py wrote, under the app's root folder",
-                elem_id="training-run",
+                label="Runs",
+                info="folders that train.py wrote, under the app's root folder; samples are the first one's",
+                elem_id="training-runs",
             )
-            self.sample = gr.Dropdown([], label="Sample", info="of a validation pass", interactive=True)
+            self.smoothing = gr.Slider(0.0, 0.99, 0.0, step=0.01, label="Smoothing", info="0: as logged")
         self.words = gr.HTML(_IDLE, elem_id="training-words")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
                 self.curves = gr.Plot(label="Curves", format="png", visible=False, elem_id="training-curves")
             with gr.Column(scale=2, min_width=300):
-                self.video = gr.Video(
-                    label="Original and reconstruction",
-                    loop=True,
-                    autoplay=True,
-                    visible=False,
-                    elem_id="training-video",
-                )
-                self.photo = gr.Image(
-                    label="Original and reconstruction", format="png", visible=False, buttons=IMAGE_BUTTONS
-                )
+                self._lay_out_samples()
                 with gr.Accordion("Configuration", open=False, visible=False) as self.details:
                     self.config = gr.JSON(show_label=False)
         self.seen = gr.State(None)
         self.timer = gr.Timer(_LOOK_AGAIN_S, active=False)
-        self._wire()
+        self._wire(tab)
 
-    def choose(self, name: str | None) -> dict[Any, Any]:
-        """Another run: all of it."""
-        if not name:
+    def choose(self, names: list[str], smoothing: float) -> dict[Any, Any]:
+        """Other runs: all of them."""
+        if not names:
             return self._nothing(_IDLE)
         try:
-            run = open_run(name, self._root)
-            config = read_config(run)
-            shown = self._curves(run)
+            runs = {name: open_run(name, self._root) for name in names}
+            config = read_config(next(iter(runs.values())))
+            shown = self._curves(runs, smoothing)
         except WorkbenchError as error:
             return self._nothing(pieces.error(str(error)))
-        samples = [path.name for path in find_samples(run)]
+        last = len(find_samples(next(iter(runs.values())))) - 1
         return shown | {
             self.config: config,
             self.details: gr.update(visible=True),
-            self.sample: gr.update(choices=samples, value=samples[-1] if samples else None),
+            self.sample: _sample_slider(last, last),
             self.timer: gr.update(active=True),
         }
 
-    def look_again(self, name: str, seen: Any, sample: str | None) -> dict[Any, Any]:
-        """What is new in the run; nothing is drawn anew where nothing is. A newer sample replaces the newest one."""
+    def look_again(self, names: list[str], seen: Any, sample: int, smoothing: float) -> dict[Any, Any]:
+        """What is new in the runs; nothing is drawn anew where nothing is. A newer sample replaces the newest one."""
         try:
-            run = open_run(name, self._root)
-            if _mark(run) == seen:
+            runs = {name: open_run(name, self._root) for name in names}
+            if _mark(runs) == seen:
                 return {self.seen: gr.skip()}
-            shown = self._curves(run)
+            shown = self._curves(runs, smoothing)
         except WorkbenchError as error:
             return self._nothing(pieces.error(str(error)))
-        samples = [path.name for path in find_samples(run)]
-        newest = seen is not None and sample == seen[1]
-        return shown | {self.sample: gr.update(choices=samples, value=samples[-1] if newest and samples else sample)}
+        last = len(find_samples(next(iter(runs.values())))) - 1
+        stood_last = seen is not None and sample >= seen[0][1] - 1
+        slider = _sample_slider(last, last if stood_last else sample)
+        return shown | {self.sample: slider, self.runs: gr.update(choices=self._names())}
 
-    def sample_chosen(self, name: str | None, sample: str | None, request: gr.Request) -> dict[Any, Any]:
-        """One sample, as a copy that this visitor alone gets."""
-        hidden = {self.video: gr.update(value=None, visible=False), self.photo: gr.update(value=None, visible=False)}
-        if not name or not sample:
+    def sample_chosen(self, names: list[str], sample: int, request: gr.Request) -> dict[Any, Any]:
+        """One sample of the first run, as a copy that this visitor alone gets."""
+        hidden = {
+            self.video: gr.update(value=None, visible=False),
+            self.photo: gr.update(value=None, visible=False),
+            self.sample_name: "",
+        }
+        if not names:
             return hidden
         try:
-            copy = self._copy(open_run(name, self._root), sample, request.session_hash)
+            copy = self._copy(open_run(names[0], self._root), int(sample), request.session_hash)
         except WorkbenchError as error:
             return hidden | {self.words: pieces.error(str(error))}
+        if copy is None:
+            return hidden
         shown = self.photo if copy.suffix == ".png" else self.video
-        return hidden | {shown: gr.update(value=str(copy), visible=True)}
+        return hidden | {shown: gr.update(value=str(copy), visible=True), self.sample_name: html.escape(copy.stem)}
 
-    def refresh(self) -> Any:
-        """The runs that are there now."""
-        return gr.update(choices=self._names())
+    def refresh(self, names: list[str]) -> Any:
+        """The runs that are there now; the one that was written to last where none is chosen."""
+        found = self._names()
+        return gr.update(choices=found, value=names or found[:1])
 
     def left(self, request: gr.Request) -> None:
         """The visitor closed the page."""
         self._folders.forget(request.session_hash)
 
-    def _curves(self, run: Path) -> dict[Any, Any]:
-        mark, rows = _mark(run), read_metrics(run)
+    def _curves(self, runs: dict[str, Path], smoothing: float) -> dict[Any, Any]:
+        mark, rows = _mark(runs), {name: read_metrics(run) for name, run in runs.items()}
+        states = {name: run_state(run, read_config(run), rows[name]) for name, run in runs.items()}
+        drawn = training_curves(rows, smoothing)
         return {
             self.seen: mark,
-            self.words: run_words(run.relative_to(self._root), rows),
-            self.curves: gr.update(value=pieces.on_any_background(training_curves(rows)), visible=bool(rows)),
+            self.words: "".join(run_words(name, states[name], rows[name]) for name in runs),
+            self.curves: gr.update(value=pieces.on_any_background(drawn), visible=any(rows.values())),
         }
 
-    def _copy(self, run: Path, sample: str, visitor: str | None) -> Path:
-        found = {path.name: path for path in find_samples(run)}
-        if sample not in found or not found[sample].resolve().is_relative_to(self._root):
-            raise DataError(f"{sample}: no such sample of this run")
+    def _copy(self, run: Path, index: int, visitor: str | None) -> Path | None:
+        """None where the run has no sample yet."""
+        samples = find_samples(run)
+        if not samples:
+            return None
+        sample = samples[max(0, min(index, len(samples) - 1))]
+        if not sample.resolve().is_relative_to(self._root):
+            raise DataError(f"{sample.name}: no such sample of this run")
         folder = self._folders.new()
         self._folders.keep(visitor, folder)
-        return Path(shutil.copy(found[sample], folder / sample))
+        return Path(shutil.copy(sample, folder / sample.name))
 
     def _nothing(self, words: str) -> dict[Any, Any]:
         return {
@@ -136,23 +145,36 @@ class TrainingTab:
             self.seen: None,
             self.curves: gr.update(visible=False),
             self.details: gr.update(visible=False),
-            self.sample: gr.update(choices=[], value=None),
+            self.sample: _sample_slider(-1, 0),
             self.timer: gr.update(active=False),
         }
 
     def _names(self) -> list[str]:
         return [str(run.relative_to(self._root)) for run in find_runs(self._root)]
 
-    def _wire(self) -> None:
+    def _lay_out_samples(self) -> None:
+        self.sample = gr.Slider(0, 1, 0, step=1, label="Sample", info="of the validation passes", visible=False)
+        self.sample_name = gr.HTML("", elem_id="training-sample", elem_classes="summary-box")
+        playing: dict[str, Any] = {"loop": True, "autoplay": True, "elem_id": "training-video"}
+        self.video = gr.Video(label="Original and reconstruction", visible=False, **playing)
+        self.photo = gr.Image(label="Original and reconstruction", format="png", visible=False, buttons=IMAGE_BUTTONS)
+
+    def _wire(self, tab: gr.Tab) -> None:
         page = [self.words, self.seen, self.curves, self.sample]
-        self.run.focus(self.refresh, None, self.run, **SILENT)
+        for opened in (tab.select, self.runs.focus):
+            opened(self.refresh, self.runs, self.runs, **SILENT)
         whole = [*page, self.config, self.details, self.timer]
-        self.run.change(self.choose, self.run, whole, **SILENT)
-        self.timer.tick(
-            self.look_again, [self.run, self.seen, self.sample], [*page, self.details, self.timer], **SILENT
-        )
-        shown = [self.video, self.photo, self.words]
-        self.sample.change(self.sample_chosen, [self.run, self.sample], shown, **SILENT)
+        for change in (self.runs.change, self.smoothing.release):
+            change(self.choose, [self.runs, self.smoothing], whole, **SILENT)
+        looked = [self.runs, self.seen, self.sample, self.smoothing]
+        self.timer.tick(self.look_again, looked, [*page, self.details, self.timer, self.runs], **SILENT)
+        shown = [self.video, self.photo, self.sample_name, self.words]
+        for change in (self.sample.change, self.runs.change):
+            change(self.sample_chosen, [self.runs, self.sample], shown, **SILENT)
+
+
+def _sample_slider(last: int, value: int) -> Any:
+    return gr.update(maximum=max(last, 1), value=max(0, min(value, last)), visible=last > 0)
 
 
 def open_run(name: str, root: Path) -> Path:
@@ -170,10 +192,15 @@ def open_run(name: str, root: Path) -> Path:
     return run
 
 
-def run_words(name: Path, rows: list[dict[str, Any]]) -> str:
-    """HTML: how far the run is, and its best validation."""
+def run_words(name: str, state: RunState, rows: list[dict[str, Any]]) -> str:
+    """HTML: how the run fares, and its best validation."""
+    of = f" of {state.total}" if state.total else ""
+    text = f"<b>{html.escape(name)}</b>: {state.state}, step {state.step}{of}"
+    if state.seconds_left is not None:
+        text += f", about {time_words(state.seconds_left)} left"
+    if state.lr is not None:
+        text += f", learning rate {state.lr:.3g}"
     validated = [row for row in rows if row.get("val_psnr") is not None]
-    text = f"<b>{html.escape(str(name))}</b>: step {rows[-1]['step'] if rows else 0}"
     if validated:
         best = max(validated, key=lambda row: row["val_psnr"])
         last = validated[-1]
@@ -182,7 +209,6 @@ def run_words(name: Path, rows: list[dict[str, Any]]) -> str:
     return f'<div class="status" role="status">{text}.</div>'
 
 
-def _mark(run: Path) -> tuple[int, str | None]:
-    """What tells the log from how it was before: its time of change and the newest sample."""
-    samples = find_samples(run)
-    return (run / METRICS_FILE).stat().st_mtime_ns, samples[-1].name if samples else None
+def _mark(runs: dict[str, Path]) -> list[tuple[int, int]]:
+    """What tells logs from how they were before: of each the time of change, and how many samples there are."""
+    return [((run / METRICS_FILE).stat().st_mtime_ns, len(find_samples(run))) for run in runs.values()]

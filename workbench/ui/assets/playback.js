@@ -30,7 +30,13 @@ function goTo(frame) {
   loadExact();
 }
 
+let tellFrame = () => {}; // the other tabs, which show the same moment
+let standing = null;
+
 function seek(frame) {
+  clearTimeout(standing);
+  standing = setTimeout(() => !state.playing && tellFrame({ frame: state.frame, last: lastFrame() }), 400);
+
   for (const video of videos()) {
     video.playbackRate = speed();
     video.currentTime = timeOf(frame);
@@ -54,7 +60,6 @@ function setPlaying(on) {
     for (const video of player.querySelectorAll("video")) video.pause();
     seek(now); // all on exactly the same frame
     loadExact();
-    window.dispatchEvent(new CustomEvent("workbench-frame"));
   }
   render();
 }

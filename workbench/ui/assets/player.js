@@ -1,6 +1,7 @@
 // The player: what visitors do with it, and what it does when the store changes.
-bench.player = (element) => {
+bench.player = (element, server, standsAt) => {
   player = element;
+  tellFrame = standsAt;
   for (const [event, react] of Object.entries(REACTIONS)) element.addEventListener(event, react, { passive: event !== "wheel" });
   element.addEventListener("toggle", (event) => event.target.dataset.part === "slice" && clip() && openSlice(), true);
   document.addEventListener("keydown", pressed);

@@ -34,7 +34,7 @@ function rows(cards, which) {
   const metrics = [...new Map(results.flatMap((result) => result.metrics.map((metric) => [metric.name, metric]))).values()];
   const head = make("tr", {}, make("th", { scope: "col" }, "Result"), ...metrics.map(({ label, unit, higher }) =>
     make("th", { scope: "col" }, `${label} `, make("small", {}, `${unit} ${higher ? "↑" : "↓"}`))),
-  ...COSTS.map(([, words]) => make("th", { scope: "col" }, words)), make("th", { scope: "col" }, "Files"));
+  ...COSTS.map(([, words]) => make("th", { scope: "col" }, words)));
   const best = new Map(metrics.map(({ name, higher }) => [name, bestOf(results, name, higher, which)]));
   return [make("thead", {}, head), make("tbody", {}, ...cards.map((card) => row(card, metrics, best, which)))];
 }
@@ -55,18 +55,20 @@ function row(card, metrics, best, which) {
     return make("td", { class: value !== undefined && value === best.get(metric.name) ? "best" : null }, digits(value));
   });
   const costs = COSTS.map(([key, , count]) => make("td", {}, digits(result.costs[key], count)));
-  const files = result.downloads.map(({ label, path }) =>
-    make("a", { href: fileUrl(path), download: path.split("/").at(-1) }, label));
-  return make("tr", {}, name, ...values, ...costs, make("td", { class: "files" }, ...files));
+  return make("tr", {}, name, ...values, ...costs);
 }
 
+// What the table means; then of each result its settings, notes and files.
 function notes(cards) {
-  const lines = cards.flatMap((card) => resultOf(card.id).notes.map((note) => `${resultOf(card.id).label}: ${note}`));
-  const settings = cards.filter((card) => !card.is_shipped).map((card) => {
-    const { facts } = resultOf(card.id);
-    return Object.entries(facts).map(([name, text]) => `${name}: ${text}`).join(" · ");
-  });
   const always = "Metrics are taken on the frames themselves; videos are compressed once more for the browser. Arrows point to "
     + "the better side; the best of the newest results of one clip is set in bold.";
-  return [always, ...new Set([...lines, ...settings])].map((line) => make("p", {}, line));
+  const own = cards.map((card) => {
+    const { label, facts, notes: lines, downloads } = resultOf(card.id), said = card.is_shipped ? [] : Object.entries(facts);
+    const words = [...said.map(([name, text]) => `${name}: ${text}`), ...lines].join(" · ");
+    const files = downloads.map(({ label: name, path }) =>
+      make("a", { href: fileUrl(path), download: path.split("/").at(-1) }, name));
+    const index = store.shown.indexOf(card.id);
+    return make("p", { "data-colour": index < 0 ? null : index, "data-of": label }, make("b", {}, label), ` ${words} `, ...files);
+  });
+  return [make("p", {}, always), ...own];
 }
