@@ -224,12 +224,14 @@ def test_how_a_run_fares_is_told(tmp_path: Path, config: dict, saved: list[int],
 def test_samples_are_shown_as_copies_and_nothing_else_of_the_run(
     training: TrainingTab, run: Path, tmp_path: Path
 ) -> None:
-    shown = training.sample_chosen(["outputs/<b>run"], 0, VISITOR)
+    shown = training.sample_chosen(["outputs/<b>run"], 0, None, VISITOR)
     copy = Path(shown[training.video]["value"])
     assert copy.is_relative_to(tmp_path / "jobs")
     assert copy.read_bytes() == (run / "samples" / "step-000005.mp4").read_bytes()
+    again = training.sample_chosen(["outputs/<b>run"], 0, shown[training.shown], VISITOR)
+    assert list(again) == [training.shown]
     (run / "samples" / "step-000006.mp4").symlink_to(BUNNY)
-    refused = training.sample_chosen(["outputs/<b>run"], 1, VISITOR)
+    refused = training.sample_chosen(["outputs/<b>run"], 1, None, VISITOR)
     assert "no such sample" in refused[training.words]
     training.left(VISITOR)
     assert not jobs_in(tmp_path)

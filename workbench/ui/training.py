@@ -54,7 +54,7 @@ class TrainingTab:
                 self._lay_out_samples()
                 with gr.Accordion("Configuration", open=False, visible=False) as self.details:
                     self.config = gr.JSON(show_label=False)
-        self.seen = gr.State(None)
+        self.seen, self.shown = gr.State(None), gr.State(None)
         self.timer = gr.Timer(_LOOK_AGAIN_S, active=False)
         self._wire(tab)
 
@@ -90,23 +90,28 @@ class TrainingTab:
         slider = _sample_slider(last, last if stood_last else sample)
         return shown | {self.sample: slider, self.runs: gr.update(choices=self._names())}
 
-    def sample_chosen(self, names: list[str], sample: int, request: gr.Request) -> dict[Any, Any]:
-        """One sample of the first run, as a copy that this visitor alone gets."""
+    def sample_chosen(self, names: list[str], sample: int, shown: Any, request: gr.Request) -> dict[Any, Any]:
+        """One sample of the first run, as a copy that this visitor alone gets; nothing where it is `shown` already."""
         hidden = {
             self.video: gr.update(value=None, visible=False),
             self.photo: gr.update(value=None, visible=False),
             self.sample_name: "",
+            self.shown: None,
         }
-        if not names:
-            return hidden
         try:
-            copy = self._copy(open_run(names[0], self._root), int(sample), request.session_hash)
+            found = self._sample(names, int(sample))
         except WorkbenchError as error:
             return hidden | {self.words: pieces.error(str(error))}
-        if copy is None:
+        if found is None:
             return hidden
-        shown = self.photo if copy.suffix == ".png" else self.video
-        return hidden | {shown: gr.update(value=str(copy), visible=True), self.sample_name: html.escape(copy.stem)}
+        if shown == str(found):
+            return {self.shown: gr.skip()}
+        folder = self._folders.new()
+        copy = Path(shutil.copy(found, folder / found.name))
+        self._folders.keep(request.session_hash, folder)
+        player = self.photo if copy.suffix == ".png" else self.video
+        words = {self.sample_name: html.escape(copy.stem), self.shown: str(found)}
+        return hidden | words | {player: gr.update(value=str(copy), visible=True)}
 
     def refresh(self, names: list[str]) -> Any:
         """The runs that are there now; the one that was written to last where none is chosen."""
@@ -127,17 +132,15 @@ class TrainingTab:
             self.curves: gr.update(value=pieces.on_any_background(drawn), visible=any(rows.values())),
         }
 
-    def _copy(self, run: Path, index: int, visitor: str | None) -> Path | None:
-        """None where the run has no sample yet."""
-        samples = find_samples(run)
+    def _sample(self, names: list[str], index: int) -> Path | None:
+        """None where there is no run, or it has no sample yet."""
+        samples = find_samples(open_run(names[0], self._root)) if names else []
         if not samples:
             return None
         sample = samples[max(0, min(index, len(samples) - 1))]
         if not sample.resolve().is_relative_to(self._root):
             raise DataError(f"{sample.name}: no such sample of this run")
-        folder = self._folders.new()
-        self._folders.keep(visitor, folder)
-        return Path(shutil.copy(sample, folder / sample.name))
+        return sample
 
     def _nothing(self, words: str) -> dict[Any, Any]:
         return {
@@ -164,13 +167,13 @@ class TrainingTab:
         for opened in (tab.select, self.runs.focus):
             opened(self.refresh, self.runs, self.runs, **SILENT)
         whole = [*page, self.config, self.details, self.timer]
-        for change in (self.runs.change, self.smoothing.release):
-            change(self.choose, [self.runs, self.smoothing], whole, **SILENT)
         looked = [self.runs, self.seen, self.sample, self.smoothing]
-        self.timer.tick(self.look_again, looked, [*page, self.details, self.timer, self.runs], **SILENT)
-        shown = [self.video, self.photo, self.sample_name, self.words]
-        for change in (self.sample.change, self.runs.change):
-            change(self.sample_chosen, [self.runs, self.sample], shown, **SILENT)
+        changes = [self.runs.change(self.choose, [self.runs, self.smoothing], whole, **SILENT)]
+        changes.append(self.timer.tick(self.look_again, looked, [*page, self.details, self.timer, self.runs], **SILENT))
+        self.smoothing.release(self.choose, [self.runs, self.smoothing], whole, **SILENT)
+        shown = [self.video, self.photo, self.sample_name, self.words, self.shown]
+        for change in (*(one.then for one in changes), self.sample.release):
+            change(self.sample_chosen, [self.runs, self.sample, self.shown], shown, **SILENT)
 
 
 def _sample_slider(last: int, value: int) -> Any:
