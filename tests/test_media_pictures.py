@@ -54,6 +54,16 @@ def test_an_even_animation_has_its_rate(tmp_path: Path, extension: str) -> None:
     assert (video.fps, video.warnings) == (pytest.approx(25.0), ())
 
 
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_transparency_of_any_frame_is_told_and_opaque_alpha_is_not(tmp_path: Path, extension: str) -> None:
+    for name, alphas in (("opaque", (255, 255, 255)), ("translucent", (255, 100, 255))):
+        first, *others = (Image.new("RGBA", (16, 16), (40 * n, 80, 120, alpha)) for n, alpha in enumerate(alphas))
+        path = tmp_path / f"{name}.{extension}"
+        first.save(path, save_all=True, append_images=others, duration=100)
+        told = "transparency (alpha) is dropped" in read_video(path).warnings
+        assert told == (name == "translucent")
+
+
 def test_an_animation_that_states_no_times_has_the_stated_default(tmp_path: Path) -> None:
     video = read_video(animation(tmp_path / "clip.webp", 0))
     assert (video.num_frames, video.fps, video.timestamps_s) == (5, 24.0, None)

@@ -39,6 +39,7 @@ class PictureFrames:
             self._orientation = 1 if kind == "heif" else exif_orientation(self._image)  # HEIC is turned by its decoder
             self._srgb = SrgbConverter(self._image.info.get("icc_profile"))
             self._fault: str | None = None
+            self._is_translucent = False
             self._durations_s = self._load_all()
             self.info = self._describe()
         except BaseException:
@@ -84,6 +85,7 @@ class PictureFrames:
             for number in range(listed):
                 self._load(number)
                 durations_s.append(self._image.info.get("duration", 0) / 1000)
+                self._is_translucent |= _is_translucent(self._image)
         except _ERRORS as error:
             if not durations_s:
                 _refuse(self._path, self._kind, error)
@@ -118,7 +120,7 @@ class PictureFrames:
         bits, primaries, transfer = picture_colours(self._path, self._kind)
         if bits > 8:
             yield f"{bits}-bit colour is reduced to 8 bits"
-        if self._image.has_transparency_data and np.array(self._image.convert("RGBA"))[:, :, 3].min() < 255:
+        if self._is_translucent:
             yield "transparency (alpha) is dropped"
         yield from colour_warnings(primaries, transfer, self._srgb.warning is not None)
         if self._srgb.warning:
@@ -162,6 +164,10 @@ def _opened_heif(path: Path) -> tuple[Image.Image, int]:
         raise MediaError(f"{quoted(path)}: it holds no picture")
     check_pixels(path, *heif.size)
     return heif[heif.primary_index].to_pillow(), len(heif) - 1
+
+
+def _is_translucent(image: Image.Image) -> bool:
+    return image.has_transparency_data and np.asarray(image.convert("RGBA").getchannel("A")).min() < 255
 
 
 def _refuse(path: Path, kind: str, error: Exception) -> NoReturn:
