@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import torch
@@ -62,8 +63,9 @@ def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench]:
     yield next(progress)
     x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1
     with torch.inference_mode():
-        z = ae.encode(x)
-        flops = {direction: _count(run) for direction, run in _runs(ae, "eager", x, z).items()}
+        z, encode_flops = _counted(partial(ae.encode, x))
+        _, decode_flops = _counted(partial(ae.decode, z, size[0], size[1:]))
+        flops = {"encode": encode_flops, "decode": decode_flops}
     yield next(progress)
     rows: list[BenchRow] = []
     for variant in variants:
@@ -126,10 +128,11 @@ def _runs(ae: Autoencoder, variant: str, x: Tensor, z: Tensor) -> dict[str, Call
     return {"encode": lambda: encode(x), "decode": lambda: decode(z, x.shape[2], (x.shape[3], x.shape[4]))}
 
 
-def _count(run: Callable[[], Tensor]) -> int:
+def _counted(run: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """The result of a run, and its operations."""
     with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
+        result = run()
+    return result, counter.get_total_flops()
 
 
 def measure_run(run: Callable[[], object], repeats: int, device: torch.device) -> tuple[float, float]:
