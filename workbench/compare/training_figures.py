@@ -45,7 +45,7 @@ def training_curves(
     for plot, names in enumerate(groups.values(), start=1):
         for number, (run, entries) in enumerate(runs.items()):
             for index, name in enumerate(names):
-                points = _smoothed([(row["step"], row[name]) for row in entries if name in row], smoothing)
+                points = _smoothed([(row["step"] or 0.0, row[name]) for row in entries if name in row], smoothing)
                 label, colour = (f"{run}: {name}", number) if len(runs) > 1 else (name, index)
                 if points:
                     figure.add_trace(_curve(points, label, colour, index, plot), row=plot, col=1)
@@ -61,7 +61,8 @@ def training_curves(
 
 def _smoothed(points: list[tuple[float, float | None]], smoothing: float) -> list[tuple[float, float | None]]:
     """Steps and values; None stays a gap."""
-    mean, weight, smooth = 0.0, 0.0, []
+    mean, weight = 0.0, 0.0
+    smooth: list[tuple[float, float | None]] = []
     for step, value in points:
         if value is None:
             smooth.append((step, None))

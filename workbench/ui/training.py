@@ -164,7 +164,8 @@ class TrainingTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         page = [self.words, self.seen, self.curves, self.sample]
-        for opened in (tab.select, self.runs.focus):
+        events: list[Any] = [tab.select, self.runs.focus]
+        for opened in events:
             opened(self.refresh, self.runs, self.runs, **SILENT)
         whole = [*page, self.config, self.details, self.timer]
         looked = [self.runs, self.seen, self.sample, self.smoothing]
@@ -172,7 +173,8 @@ class TrainingTab:
         changes.append(self.timer.tick(self.look_again, looked, [*page, self.details, self.timer, self.runs], **SILENT))
         self.smoothing.release(self.choose, [self.runs, self.smoothing], whole, **SILENT)
         shown = [self.video, self.photo, self.sample_name, self.words, self.shown]
-        for change in (*(one.then for one in changes), self.sample.release):
+        events = [*(one.then for one in changes), self.sample.release]
+        for change in events:
             change(self.sample_chosen, [self.runs, self.sample, self.shown], shown, **SILENT)
 
 
