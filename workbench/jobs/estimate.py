@@ -9,6 +9,8 @@ from workbench.jobs.found_models import shape_of
 from workbench.media.info import MediaInfo
 from workbench.media.resolution import plan_resize
 from workbench.models.base import Autoencoder
+from workbench.models.catalogue import PREFIX
+from workbench.models.cost import coding_cost
 from workbench.models.plans import mode_of, tile_plans
 from workbench.models.ref import ModelRef
 from workbench.tile_settings import ONE_PIECE
@@ -79,6 +81,18 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
         else plans[0].tile_shape,
         frame_bytes=_slab_bytes(plans[1], height, width),
     )
+
+
+def encode_share(choices: Choices, info: MediaInfo, ae: Autoencoder) -> float | None:
+    """The encoder's share of the operations of a clip that is cut into tiles; None where it is streamed, and decoded
+    soon, where the clip's length is unknown, or where nothing can be counted."""
+    num_frames = choices.policy.taken_of(info.estimated_frames)
+    if num_frames is None or ae.name.startswith(PREFIX) or mode_of(ae, choices.tiling) != "tiles":
+        return None
+    encode, decode = coding_cost(
+        ae, (num_frames, *taken_size(ae, info, choices.policy.resolution)), choices.tiling
+    ).stages
+    return encode.operations / max(encode.operations + decode.operations, 1.0)
 
 
 def taken_size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import logging
 import math
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Job:
         state: one of the constants above.
         version: grows with every new result.
         progress: what was reported last, the share done and the seconds left, of the steps that run.
+        encode_share: of the whole work, where it is known: tells the time left before anything is decoded.
     """
 
     visitor: str
@@ -49,6 +51,7 @@ class Job:
     result: Any = None
     error: str = ""
     progress: tuple[Progress, float, float | None] | None = None
+    encode_share: float | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -152,12 +155,17 @@ class JobQueue:
 
     def _drive(self, job: Job, steps: Steps[Any]) -> Any:
         """The steps' result; None, with the steps closed, once the job is cancelled."""
-        meter = ProgressMeter(job.stages)
+        meter, began = ProgressMeter(job.stages), time.monotonic()
         try:
             while job.state == RUNNING:
                 progress = next(steps)
                 meter.add(progress)
-                job.progress = progress, meter.share, meter.seconds_left
+                now, left = time.monotonic(), meter.seconds_left
+                if progress.stage != "encode":
+                    began = now
+                elif left is None and job.encode_share and progress.done:
+                    left = (now - began) * (progress.total / progress.done / job.encode_share - 1)
+                job.progress = progress, meter.share, left
         except StopIteration as stop:
             return stop.value
         finally:

@@ -8,11 +8,13 @@ import gradio as gr
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs.choices import Choices
+from workbench.jobs.estimate import encode_share
 from workbench.jobs.found_models import BASELINE, find_models, pick
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import Job
 from workbench.jobs.reconstruct import STAGES, JobResult, lpips_job, reconstruct_job
 from workbench.jobs.shelf import Shelf
+from workbench.media.reader import probe
 from workbench.models.catalogue import DEFAULT_MODEL
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps, timed
@@ -103,7 +105,7 @@ class RunPanel:
             job = Job(
                 visitor,
                 folder,
-                lambda folder: self._steps(choices, entry, folder),
+                lambda folder: self._steps(choices, entry, job),
                 explainer(choices, self._root),
                 STAGES,
                 more=lambda result: lpips_job(result, choices.device),
@@ -115,9 +117,10 @@ class RunPanel:
 
         return self.shelf.add(visitor, make)
 
-    def _steps(self, choices: Choices, entry: ModelRef, folder: Path) -> Steps[JobResult]:
+    def _steps(self, choices: Choices, entry: ModelRef, job: Job) -> Steps[JobResult]:
         ae = self._model.load(entry, choices.device)
-        result, seconds = yield from timed(reconstruct_job(choices, entry, ae, folder))
+        job.encode_share = encode_share(choices, probe(choices.path), ae)
+        result, seconds = yield from timed(reconstruct_job(choices, entry, ae, job.folder))
         if result.report.volume >= _PACE_PIXELS:
             self._paces[entry.label, choices.device] = seconds / result.report.volume
         return result
