@@ -10,7 +10,7 @@ _LONGEST_LABEL = 24
 
 
 class StageBar(tqdm):
-    """A bar over encoding, decoding and measuring, a third each, with the time left and the stage that came last."""
+    """A bar over encoding, decoding and measuring, a third each: the time left, and what is done of the last of them."""
 
     def __init__(self, label: str) -> None:
         layout = "{desc}: {percentage:3.0f}%|{bar:10}| {elapsed}{postfix}"
@@ -26,7 +26,8 @@ class StageBar(tqdm):
             return
         seconds = self._meter.seconds_left
         left = [] if seconds is None else [f"about {self.format_interval(seconds)} left"]
-        self.set_postfix_str(", ".join([*left, *map(_done, self._meter.reports[-1:])]), refresh=False)
+        furthest = max(self._meter.reports, key=lambda report: list(_WHAT).index(report.stage))
+        self.set_postfix_str(", ".join([*left, _done(furthest)]), refresh=False)
         self.update(self._meter.share - self.n)
 
 

@@ -101,7 +101,7 @@ def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     if report.ran.tiling_mode == "tiles":
         plan = tile_plans(ae, *size, tiling)[0]
         cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
-    exact = "exactly as in one piece" if report.ran.is_exact else "not exactly as in one piece"
+    exact = "exact" if report.ran.is_exact else "not exact"  # as in one piece
     return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}, {exact}"
 
 
