@@ -10,7 +10,7 @@ _LONGEST_LABEL = 24
 
 
 class StageBar(tqdm):
-    """A bar over encoding, decoding and measuring, a third each: the time left, and what is done of the last of them."""
+    """A bar over encoding, decoding and measuring, a third each: the time left, and what is done of the last."""
 
     def __init__(self, label: str) -> None:
         layout = "{desc}: {percentage:3.0f}%|{bar:10}| {elapsed}{postfix}"
