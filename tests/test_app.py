@@ -312,8 +312,8 @@ def endless(folder: Path):
 def test_cancel_stops_a_job_at_once_and_keeps_the_other_cards(run: RunPanel, tmp_path: Path) -> None:
     started(run, choices(), "dct")
     shelf, (done,) = run.shelf, run.shelf.of("a")
-    job = shelf.add("a", lambda folder: Job("a", folder, endless, str, 1))
-    waiting = shelf.add("a", lambda folder: Job("a", folder, endless, str, 1))
+    job = shelf.add(lambda folder: Job("a", folder, endless, str, 1))
+    waiting = shelf.add(lambda folder: Job("a", folder, endless, str, 1))
     wait_for(lambda: job.progress is not None, 10)
     assert run.shelf.queue.ahead_of(waiting) == 1
     shelf.remove("b", job.id)
@@ -352,7 +352,7 @@ def test_the_oldest_results_go_and_it_is_told(tmp_path: Path, limits: dict) -> N
 def test_a_full_queue_is_told_in_words(run: RunPanel, tmp_path: Path) -> None:
     run.shelf.queue._most_waiting = 1
     for _ in range(2):  # one runs and one waits
-        job = run.shelf.add("b", lambda folder: Job("b", folder, endless, str, 1))
+        job = run.shelf.add(lambda folder: Job("b", folder, endless, str, 1))
         wait_for(lambda job=job: job.state == "running" or job is run.shelf.of("b")[-1], 10)
         wait_for(lambda: run.shelf.of("b")[0].state == "running", 10)
     said = run.start(visitor("a"), ["dct"], *vars(choices()).values())

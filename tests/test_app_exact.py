@@ -37,7 +37,7 @@ def job(clip: Path, tmp_path_factory: pytest.TempPathFactory):
     shelf = Shelf(tmp_path_factory.mktemp("jobs"), JobQueue())
     chosen, ae = Choices(str(clip), mode=UNCUT), load_autoencoder("dct")
     make = lambda folder: Job("a", folder, lambda at: reconstruct_job(chosen, ModelRef("dct"), ae, at), str, 3)  # noqa: E731
-    one = shelf.add("a", make)
+    one = shelf.add(make)
     assert one.ended.wait(60)
     return one, shelf, one.folder
 

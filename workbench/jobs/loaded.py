@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 from workbench.models.base import Autoencoder
+from workbench.models.catalogue import split_part
 from workbench.models.ref import ModelRef
 
 
@@ -27,5 +28,5 @@ class LoadedModel:
 
 
 def _changed_ns(weights: str | None) -> int | None:
-    path = Path(weights) if weights else None
+    path = Path(split_part(weights)[0]) if weights else None
     return path.stat().st_mtime_ns if path and path.exists() else None

@@ -133,10 +133,13 @@ class JobQueue:
                     job, steps = self._waiting.popleft(), None
                     job.state = RUNNING
                     self._running.append(job)
-            if steps is None:
-                self._run(job)
-            else:
-                self._better(job, steps)
+            try:
+                if steps is None:
+                    self._run(job)
+                else:
+                    self._better(job, steps)
+            except Exception:  # a bug: those who wait are not to wait for ever
+                _log_crash()
 
     def _run(self, job: Job) -> None:
         try:
@@ -144,13 +147,13 @@ class JobQueue:
         except WorkbenchError as error:
             job.error = job.explain(error).replace(f"{job.folder}/", "")
         except Exception:  # a bug: the queue goes on, and the log gets its traceback
-            logging.getLogger(__name__).exception("a job crashed")
+            _log_crash()
             job.error = CRASHED
         finally:
             with self._changed:
                 self._running.remove(job)
                 if job.state == RUNNING:
-                    job.state = FAILED
+                    job.state, job.error = FAILED, job.error or CRASHED
             self._end(job)
 
     def _drive(self, job: Job, steps: Steps[Any]) -> Any:
@@ -191,10 +194,23 @@ class JobQueue:
         except WorkbenchError as error:  # most likely removed in the meantime
             job.progress = None
             logging.getLogger(__name__).warning("%s", error)
+        except Exception:  # a bug, or memory that ran out: the result stays as it is
+            job.progress = None
+            _log_crash()
 
     @staticmethod
     def _end(job: Job) -> None:
-        if job.state != DONE:
-            discard(job.folder)
-        job.on_end(job)
-        job.ended.set()
+        """Whatever happens meanwhile, the job has ended: somebody waits for it."""
+        try:
+            if job.state != DONE:
+                discard(job.folder)
+            job.on_end(job)
+        except Exception:
+            _log_crash()
+        finally:
+            job.ended.set()
+
+
+def _log_crash() -> None:
+    """The traceback of the exception that is being handled, for whoever runs the app."""
+    logging.getLogger(__name__).exception("a job crashed")

@@ -1,8 +1,10 @@
 """What visitors have run: a card each, with its files, until it is removed or its place is needed."""
 
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from workbench.jobs.folders import discard
@@ -24,7 +26,7 @@ class Shelf:
         self._gone: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def add(self, visitor: str, make: Callable[[Path], Job]) -> Job:
+    def add(self, make: Callable[[Path], Job]) -> Job:
         """A new card for a job in a folder of its own, which nobody can guess the name of.
 
         Raises:
@@ -33,14 +35,15 @@ class Shelf:
         folder = self._root / secrets.token_hex(16)
         folder.mkdir(parents=True)
         job = make(folder)
+        with self._lock:
+            self._jobs[job.id] = job  # before it can end
         try:
-            self.queue.submit(job)
+            return self.queue.submit(job)
         except Exception:
+            with self._lock:
+                del self._jobs[job.id]
             discard(folder)
             raise
-        with self._lock:
-            self._jobs[job.id] = job
-        return job
 
     def of(self, visitor: str) -> list[Job]:
         """A visitor's cards, oldest first; cancelled ones are none."""
@@ -64,9 +67,10 @@ class Shelf:
 
     def make_room(self, newest: Job) -> None:
         """To be called when a job has ended: count its files, and remove the oldest results beyond the limits."""
-        if newest.state == DONE:
-            with self._lock:
-                self._bytes[newest.id] = sum(path.stat().st_size for path in newest.folder.rglob("*"))
+        size = _bytes_in(newest.folder)
+        with self._lock:
+            if newest.state == DONE and newest.id in self._jobs:
+                self._bytes[newest.id] = size
         for job in list(self._surplus(newest)):
             with self._lock:
                 self._gone[job.visitor] = self._gone.get(job.visitor, 0) + 1
@@ -94,3 +98,13 @@ class Shelf:
             self._bytes.pop(job.id, None)
         if not job.is_active:
             discard(job.folder)
+
+
+def _bytes_in(folder: Path) -> int:
+    """Of all files in it; those that are removed meanwhile take nothing."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(where, name)).st_size
+    return total

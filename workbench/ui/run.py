@@ -1,5 +1,6 @@
 """What reconstructs: models to choose, the plan for them, and the button that puts a card for each on the shelf."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ class RunPanel:
             ConfigError: too many jobs wait.
         """
 
+        user = f"job {secrets.token_hex(16)}"
+
         def make(folder: Path) -> Job:
             job = Job(
                 visitor,
@@ -109,13 +112,17 @@ class RunPanel:
                 explainer(choices, self._root),
                 STAGES,
                 more=lambda result: lpips_job(result, choices.device),
-                on_end=self._ended,
+                on_end=lambda job: self._ended(job, user),
                 about={"label": entry.label, "clip": choices.path.name},
             )
-            self._uploads.use(f"job {job.id}", choices.source)
             return job
 
-        return self.shelf.add(visitor, make)
+        self._uploads.use(user, choices.source)
+        try:
+            return self.shelf.add(make)
+        except Exception:
+            self._uploads.release(user)
+            raise
 
     def _steps(self, choices: Choices, entry: ModelRef, job: Job) -> Steps[JobResult]:
         ae = self._model.load(entry, choices.device)
@@ -125,6 +132,6 @@ class RunPanel:
             self._paces[entry.label, choices.device] = seconds / result.report.volume
         return result
 
-    def _ended(self, job: Job) -> None:
-        self._uploads.release(f"job {job.id}")
+    def _ended(self, job: Job, user: str) -> None:
+        self._uploads.release(user)
         self.shelf.make_room(job)

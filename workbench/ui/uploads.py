@@ -37,7 +37,7 @@ class Uploads:
         return str(clip) if clip and clip.exists() else None
 
     def use(self, user: str, clip: str | None) -> None:
-        """Somebody works with the clip: a visitor, or a job by "job " and its name."""
+        """Somebody works with the clip: a visitor, or a job, by "job " and a name of its own."""
         if clip:
             with self._lock:
                 self._used[user] = Path(clip)
