@@ -29,7 +29,7 @@ VISITOR = visitor("a")
 def make_tab(kind, tmp_path: Path, root: Path):
     """A tab that works on the page's clip; its jobs end with the test."""
     with gr.Blocks():
-        clip = ClipPanel(Uploads(tmp_path / "uploads"), "cpu")
+        clip = ClipPanel(Uploads(tmp_path / "uploads"))
         clip.lay_out_details("cpu")
         return kind(JobFolders(tmp_path / "jobs"), JobQueue(), LoadedModel(), root, clip)
 
@@ -38,7 +38,7 @@ def make_run(tmp_path: Path, root: Path, **limits) -> RunPanel:
     """What puts jobs on a shelf."""
     with gr.Blocks():
         uploads = Uploads(tmp_path)
-        clip = ClipPanel(uploads, "cpu")
+        clip = ClipPanel(uploads)
         return RunPanel(clip, Shelf(tmp_path / "jobs", JobQueue(), **limits), uploads, LoadedModel(), root)
 
 

@@ -30,6 +30,7 @@ from workbench.jobs.reconstruct import DOWNLOADS, lpips_job, reconstruct_job, sa
 from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
+from workbench.metrics.measure import summarise
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
@@ -38,6 +39,7 @@ from workbench.ui.cards import card_result, card_state
 from workbench.ui.clip import EXAMPLES
 from workbench.ui.estimate import describe, time_words
 from workbench.ui.launch import build_app
+from workbench.ui.pieces import progress as progress_words
 from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
 from workbench.ui.uploads import Uploads
@@ -85,11 +87,11 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
     record = json.loads(job.downloads["metrics_json"].read_text())
     assert record["source"] == "bunny.mp4"
     assert str(EXAMPLES) not in json.dumps(record)
-    assert record["summary"]["psnr"]["mean"] == pytest.approx(job.summary["psnr"].mean)
+    assert record["summary"]["psnr"]["mean"] == pytest.approx(summarise(job.report.metrics)["psnr"].mean)
     assert len(job.downloads["metrics_csv"].read_text().splitlines()) == 9
     page = job.downloads["report"].read_text()
     assert "bunny.mp4, 8 frames, 114 x 64" in page
-    worst = job.summary["psnr"].worst_frame
+    worst = summarise(job.report.metrics)["psnr"].worst_frame
     assert worst > 0
     assert page.count(f"{worst}, at {worst / 24:.2f} s") >= 2  # in the table and above the picture
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=.?http", page), "the report needs the network"
@@ -250,6 +252,7 @@ def test_a_card_says_what_its_job_does_and_the_time_left(queue: JobQueue, tmp_pa
 
     job = Job("a", tmp_path / "job", steps, str, stages=2, about={"label": "x", "clip": "y"})
     assert card_state(job, 2)["text"] == "Waiting: 2 jobs before it"
+    assert progress_words(job, 1) == '<div class="status" role="status">Waiting: 1 job before it.</div>'
     queue.submit(job)
     assert job.ended.wait(10)
     assert said[0].startswith("Tile 1 of 3, encode")
@@ -289,7 +292,9 @@ def test_a_refused_job_says_why_keeps_other_cards_and_leaves_no_file(run: RunPan
     assert "broken.safetensors" in broken.error
     assert str(tmp_path) not in without.error + broken.error
     assert len(jobs_in(tmp_path)) == 1
-    assert "outside the folder" in started(run, choices(), "tiny@../../etc/passwd")
+    outside = started(run, choices(), "tiny@../../etc/passwd")
+    assert "outside the folder" in outside
+    assert "--root of app.py" in outside
     assert "drop a clip" in started(run, choices(None), "dct")
     assert "choose a model" in started(run, choices())
 
@@ -356,7 +361,7 @@ def test_a_full_queue_is_told_in_words(run: RunPanel, tmp_path: Path) -> None:
         wait_for(lambda job=job: job.state == "running" or job is run.shelf.of("b")[-1], 10)
         wait_for(lambda: run.shelf.of("b")[0].state == "running", 10)
     said = run.start(visitor("a"), ["dct"], *vars(choices()).values())
-    assert "1 jobs are waiting already" in said
+    assert "too many jobs: 1 waiting already" in said
     for job in run.shelf.of("b"):
         run.shelf.remove("b", job.id)
         assert job.ended.wait(10)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from media_files import encode, moving_pattern
 from PIL import Image
+from tab_parts import visitor
 
 from workbench import read_video, reconstruct
 from workbench.compare.slices import xt_slice
@@ -43,7 +44,7 @@ def job(clip: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 def served(job) -> dict:
-    return {function.__name__: function for function in server_functions(job[1], JobFolders(job[2].parent))}
+    return {function.__name__: function for function in server_functions(job[1], JobFolders(job[2].parent / "bundles"))}
 
 
 def pixels(address: str) -> np.ndarray:
@@ -97,6 +98,16 @@ def test_slices_end_at_the_limit_and_a_file_cut_off_is_refused(job, tmp_path: Pa
         exact.exact_path(tmp_path).write_bytes(whole[:length])
         with pytest.raises(FileError, match="cannot be read"):
             read_pair(tmp_path, 0)
+
+
+def test_a_bundle_of_results_whose_frames_are_gone_says_so_without_the_servers_folders(job) -> None:
+    path = exact.exact_path(job[2])
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    said = served(job)["bundle"]({"cards": [job[0].id]}, visitor("a"))["error"]
+    path.write_bytes(whole)
+    assert said.startswith("dct: its exact frames cannot be read")
+    assert job[2].name not in said
 
 
 def test_long_clips_are_not_kept_exactly(job) -> None:

@@ -127,7 +127,7 @@ def test_a_refused_job_lets_go_of_its_upload(run: RunPanel, tmp_path: Path) -> N
     clip.write_bytes(b"")
     run.shelf.queue._most_waiting = 0
     run._uploads.choose("a", str(clip))
-    assert "waiting already" in run.start(visitor("a"), ["dct"], *vars(choices(clip)).values())
+    assert "too many jobs" in run.start(visitor("a"), ["dct"], *vars(choices(clip)).values())
     assert clip.exists()
     run._uploads.choose("a", None)
     assert not clip.parent.exists()

@@ -3,6 +3,7 @@
 import html
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -153,6 +154,7 @@ def test_the_tab_shows_channels_of_any_frame_and_stored_statistics(root: Path, t
     assert last[tab.frame]["maximum"] == 1
     first, second = (tab.frame_chosen(last[tab.view], frame) for frame in (0, 1))
     assert first.tobytes() == last[tab.channels].tobytes() != second.tobytes()
-    assert tab.frame_chosen(("gone.safetensors", "clip"), 0) == gr.skip()
+    gone = ("gone.safetensors", "clip")
+    assert tab.frame_chosen(gone, 0) == tab.follow(gone, SimpleNamespace(frame=1, last=2)) == gr.skip()
     plain = list(run(tab, "dct"))[-1]
     assert "No statistics are stored" in plain[tab.words]

@@ -248,6 +248,14 @@ def test_what_is_no_run_is_refused_in_words(training: TrainingTab) -> None:
     shown = training.choose(["outputs"], 0.0)
     assert "not a run" in shown[training.words]
     assert not shown[training.timer]["active"]
+    assert "--root of app.py" in training.choose(["/etc"], 0.0)[training.words]
+
+
+def test_a_tick_of_the_clock_after_the_last_run_was_taken_away_shows_none(training: TrainingTab, run: Path) -> None:
+    seen = training.choose(["outputs/<b>run"], 0.0)[training.seen]
+    shown = training.look_again([], seen, 0, 0.0)
+    assert "Choose a run" in shown[training.words]
+    assert not shown[training.timer]["active"]
 
 
 def test_about_names_what_is_found_and_where_the_rest_goes(root: Path) -> None:

@@ -48,6 +48,14 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path):
     assert [path.name for path in find_samples(run)] == ["step-000010.mp4"]
 
 
+def test_samples_come_in_the_order_of_their_steps_beyond_a_million_too(tmp_path: Path):
+    (tmp_path / "samples").mkdir()
+    names = ["step-999999.png", "step-1000000.png", "step-12345678.mp4"]
+    for name in names:
+        (tmp_path / "samples" / name).write_bytes(b"")
+    assert [path.name for path in find_samples(tmp_path)] == names
+
+
 def test_runs_are_found_with_the_one_written_last_first(tmp_path: Path):
     runs = [write_run(tmp_path / name, [""]) for name in ("a", "outputs/b", ".hidden/c", "a/b/c/d/e")]
     for age, run in enumerate(runs):

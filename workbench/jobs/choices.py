@@ -83,7 +83,7 @@ def allowed_weights(text: str, root: Path) -> str:
     is_hub_name = len(text.split("/")) >= 3 and ".." not in text and not Path(text).is_absolute()
     if path and not (is_hub_name and Path(text).exists()):
         return text if is_hub_name else str(path)
-    raise WeightsError(f"{text}: outside the folder that this app may open; put it there or start app.py with --root")
+    raise WeightsError(f"{text}: outside the folder that may be opened; put it there or choose another `root`")
 
 
 def inside(root: Path, text: str) -> Path | None:

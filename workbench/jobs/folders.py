@@ -24,11 +24,6 @@ class JobFolders:
         folder.mkdir(parents=True)
         return folder
 
-    def find(self, name: str) -> Path | None:
-        """The folder of this name; None if there is none (any more), whatever the name."""
-        with self._lock:
-            return next((folder for folder in self._kept.values() if folder.name == name), None)
-
     def keep(self, visitor: str | None, folder: Path) -> None:
         """Make `folder` the visitor's last results; remove those before it and those of the visitors of long ago."""
         with self._lock:

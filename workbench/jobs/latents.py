@@ -26,7 +26,6 @@ from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
 from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps
-from workbench.tile_settings import Tiling
 
 _KEY = "clip"
 
@@ -126,7 +125,7 @@ def _facts(choices: Choices, entry: ModelRef, ae: Autoencoder) -> dict[str, Any]
     """What the file says of its latents: as `encode` writes it, without the server's folders."""
     settings = EncodeSettings(**to_dict(choices.policy))
     identity = identity_of(ae) | {"model": _plain_name(entry)}
-    return Encoding(ae, settings, choices.tiling or Tiling(), None, identity, {"name": _plain_name(entry)}).facts
+    return Encoding(ae, settings, choices.tiling, None, identity, {"name": _plain_name(entry)}).facts
 
 
 def _plain_name(entry: ModelRef) -> str:

@@ -83,7 +83,7 @@ class JobQueue:
         """
         with self._changed:
             if len(self._waiting) >= self._most_waiting:
-                raise ConfigError(f"{len(self._waiting)} jobs are waiting already; try again when some are done")
+                raise ConfigError(f"too many jobs: {len(self._waiting)} waiting already; try again when some are done")
             self._waiting.append(job)
             if len(self._threads) < self._at_once:
                 self._threads.append(threading.Thread(target=self._work, daemon=True, name="jobs"))

@@ -16,6 +16,7 @@ from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import taken_size
 from workbench.jobs.exact import exact_path, keeps_exact_frames, read_pair
 from workbench.jobs.record import add_metric, write_metrics
+from workbench.jobs.words import counted
 from workbench.media.image import write_image
 from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
@@ -24,7 +25,7 @@ from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.metrics.lpips import load_lpips_if_available, usual_every
 from workbench.metrics.lpips import lpips as lpips_of
-from workbench.metrics.measure import METRICS, Summary, summarise
+from workbench.metrics.measure import METRICS
 from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
@@ -87,10 +88,6 @@ class JobResult:
     worst_frame: Path
     thumbnail: Path
     lpips_every: int | None
-
-    @property
-    def summary(self) -> dict[str, Summary]:
-        return summarise(self.report.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +221,7 @@ def _pair(report: FileReport, outputs: _JobOutputs, info: MediaInfo) -> ClipPair
 
 def _settings(choices: Choices, entry: ModelRef, ae: Autoencoder, report: FileReport, is_image: bool) -> dict[str, str]:
     """What a reader must know to repeat it; the names of clip and weights, but not the server's folders."""
-    frames = f"{report.num_frames} {'frame' if report.num_frames == 1 else 'frames'}"
+    frames = counted(report.num_frames, "frame")
     size, rate = f"{report.width} x {report.height}", f"{report.fps:.4g} fps"
     weights = {"Weights": ae.weights_path.name} if ae.weights_path and entry.label == entry.name else {}
     plan, _ = tile_plans(ae, report.num_frames, report.height, report.width, choices.tiling)

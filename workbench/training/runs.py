@@ -57,4 +57,11 @@ def read_config(run: Path) -> dict[str, Any]:
 
 def find_samples(run: Path) -> list[Path]:
     """The samples of a run's validation passes, .mp4 or .png, oldest first."""
-    return sorted(path for path in (run / "samples").glob("step-*") if path.suffix in (".mp4", ".png"))
+    samples = [path for path in (run / "samples").glob("step-*") if path.suffix in (".mp4", ".png")]
+    return sorted(samples, key=_step_of)
+
+
+def _step_of(sample: Path) -> tuple[int, str]:
+    """Its number first: a million has a digit more than the names are padded to."""
+    digits = sample.stem.removeprefix("step-")
+    return (int(digits) if digits.isdecimal() else -1, sample.name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.jobs.queue import RUNNING, Job
 from workbench.jobs.reconstruct import JobResult, spreads
+from workbench.jobs.words import counted
 from workbench.metrics.lpips import lpips_available
 from workbench.metrics.measure import METRICS, summarise
 from workbench.roundtrip.progress import MEASURE, WRITE
@@ -27,11 +28,16 @@ def card_state(job: Job, ahead: int) -> dict[str, Any]:
     share = job.progress[1] if job.progress else 0.0
     text = job.error
     if job.is_active:
-        before = f"Waiting: {ahead} {'job' if ahead == 1 else 'jobs'} before it" if ahead else "Waiting for its turn"
-        text = (doing(job) if job.progress else "Loading model and clip") if job.state == RUNNING else before
+        running = doing(job) if job.progress else "Loading model and clip"
+        text = running if job.state == RUNNING else waiting(ahead)
     elif job.progress:
         text = "LPIPS is being measured"
     return {"id": job.id, "state": job.state, "version": job.version, "share": share, "text": text, **job.about}
+
+
+def waiting(ahead: int) -> str:
+    """What is said of a job before its turn."""
+    return f"Waiting: {counted(ahead, 'job')} before it" if ahead else "Waiting for its turn"
 
 
 def doing(job: Job) -> str:
@@ -56,7 +62,7 @@ def card_result(result: JobResult) -> dict[str, Any]:
     """All of a result: files by their paths on the server, metrics with their spread, costs, settings and notes."""
     report, pair = result.report, result.pair
     size = f"{report.width}×{report.height}"
-    frames = "" if pair.is_image else f" · {report.num_frames} {'frame' if report.num_frames == 1 else 'frames'}"
+    frames = "" if pair.is_image else f" · {counted(report.num_frames, 'frame')}"
     return {
         "label": result.label,
         "clip": report.source.name,
@@ -75,8 +81,8 @@ def card_result(result: JobResult) -> dict[str, Any]:
         "metrics": metric_records(report.metrics),
         "costs": {
             "compression": 3 / report.values_per_pixel,
-            "encode_s": report.encode_total_s,
-            "decode_s": report.decode_total_s,
+            "encode_total_s": report.encode_total_s,
+            "decode_total_s": report.decode_total_s,
             "work": report.ran.work,
         },
         "facts": result.settings,

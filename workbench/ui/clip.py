@@ -29,7 +29,7 @@ class ClipPanel:
             `Choices`, and the first arguments of all callbacks that work on the clip.
     """
 
-    def __init__(self, uploads: Uploads, device: str | None) -> None:
+    def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         types = [*MEDIA_EXTENSIONS, LATENTS_EXTENSION]
         self.source = ClipFile(label="Clip or photo", file_types=types, height=116, elem_id="clip")

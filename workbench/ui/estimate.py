@@ -14,6 +14,7 @@ from workbench.compare.pictures import png_url
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import Estimate, estimate, known_model
 from workbench.jobs.found_models import cost_of_tile
+from workbench.jobs.words import counted
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
@@ -95,10 +96,9 @@ def _clip_line(info: MediaInfo, job: Estimate | None) -> str:
         return f"<b>{name}</b>"
     if info.is_image:
         return f"<b>{name}</b>: a photo of {info.width}×{info.height}, taken as {job.width}×{job.height}"
-    counted = f"{job.num_frames} {'frame' if job.num_frames == 1 else 'frames'}"
-    frames = "of unknown length" if job.num_frames is None else counted
+    frames = "of unknown length" if job.num_frames is None else counted(job.num_frames, "frame")
     if job.claimed_frames is not None and job.num_frames != job.claimed_frames:
-        frames = f"the first {job.num_frames} of {job.claimed_frames} frames"
+        frames = f"the first {job.num_frames} of {counted(job.claimed_frames, 'frame')}"
     resized = "" if (job.height, job.width) == (info.height, info.width) else f", from {info.width}×{info.height}"
     return f"<b>{name}</b>: {frames}, {job.width}×{job.height}{resized}, {info.fps:.4g} frames a second"
 

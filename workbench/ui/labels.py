@@ -15,6 +15,7 @@ LABELS = {
     "max_frames": "Frames at most",
     "device": "Device",
     "resolution": "Frame size",
+    "root": "--root of app.py",
 }
 """The library's settings, and what they are called on the page."""
 

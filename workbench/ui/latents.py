@@ -23,6 +23,7 @@ from workbench.jobs.found_models import find_models, pick
 from workbench.jobs.latents import LatentView, decode_job, encode_job, read_latents
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
+from workbench.jobs.words import counted
 from workbench.models.latent_moments import LatentMoments
 from workbench.steps import Steps
 from workbench.ui import pieces
@@ -84,7 +85,10 @@ class LatentsTab:
         """The latent frame at the place in time where the player stands."""
         if view is None:
             return gr.skip()
-        last = read_latents(Path(view[0]), view[1]).shape[1] - 1
+        try:
+            last = read_latents(Path(view[0]), view[1]).shape[1] - 1
+        except WorkbenchError:  # a newer job has taken its place
+            return gr.skip()
         return round(last * event.frame / max(event.last, 1))
 
     def refresh(self) -> Any:
@@ -162,7 +166,7 @@ def latent_words(view: LatentView) -> str:
     clip, latents = view.clip, view.latents
     channels, steps, rows, columns = latents.shape
     pixels = clip.num_frames * clip.height * clip.width * 3
-    frames = "a photo" if clip.is_image else f"{clip.num_frames} frames"
+    frames = "a photo" if clip.is_image else counted(clip.num_frames, "frame")
     lines = [
         f"<b>{html.escape(view.model)}</b>: {frames} of {clip.width}×{clip.height} are {channels} channels on a grid "
         f"of {steps}×{rows}×{columns} (time, height, width). {compression_words(pixels, latents.numel())}.",

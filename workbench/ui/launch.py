@@ -53,7 +53,7 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
         gr.Markdown(f"# {TITLE}\nDrop a clip: see what an autoencoder keeps of it, and what it loses.", elem_id="title")
         with gr.Row(elem_id="bench"):
             with gr.Column(elem_id="inputs", min_width=240):
-                clip = ClipPanel(uploads, settings.device)
+                clip = ClipPanel(uploads)
                 clip.wire(page)
                 run = RunPanel(clip, shelf, uploads, model, root)
                 clip.lay_out_details(settings.device)

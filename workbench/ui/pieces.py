@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 
 from workbench.jobs.queue import WAITING as WAITING_STATE
 from workbench.jobs.queue import Job
-from workbench.ui.cards import doing
+from workbench.ui.cards import doing, waiting
 
-WAITING = '<div class="status" role="status">Waiting for its turn.</div>'
+WAITING = f'<div class="status" role="status">{waiting(0)}.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
 CANCELLED = '<div class="status" role="status">Cancelled. Nothing was kept.</div>'
 NOT_STARTED = (
@@ -26,8 +26,7 @@ def error(message: str) -> str:
 def progress(job: Job, ahead: int) -> str:
     """A progress bar, what is being done and, once it can be told, the time left; or how many jobs come before it."""
     if job.state == WAITING_STATE:
-        before = f"Waiting: {ahead} {'job' if ahead == 1 else 'jobs'} before it." if ahead else "Waiting for its turn."
-        return f'<div class="status" role="status">{before}</div>'
+        return f'<div class="status" role="status">{waiting(ahead)}.</div>'
     if job.progress is None:
         return PREPARING
     bar = f'<progress max="1" value="{job.progress[1]:.3f}" aria-label="Share of the job done"></progress>'

@@ -1,18 +1,21 @@
 """The shelf, the player and the table: parts of the page that its scripts fill with what they ask the server for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from workbench.compare.pictures import picture, png_url
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, worded
+from workbench.files import quoted
 from workbench.jobs.bundle import write_grid, write_tables
 from workbench.jobs.exact import read_frame, read_slice
 from workbench.jobs.folders import JobFolders
+from workbench.jobs.queue import Job
 from workbench.jobs.shelf import Shelf
 from workbench.ui.cards import card_result, card_state
+from workbench.ui.labels import LABELS
 from workbench.ui.shipped import shipped_cards, shipped_result
 from workbench.ui.visitors import visitor_of
 
@@ -83,7 +86,8 @@ def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., di
         visitor, folder = visitor_of(request), bundles.new()
         bundles.keep(visitor, folder)
         wanted = asked.get("cards")
-        results = [job.result for job in shelf.of(visitor) if job.result and (wanted is None or job.id in wanted)]
+        jobs = [job for job in shelf.of(visitor) if job.result and (wanted is None or job.id in wanted)]
+        results = [job.result for job in jobs]
         if not results:
             return {"error": "There is no result of yours yet."}
         try:
@@ -91,7 +95,7 @@ def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., di
                 return {name: str(path) for name, path in write_tables(results, folder).items()}
             grid = write_grid(results, folder)
         except WorkbenchError as error:
-            return {"error": str(error).replace(f"{folder}/", "")}
+            return {"error": _in_words(error, folder, jobs)}
         return {"grid": str(grid)} if grid else {"error": "One video takes results of the same frames, kept exactly."}
 
     def _picture(asked: dict[str, Any], read: Callable) -> dict[str, str]:
@@ -106,3 +110,11 @@ def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., di
 
     slice_.__name__ = "slice"
     return [cards, result, remove, frame, slice_, bundle]
+
+
+def _in_words(error: WorkbenchError, folder: Path, jobs: Sequence[Job]) -> str:
+    """An error with labels for settings; the server's folders are those of results, which have names."""
+    text = worded(error, LABELS.get).replace(f"{folder}/", "")
+    for job in jobs:
+        text = text.replace(quoted(job.folder), job.result.label).replace(f"{job.folder}/", "")
+    return text

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from workbench.compare.training_figures import training_curves
-from workbench.errors import ConfigError, DataError, WorkbenchError
+from workbench.errors import ConfigError, DataError, WorkbenchError, worded
 from workbench.jobs.choices import inside
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.runs import RunState, run_state
@@ -17,6 +17,7 @@ from workbench.ui import pieces
 from workbench.ui.components import SILENT
 from workbench.ui.estimate import time_words
 from workbench.ui.images import IMAGE_BUTTONS
+from workbench.ui.labels import LABELS
 
 _LOOK_AGAIN_S = 3.0
 _IDLE = (
@@ -67,7 +68,7 @@ class TrainingTab:
             config = read_config(next(iter(runs.values())))
             shown = self._curves(runs, smoothing)
         except WorkbenchError as error:
-            return self._nothing(pieces.error(str(error)))
+            return self._nothing(pieces.error(worded(error, LABELS.get)))
         last = len(find_samples(next(iter(runs.values())))) - 1
         return shown | {
             self.config: config,
@@ -78,13 +79,15 @@ class TrainingTab:
 
     def look_again(self, names: list[str], seen: Any, sample: int, smoothing: float) -> dict[Any, Any]:
         """What is new in the runs; nothing is drawn anew where nothing is. A newer sample replaces the newest one."""
+        if not names:  # the clock ticked once more
+            return self._nothing(_IDLE)
         try:
             runs = {name: open_run(name, self._root) for name in names}
             if _mark(runs) == seen:
                 return {self.seen: gr.skip()}
             shown = self._curves(runs, smoothing)
         except WorkbenchError as error:
-            return self._nothing(pieces.error(str(error)))
+            return self._nothing(pieces.error(worded(error, LABELS.get)))
         last = len(find_samples(next(iter(runs.values())))) - 1
         stood_last = seen is not None and sample >= seen[0][1] - 1
         slider = _sample_slider(last, last if stood_last else sample)
@@ -101,7 +104,7 @@ class TrainingTab:
         try:
             found = self._sample(names, int(sample))
         except WorkbenchError as error:
-            return hidden | {self.words: pieces.error(str(error))}
+            return hidden | {self.words: pieces.error(worded(error, LABELS.get))}
         if found is None:
             return hidden
         if shown == str(found):
@@ -191,7 +194,7 @@ def open_run(name: str, root: Path) -> Path:
     """
     run = inside(root, name)
     if run is None:
-        raise ConfigError(f"{name}: outside the folder that this app may open; start app.py with another --root")
+        raise ConfigError(f"{name}: outside the folder that may be opened; choose another `root`")
     if not (run / METRICS_FILE).is_file():
         raise DataError(f"{name}: not a run (a folder with {METRICS_FILE}, as train.py writes it)")
     return run

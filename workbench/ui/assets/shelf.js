@@ -42,7 +42,7 @@ function face(card, result, isShown) {
   const mean = (name) => result.metrics.find((metric) => metric.name === name)?.mean;
   const psnr = mean("psnr"), lpips = mean("lpips");
   const figures = [psnr && `${psnr.toFixed(2)} dB`, lpips !== undefined && `LPIPS ${lpips.toFixed(3)}`].filter(Boolean);
-  const seconds = result.costs.encode_s + result.costs.decode_s;
+  const seconds = result.costs.encode_total_s + result.costs.decode_total_s;
   const cost = card.is_shipped ? "shipped example" : card.text || `${seconds.toFixed(1)} s`;
   return make(
     "button",

@@ -26,7 +26,7 @@ bench.table = (element) => {
 };
 
 const save = (path) => make("a", { href: fileUrl(path), download: path.split("/").at(-1) }).click();
-const COSTS = [["compression", "Values in : out", 3], ["encode_s", "Encode s", 3], ["decode_s", "Decode s", 3], ["work", "Work ×", 3]];
+const COSTS = [["compression", "Values in : out", 3], ["encode_total_s", "Encode s", 3], ["decode_total_s", "Decode s", 3], ["work", "Work ×", 3]];
 const digits = (value, count = 4) => (value === undefined || value === null ? "–" : Number(value.toPrecision(count)).toString());
 
 function rows(cards, which) {
