@@ -78,7 +78,9 @@ def _setting(ae: Autoencoder) -> Iterator[Finding]:
     versions = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version() or 'none'}"
     yield from (Finding("odd", versions, fault) for fault in faults)
     if not faults:
-        yield Finding("good", "versions", f"{versions}: no fault is known for {kinds[0]} here")
+        yield Finding(
+            "good", "versions", f"{versions}: no fault is known for {str(ae.dtype).removeprefix('torch.')} here"
+        )
 
 
 def _round_trip(originals: list[Tensor], outputs: list[Tensor], floors: list[float]) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ FAULTS: tuple[tuple[Callable[[Setting], bool], str], ...] = (
         "bfloat16 3D convolutions are silently wrong on cuDNN 9.8 to 9.10 (pytorch#163539): use float32 or cuDNN 9.11",
     ),
     (
-        lambda s: s.device == "cuda" and s.torch[:2] == (2, 9) and s.cudnn < (9, 15),
+        lambda s: s.device == "cuda" and s.torch[:2] == (2, 9) and () < s.cudnn < (9, 15),
         "3D convolutions of torch 2.9 take three times the memory before cuDNN 9.15 (pytorch#166643, #177406)",
     ),
     (

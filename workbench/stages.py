@@ -36,6 +36,7 @@ class LocalStage:
         unit: what it takes is a multiple of so many frames, or a whole image.
         cell: samples of a side that a cell of its coarsest grid has in its input and in its output.
         reach: how many cells to each side a cell depends on; None where it depends on all of the frame.
+        is_exact: whether it is the stage itself; otherwise its attention sums over windows.
     """
 
     name: str
@@ -44,6 +45,7 @@ class LocalStage:
     unit: int = 1
     cell: tuple[int, int] = (1, 1)
     reach: int | None = None
+    is_exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,7 @@ class CodingPlan:
     def is_exact(self) -> bool:
         """Whether the result is that of the whole clip at once, but for rounding: no tiles, no windows of attention."""
         return all(
-            plan.stage.reach is not None if isinstance(plan, StreamPlan) else len(plan.tiles) == 1
-            for plan in self.stages
+            plan.stage.is_exact if isinstance(plan, StreamPlan) else len(plan.tiles) == 1 for plan in self.stages
         )
 
     @property

@@ -1,5 +1,6 @@
 """What each tiling mode costs on this machine, beside the published tiles in the same run."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from workbench.bench.run import matmul_peak, measure_run
 from workbench.bench.settings import BenchSettings
+from workbench.counting import Counter
 from workbench.models.base import Autoencoder
+from workbench.models.catalogue import PREFIX
 from workbench.models.coding import decode_tiled, encode_tiled
-from workbench.models.cost import StageCost, coding_cost
+from workbench.models.cost import CodingCost, coding_cost
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 
@@ -21,11 +24,12 @@ class ModeRow:
     """One direction of one tiling mode.
 
     Attributes:
-        tflop: operations as planned, 2 per multiply-add, in 1e12.
+        tflop: operations as counted by torch, 2 per multiply-add, in 1e12.
         work: operations over those of the first mode.
         peak_share: reached operations per second over those of `matmul_peak`.
         activations_mb: memory at its peak beyond weights and input; on a CPU of the process, known on Linux only.
-        predicted_mb: the same as `models.cost` counts it, which is what `tiling_mode` auto goes by, and the output.
+        predicted_mb: the same as `models.cost` counts it, which is what `tiling_mode` auto goes by, and the output;
+            NaN for models of diffusers, which it cannot count.
         speedup: over the first mode, in the same run.
         max_difference: largest difference of the output to that of the first mode, in the units of its output.
     """
@@ -64,7 +68,9 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     size, names = (settings.frames, settings.height, settings.width), (settings.modes or "").split(",")
     progress = (Progress("bench", done, 1 + 2 * len(names)) for done in count(1))
     modes = {name: replace(tiling, tiling_mode=name) for name in names}
-    costs = {name: coding_cost(ae, size, asked) for name, asked in modes.items()}
+    costs = {
+        name: None if ae.name.startswith(PREFIX) else coding_cost(ae, size, asked) for name, asked in modes.items()
+    }
     peak = matmul_peak(ae.device, ae.dtype)
     yield next(progress)
     x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1
@@ -74,7 +80,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     for name, asked in modes.items():
         runs = _runs(ae, x, z, asked)
         for direction, run in runs.items():
-            now = _Run(run(), *measure_run(run, settings.repeats, ae.device), costs[name].stages_of(direction))
+            now = _run(run, settings.repeats, ae.device, costs[name], direction)
             rows.append(_row(name, direction, now, first.setdefault(direction, now), settings, peak))
             yield next(progress)
     return ModeBench(peak / 1e12, rows)
@@ -85,11 +91,18 @@ class _Run:
     output: Tensor
     seconds: float
     activations_mb: float
-    stages: tuple[StageCost, ...]
+    operations: float
+    predicted_bytes: float
 
-    @property
-    def operations(self) -> float:
-        return sum(stage.operations for stage in self.stages)
+
+def _run(
+    run: Callable[[], Tensor], repeats: int, device: torch.device, cost: CodingCost | None, direction: str
+) -> _Run:
+    with Counter() as counter:
+        output = run()
+    seconds, activations_mb = measure_run(run, repeats, device)
+    predicted = sum(stage.peak_bytes for stage in cost.stages_of(direction)) if cost else math.nan
+    return _Run(output, seconds, activations_mb, counter.operations, predicted)
 
 
 def _runs(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, Callable[[], Tensor]]:
@@ -101,19 +114,18 @@ def _runs(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, Ca
 
 
 def _row(mode: str, direction: str, now: _Run, first: _Run, settings: BenchSettings, peak: float) -> ModeRow:
-    operations = settings.batch * now.operations
     held = now.output.numel() * now.output.itemsize
     return ModeRow(
         mode,
         direction,
         seconds=now.seconds,
         frames_per_s=settings.batch * settings.frames / now.seconds,
-        tflop=operations / 1e12,
+        tflop=now.operations / 1e12,
         work=now.operations / first.operations,
-        tflop_per_s=operations / now.seconds / 1e12,
-        peak_share=operations / now.seconds / peak,
+        tflop_per_s=now.operations / now.seconds / 1e12,
+        peak_share=now.operations / now.seconds / peak,
         activations_mb=now.activations_mb,
-        predicted_mb=(settings.batch * sum(stage.peak_bytes for stage in now.stages) + held) / 1e6,
+        predicted_mb=(settings.batch * now.predicted_bytes + held) / 1e6,
         speedup=first.seconds / now.seconds,
         max_difference=(now.output - first.output).abs().max().item(),
     )

@@ -15,7 +15,7 @@ from workbench.devices import laid_out
 from workbench.errors import ConfigError
 from workbench.memory import available_memory, watch_peak_memory
 from workbench.models.base import Autoencoder
-from workbench.steps import Progress, Steps, drain
+from workbench.steps import Progress, Steps
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,8 @@ class Bench:
     rows: list[BenchRow]
 
 
-def bench(ae: Autoencoder, settings: BenchSettings) -> Bench:
-    """Measure encode and decode in every variant, in one run."""
-    return drain(bench_steps(ae, settings))
-
-
 def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench]:
-    """`bench` as steps: the matmul, the count of operations, and each direction of each variant."""
+    """Measure encode and decode in every variant, in one run, as steps: the matmul, then each direction of each."""
     size, variants = (settings.frames, settings.height, settings.width), settings.variants.split(",")
     progress = (Progress("bench", done, 2 + 2 * len(variants)) for done in count(1))
     peak = matmul_peak(ae.device, ae.dtype)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+from torch.utils.flop_counter import conv_flop_count, flop_registry, register_flop_formula
 
 _MOST = 20_480
 """Values of C x T x H of a single clip up to which torch leaves oneDNN out, which is 2 to 13 times as fast there."""
@@ -32,7 +32,9 @@ def _has_onednn() -> bool:
     return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
 
 
-@register_flop_formula(torch.ops.aten.mkldnn_convolution)
 def _operations(x: torch.Size, weight: torch.Size, *_: object, out_shape: torch.Size, **__: object) -> int:
-    """So that counting operations sees the faster way too."""
     return conv_flop_count(list(x), list(weight), list(out_shape))
+
+
+if torch.ops.aten.mkldnn_convolution not in flop_registry:  # so that counting operations sees the faster way too
+    register_flop_formula(torch.ops.aten.mkldnn_convolution)(_operations)

@@ -9,7 +9,9 @@ from math import prod
 import torch
 
 from workbench.counting import Counter
+from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
+from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.plans import Size, decode_plan, encode_plan
 from workbench.models.registry import architecture_of, build_autoencoder
 from workbench.stages import CodingPlan, StreamPlan, TiledPlan
@@ -80,8 +82,10 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
     Takes a second for the full Video DC-AE: of a stage that is streamed only the first frames are counted.
 
     Raises:
-        ConfigError: as `encode_plan`.
+        ConfigError: as `encode_plan`; or the model is one of diffusers, which cannot be built anew without values.
     """
+    if ae.name.startswith(PREFIX):
+        raise ConfigError(f"{ae.name}: what a plan costs is counted for {', '.join(MODELS)} alone")
     tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
     return _cost(ae.name, json.dumps(architecture_of(ae)), size, tiling, ae.dtype)
 
@@ -122,7 +126,7 @@ def _stages(direction: str, plan: CodingPlan, channels: int, itemsize: int) -> I
 def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[tuple[float, ...], int]:
     """The numbers of a `StageCost`, and the channels of the stage's output."""
     frames, height, width = plan.size
-    enough = plan.stage.frames_of(_LATENTS if plan.stage.reach is not None else _LATENTS_OF_WINDOWS)
+    enough = plan.stage.frames_of(_LATENTS if plan.stage.is_exact else _LATENTS_OF_WINDOWS)
     counted = min(frames, -(-enough // plan.push) * plan.push)
     push = plan.stage.stream(plan.push)
     with Counter() as counter:

@@ -120,7 +120,8 @@ def _attention(name: str, layers: Sequence[Layer], scale: Scale, finer: Scale, i
         def stream(size: int) -> Push:
             return chain(list(_windowed_streams(layers, scale, window, is_image)), size)
 
-        return LocalStage(name, stream, lambda latents: latents * scale[0], cell=(scale[1], finer[1] // scale[1]))
+        cell = scale[1], finer[1] // scale[1]
+        return LocalStage(name, stream, lambda latents: latents * scale[0], cell=cell, is_exact=False)
 
     return GlobalStage(name, run, lambda latents: latents * finer[0], finer[1], windowed=windowed)
 

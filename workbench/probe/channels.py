@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.errors import ConfigError
+
 _DEAD = 1e-3
 """A channel whose deviation is below this share of the median one says nothing."""
 
@@ -52,14 +54,21 @@ class Channels:
 
 
 def channels_of(latents: Sequence[Tensor]) -> Channels:
-    """The channels of latents (C, t, h, w) of any number of clips, at least two tokens in all."""
+    """The channels of latents (C, t, h, w) of any number of clips, at least two tokens in all.
+
+    Raises:
+        ConfigError: no channel varies.
+    """
     tokens = torch.cat([clip.double().flatten(1) for clip in latents], dim=1)
     mean = tokens.mean(1)
     centred = tokens - mean[:, None]
     variance = centred.square().mean(1)
     std = variance.sqrt()
+    std = torch.where(std > 1e-12 * tokens.abs().amax(1), std, 0.0)  # what is left of rounding the mean
     kurtosis = centred.pow(4).mean(1) / variance.square().clamp_min(1e-300)
     varied = std > 0
+    if not varied.any():
+        raise ConfigError("the latents of all clips are the same in every place: there is nothing to probe")
     normal = centred[varied] / std[varied, None]
     eigenvalues = torch.linalg.eigvalsh(normal @ normal.T / normal.shape[1]).flip(0).clamp_min(0)
     dead = int((std <= _DEAD * std.median()).sum())

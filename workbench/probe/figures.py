@@ -86,16 +86,16 @@ def bars(spaces: Mapping[str, SpaceProbes], names: Sequence[str]) -> go.Figure:
 def curve_figure(
     spaces: Mapping[str, SpaceProbes], name: str, x_title: str, y_title: str, log: bool = False, pixels: bool = False
 ) -> go.Figure:
-    """One curve of every space; with `pixels` that of the frames too."""
+    """One curve of every space, those of frequencies over 0 to 1; with `pixels` that of the frames too."""
     figure = go.Figure(layout=_LAYOUT)
     for index, (label, space) in enumerate(spaces.items()):
         if name in space.curves:
-            x, y = _points(space.curves[name])
+            x, y = _points(name, space.curves[name])
             _add(figure, label, x, y, COLOURS[index % len(COLOURS)])
     if pixels:
         known = next((space.curves["pixels"][name] for space in spaces.values() if "pixels" in space.curves), None)
         if known is not None:
-            _add(figure, "pixels", *_points(known), "#7F7F7F")
+            _add(figure, "pixels", *_points(name, known), "#7F7F7F")
     figure.update_xaxes(title_text=x_title, showline=True)
     figure.update_yaxes(title_text=y_title, showline=True, **({"type": "log"} if log else {}))
     return figure
@@ -111,10 +111,11 @@ def _add(figure: go.Figure, label: str, x: Sequence[Any], y: Sequence[float], co
         )
 
 
-def _points(curve: Any) -> tuple[list[Any], list[float]]:
-    """Of a list over its numbers or its share of the way, of a record over its names."""
+def _points(name: str, curve: Any) -> tuple[list[Any], list[float]]:
+    """Of a record over its names, of frequencies over their share of the highest, of another list over its numbers."""
     if isinstance(curve, Mapping):
         shares = curve.get("shares", curve)
         return list(shares), list(shares.values())
-    last = len(curve) - 1
-    return ([index / last for index in range(len(curve))] if last == 11 else list(range(1, len(curve) + 1))), curve
+    if name in ("space", "time"):
+        return [index / (len(curve) - 1) for index in range(len(curve))], curve
+    return list(range(1, len(curve) + 1)), curve

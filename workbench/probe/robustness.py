@@ -25,7 +25,7 @@ def robustness(ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tilin
     Args:
         x: a clip (1, 3, T, H, W) in [-1, 1].
         z: its latents (1, C, t, h, w).
-        std: deviation (C,) of each channel over many clips.
+        std: deviation (C,) of each channel.
     """
     size = x.shape[2], (x.shape[3], x.shape[4])
     found = {f"noise {strength:g}": noisy(z, std, strength) for strength in NOISE}

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.data.index import read_index
 from workbench.devices import pick_dtype
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.evaluate.clip import read_clip_steps
@@ -76,6 +77,7 @@ def probe(
     store = ProbeStore(Path(settings.save_dir).expanduser())
     policy = _policy(settings, world.device, kind)
     facts = {entry.label: model_facts(entry, settings.model, world.device, kind) for entry in entries}
+    store.check(policy, facts)  # on every rank, before any of them writes
     if world.is_main:
         store.begin(policy, facts)
     failures = _encode_all(settings, entries, clips[world.rank :: world.size], store, world, kind, on_clip)
@@ -114,7 +116,8 @@ def read_labels(index: str, column: str, clips: Sequence[Path]) -> dict[Path, st
         rows = list(csv.DictReader(file))
     if not rows or column not in rows[0]:
         raise ConfigError(f"`labels`: {quoted(path)} has no column {column!r}")
-    found = {(path.parent / row["path"]).resolve(): row[column] for row in rows if row.get("path")}
+    base = read_index(path).base or path.parent
+    found = {(base / row["path"]).resolve(): row[column] for row in rows if row.get("path")}
     missing = next((clip for clip in clips if clip.resolve() not in found), None)
     if missing is not None:
         raise ConfigError(f"`labels`: {quoted(path)} does not say what {quoted(missing)} shows")

@@ -7,7 +7,7 @@ latents/MODEL/CLIP.json       figures of one clip; written last, so that it stan
 probes.csv, probes.json, probes.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,25 @@ class ProbeStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def check(self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise ConfigError if the folder holds results under another policy, or of other weights."""
+        for path, record, what, remedy in self._records(policy, facts):
+            found = read_record(path)
+            if found is not None:
+                check_same(found, record, what, remedy)
+
     def begin(self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
         """Write down what results have in common; facts by the model's label.
 
         Raises:
-            ConfigError: the folder holds results under another policy, or of other weights.
             FileError: it cannot be written.
         """
-        remedy = "give those settings again, or another `save_dir`"
-        self._check(self.folder / "policy.json", policy, f"{self.folder} holds results under another policy", remedy)
-        for label, record in facts.items():
-            what = f"{self.folder} holds latents of {label} as it was before"
-            self._check(self._model(label) / "model.json", record, what, "give another `save_dir`")
+        for path, record, _, _ in self._records(policy, facts):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise FileError(f"`save_dir`: {quoted(path.parent)} cannot be made ({error.strerror})") from None
+            write_json(path, record)
 
     def save(self, label: str, clip: Path, latents: Tensor, figures: Mapping[str, Any]) -> None:
         """Keep what was found of a clip. Raises FileError where it cannot be written."""
@@ -54,16 +61,15 @@ class ProbeStore:
         """The latents of a finished clip."""
         return load_file(self._path(label, clip, ".safetensors"))["latents"]
 
-    def _check(self, path: Path, record: Mapping[str, Any], what: str, remedy: str) -> None:
-        found = read_record(path)
-        if found is not None:
-            check_same(found, record, what, remedy)
-            return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(f"`save_dir`: {quoted(path.parent)} cannot be made ({error.strerror})") from None
-        write_json(path, record)
+    def _records(
+        self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[tuple[Path, Mapping[str, Any], str, str]]:
+        """Where what is kept, and what to say and to advise where something else is there."""
+        remedy = "give those settings again, or another `save_dir`"
+        yield self.folder / "policy.json", policy, f"{self.folder} holds results under another policy", remedy
+        for label, record in facts.items():
+            what = f"{self.folder} holds latents of {label} as it was before"
+            yield self._model(label) / "model.json", record, what, "give another `save_dir`"
 
     def _path(self, label: str, clip: Path, extension: str) -> Path:
         return self._model(label) / (clip_key(clip) + extension)

@@ -42,7 +42,7 @@ class Viv:
 
 
 def velocity_irreducible_variance(latents: Sequence[Tensor]) -> Viv:
-    """VIV of clips (C, t, h, w), standardised, each at least a block high and wide; NaN without such a clip."""
+    """VIV of clips (C, t, h, w), standardised; NaN unless one is a block high and wide and changes."""
     found = [one for one in map(_of_clip, latents) if one is not None]
     if not found:
         return Viv(*[float("nan")] * 3)
@@ -51,9 +51,9 @@ def velocity_irreducible_variance(latents: Sequence[Tensor]) -> Viv:
 
 def _of_clip(clip: Tensor) -> tuple[float, float, float] | None:
     x = blocks_of(clip)
-    if len(x) < 2:
-        return None
     x = x - x.mean(0)
+    if len(x) < 2 or not x.any():
+        return None
     count, positions, channels = x.shape
     size = positions * channels
     within = (x.square().sum() / (count - 1)).item()

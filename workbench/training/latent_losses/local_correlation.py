@@ -37,5 +37,5 @@ def _correlations(latents: Tensor) -> Tensor | None:
     tokens = latents.flatten(5).permute(0, 2, 3, 4, 5, 1)  # B t h w n C
     unit = F.normalize(tokens - tokens.mean(-1, keepdim=True), dim=-1)
     count = unit.shape[-2]
-    pairs = (unit @ unit.transpose(-1, -2)).sum((-1, -2)) - count  # the diagonal is 1 each
+    pairs = unit.sum(-2).square().sum(-1) - count  # all products of two, less those of each with itself
     return (pairs / (count * (count - 1))).flatten()
