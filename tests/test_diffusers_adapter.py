@@ -11,7 +11,7 @@ from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.diffusers_adapter import ADAPTERS, DiffusersAutoencoder, load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
-from workbench.models.plans import tile_plans
+from workbench.models.plans import encode_plan, tile_plans
 from workbench.tile_settings import Tiling
 
 TINY = {
@@ -227,6 +227,7 @@ def test_wan_streamed_is_wan_in_one_piece(settings):
         z = adapter.encode(x)
         y = adapter.decode(z, frames, (32, 25))
         tiling = Tiling(tiling_mode="stages", push_frames=push)
+        assert encode_plan(adapter, (frames, 32, 25), tiling).is_exact
         torch.testing.assert_close(encode_tiled(adapter, x, tiling), z.float(), rtol=2e-6, atol=2e-6)
         torch.testing.assert_close(decode_tiled(adapter, z, tiling, frames, (32, 25)), y.float(), rtol=2e-6, atol=2e-6)
 

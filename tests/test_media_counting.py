@@ -16,12 +16,12 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.data.index import read_index
 from workbench.data.indexing import build_index
-from workbench.evaluate.clip import read_clip_steps
 from workbench.latents.clips import encode_file_steps
 from workbench.media.decode import Decoder
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import count_frames, probe, read_video, scan_frames
 from workbench.media.source import ScanError, open_clip, open_clip_steps
+from workbench.media.whole import read_clip_steps
 from workbench.media.writer import write_video
 from workbench.roundtrip.clip import reconstruct, reconstruct_file
 from workbench.steps import drain

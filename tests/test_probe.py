@@ -14,6 +14,7 @@ from scipy.stats import kurtosis
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
+from workbench.errors import ConfigError
 from workbench.files import write_csv
 from workbench.models.registry import load_autoencoder
 from workbench.probe.channels import channels_of
@@ -57,6 +58,8 @@ def test_channels_that_say_nothing_are_counted_and_stay_finite(noise):
     standard = found.standardise(flat[0])
     assert standard.isfinite().all()
     assert (standard[8] == 0).all()
+    with pytest.raises(ConfigError, match="nothing to probe"):
+        channels_of([torch.full((3, 2, 4, 4), 0.1)])
     assert found.condition_number > 1e6 or math.isfinite(found.condition_number)
 
 
@@ -147,6 +150,7 @@ def test_variance_in_few_directions_is_less_ambiguous(noise):
     narrow = [torch.cat([clip[:1] * 8**0.5, torch.zeros_like(clip[1:])]) for clip in noise]
     assert velocity_irreducible_variance(narrow).viv == pytest.approx(math.pi / 2 * 8**0.5 / 8, rel=0.05)
     assert math.isnan(velocity_irreducible_variance([noise[0][:, :, :3]]).viv)
+    assert math.isnan(velocity_irreducible_variance([torch.zeros(8, 4, 8, 8)]).viv)
 
 
 def test_the_integral_over_time_is_that_of_the_docstring():

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,9 @@ from workbench.devices import pick_device
 from workbench.errors import WorkbenchError, first_line
 
 _LONGEST_WAIT = timedelta(days=30)  # for a rank that counts or writes a long clip; torchrun notices dead ones
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,15 @@ def gather_on_main(value: Any, world: World) -> list[Any] | None:
     group = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
     parts: list[Any] | None = [None] * world.size if world.is_main else None
     dist.gather_object(value, parts, group=group)
+    return parts
+
+
+def gather_on_all(value: T) -> list[T]:
+    """What the ranks give, which must be picklable, in order, on each of them; without a process group the value."""
+    if not dist.is_initialized():
+        return [value]
+    parts = [value] * dist.get_world_size()
+    dist.all_gather_object(parts, value)
     return parts
 
 

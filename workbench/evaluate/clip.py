@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.compare.side_by_side import DIFFERENCE_GAIN, absolute_difference
-from workbench.errors import MediaError
 from workbench.evaluate.instruments import Instruments, Original
-from workbench.files import quoted
-from workbench.media.policy import ClipPolicy
-from workbench.media.reader import DEFAULT_MAX_BYTES
-from workbench.media.source import ClipSource, scanned_steps
+from workbench.media.source import ClipSource
 from workbench.media.video import to_uint8
+from workbench.media.whole import read_frames
 from workbench.memory import watch_peak_memory
 from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
@@ -70,35 +66,6 @@ def result_from_record(record: Mapping[str, Any]) -> ClipResult:
     lists["timestamps_s"] = record["timestamps_s"] and tuple(record["timestamps_s"])
     peak = _number(record["peak_memory_mb"])
     return ClipResult(**{**record, **lists, "metrics": metrics, "peak_memory_mb": peak, "ran": Ran(**record["ran"])})
-
-
-def read_clip_steps(
-    path: str | Path, policy: ClipPolicy, spatial_multiple: int = 1
-) -> Steps[tuple[ClipSource, Tensor]]:
-    """A clip and all its frames, uint8 (T, 3, H, W), as steps: those of counting.
-
-    Raises:
-        MediaError: it cannot be read, or takes more memory than `read_video` allows.
-    """
-
-    def read(clip: ClipSource) -> Steps[tuple[ClipSource, Tensor]]:
-        yield from ()
-        return clip, read_frames(clip)
-
-    return (yield from scanned_steps(path, policy, spatial_multiple, read))
-
-
-def read_frames(clip: ClipSource) -> Tensor:
-    """All frames of a clip, uint8 (T, 3, H, W).
-
-    Raises:
-        MediaError: they take more memory than `read_video` allows, or the file changed since it was opened.
-    """
-    size = 3 * clip.num_frames * clip.height * clip.width
-    if size > DEFAULT_MAX_BYTES:
-        limit = f"over the limit of {DEFAULT_MAX_BYTES:,} bytes"
-        raise MediaError(f"{quoted(clip.info.path)}: its frames take {size:,} bytes, {limit}; give `max_frames`")
-    return clip.read()
 
 
 def evaluate_clip(

@@ -18,10 +18,7 @@ def policy_record(
     """All that decides the numbers besides models and clips, as plain values: two evaluations compare only if equal."""
     is_cuda = device.type == "cuda"
     return {
-        "resolution": settings.resolution,
-        "max_frames": settings.max_frames,
-        "num_frames": settings.num_frames,
-        "fps_max": settings.fps_max,
+        **settings.record(),
         **asdict(settings.model),
         "dtype": str(dtype).removeprefix("torch."),
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,

@@ -11,7 +11,7 @@ import torch
 
 from workbench.devices import pick_dtype
 from workbench.errors import WorkbenchError
-from workbench.evaluate.clip import ClipResult, evaluate_clip, read_clip_steps, warm_up
+from workbench.evaluate.clip import ClipResult, evaluate_clip, warm_up
 from workbench.evaluate.instruments import Instruments, Original
 from workbench.evaluate.policy import policy_record
 from workbench.evaluate.protocols import PROTOCOLS
@@ -19,6 +19,7 @@ from workbench.evaluate.reencode import require_opencv
 from workbench.evaluate.settings import SIDE_MULTIPLE, EvaluateSettings, folder_of, parse_models
 from workbench.evaluate.store import ResultStore
 from workbench.media.source import ClipSource
+from workbench.media.whole import read_clip_steps
 from workbench.memory import available_memory
 from workbench.metrics.fvd import FeatureNetwork, I3DFeatures
 from workbench.metrics.i3d import load_i3d

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from workbench.compare.seams import Seams, find_seams
 from workbench.errors import ConfigError, MediaError
-from workbench.evaluate.clip import read_clip_steps
 from workbench.jobs.choices import Choices
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
+from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.cost import coding_cost

@@ -64,8 +64,7 @@ def normalisation_of(statistics: LatentStatistics, ae: Autoencoder, weights_sha2
 
 def policy_record(policy: ClipPolicy, tiling: Tiling, ae: Autoencoder) -> dict[str, Any]:
     """All that decides the latents besides model and clips, as plain values."""
-    chosen = {name: getattr(policy, name) for name in ("resolution", "max_frames", "num_frames", "fps_max")}
-    return {**chosen, **asdict(tiling), "dtype": str(ae.dtype).removeprefix("torch.")}
+    return {**policy.record(), **asdict(tiling), "dtype": str(ae.dtype).removeprefix("torch.")}
 
 
 def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:

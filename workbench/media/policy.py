@@ -1,6 +1,7 @@
 """Which frames of a file are taken, and at what size: one policy for reconstruction, evaluation and encoding."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from workbench.config import check_range, setting
 from workbench.errors import ConfigError
@@ -32,6 +33,10 @@ class ClipPolicy:
         if self.num_frames is not None and self.max_frames is not None and self.max_frames < self.num_frames:
             exactly = f"`num_frames` asks for exactly {self.num_frames}; give `num_frames` None for at most that many"
             raise ConfigError(f"`max_frames` {self.max_frames}: {exactly}")
+
+    def record(self) -> dict[str, Any]:
+        """What decides which frames a model gets, as plain values: results of two policies never mix."""
+        return {field.name: getattr(self, field.name) for field in fields(ClipPolicy)}
 
     @property
     def limit(self) -> int | None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from workbench.errors import ShapeError, WeightsError, first_line
 from workbench.files import write_json
 from workbench.models.weights import CHECKPOINT_FILES
+from workbench.ranks import gather_on_all
 
 STATISTICS_FILE = "latent_stats.json"
 _EMA_FILE, _STATE_FILE = CHECKPOINT_FILES[0], "state.json"
@@ -64,16 +64,9 @@ class LatentMoments:
         Every rank must call it. Without a process group they are this process's own.
         """
         merged = LatentMoments(len(self.mean))
-        for part in self._parts():
+        for part in gather_on_all(self):
             merged.merge(part)
         return merged
-
-    def _parts(self) -> list["LatentMoments"]:
-        if not dist.is_initialized():
-            return [self]
-        parts = [self] * dist.get_world_size()
-        dist.all_gather_object(parts, self)
-        return parts
 
     def _merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
         if not count:

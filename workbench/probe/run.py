@@ -14,11 +14,11 @@ from torch import Tensor
 from workbench.data.index import read_index
 from workbench.devices import pick_dtype
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.evaluate.clip import read_clip_steps
 from workbench.evaluate.run import model_facts
 from workbench.evaluate.settings import SIDE_MULTIPLE, parse_models
 from workbench.files import quoted
 from workbench.latents.clips import encode_clip
+from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
 from workbench.models.ref import ModelRef
 from workbench.probe.catalogue import WHITE_NOISE
@@ -164,10 +164,9 @@ def _encode_one(settings: ProbeSettings, ae: Autoencoder, label: str, path: Path
 
 
 def _policy(settings: ProbeSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    chosen = {name: getattr(settings, name) for name in ("resolution", "max_frames", "num_frames", "fps_max")}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     record = {"dtype": str(dtype).removeprefix("torch."), "device": name, "side_multiple": SIDE_MULTIPLE}
-    return {**chosen, **asdict(settings.model), **record, "version": _VERSION}
+    return {**settings.record(), **asdict(settings.model), **record, "version": _VERSION}
 
 
 def _latents(store: ProbeStore, label: str, clips: Sequence[Path]) -> list[Tensor]:
