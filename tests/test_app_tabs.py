@@ -199,26 +199,26 @@ def test_several_runs_lie_over_each_other_and_are_smoothed(training: TrainingTab
 
 
 @pytest.mark.parametrize(
-    ("config", "saved", "is_held", "state"),
+    ("logged", "saved", "is_held", "state"),
     [
-        ({"max_steps": 100}, [], True, "running"),
-        ({"max_steps": 10}, [10], False, "done"),
-        ({"max_steps": 100}, [10], False, "stopped"),
-        ({"max_steps": 100}, [5], False, "failed"),
+        ({"total": 100.0}, [], True, "running"),
+        ({"total": 10.0}, [10], False, "done"),
+        ({"total": 100.0}, [10], False, "stopped"),
+        ({"total": 100.0}, [5], False, "failed"),
         ({}, [10], False, "done"),
     ],
 )
-def test_how_a_run_fares_is_told(tmp_path: Path, config: dict, saved: list[int], is_held: bool, state: str) -> None:
+def test_how_a_run_fares_is_told(tmp_path: Path, logged: dict, saved: list[int], is_held: bool, state: str) -> None:
     for step in saved:
         (tmp_path / f"step-{step:06d}").mkdir()
-    rows = [{"step": step, "step_s": 2.0} for step in (5, 10)]
+    rows = [{"step": step, "step_s": 2.0, "lr": step * 1e-4} | logged for step in (5, 10)]
     with (tmp_path / ".lock").open("ab") as lock:
         if is_held:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        found = run_state(tmp_path, config | {"lr": 1e-3, "warmup_steps": 22}, rows)
+        found = run_state(tmp_path, [*rows, {"step": 10, "val_psnr": 20.0}])
     assert found.state == state
     assert found.seconds_left == (180.0 if is_held else None)
-    assert found.lr == pytest.approx(0.5e-3)
+    assert (found.lr, found.total) == (pytest.approx(1e-3), logged.get("total"))
 
 
 def test_samples_are_shown_as_copies_and_nothing_else_of_the_run(

@@ -97,6 +97,7 @@ def test_figures_samples_and_configuration_are_kept_with_the_run(run):
     assert [line["step"] for line in lines] == [0, 2, 4, 4]
     assert {"l1", "nll", "grad_norm", "step_s", "wait_s"} <= set(lines[1])
     assert {"val_psnr", "val_ssim"} <= set(lines[0]) & set(lines[3])
+    assert {line["total"] for line in lines} == {4}
     assert (run / "samples" / "step-000004.mp4").stat().st_size > 0
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert {event.step for event in events.Images("original | reconstruction")} == {0, 4}
@@ -338,12 +339,23 @@ def test_metrics_after_the_resumed_step_are_dropped(run, tmp_path):
     assert [line["step"] for line in lines] == [0, 2, 4, 4]
 
 
+def test_the_learning_rate_of_the_log_is_the_one_that_the_step_took(tmp_path):
+    config = small_config("ae", log_every=1, lr=1e-3, warmup_steps=4)
+    with process_group("cpu") as world:
+        tracker = Tracker(tmp_path, config, world, 0, 10)
+        for step in (1, 2, 3, 4, 5):
+            tracker.add(step, {"nll": 0.5})
+        tracker.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in lines] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3])
+
+
 def test_a_damaged_line_of_the_log_costs_only_itself(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     log = tmp_path / "run" / "metrics.jsonl"
     whole = log.read_text()
     log.write_text(whole + '{"oops"}\n{"step": 4')
-    JsonLines(tmp_path / "run", 4).close()
+    JsonLines(tmp_path / "run", 4, 4).close()
     assert log.read_text() == whole
 
 

@@ -16,12 +16,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Discriminator": ("disc", "real_logits", "fake_logits", "real_accuracy", "fake_accuracy"),
     "Adaptive weight": ("adaptive_weight",),
     "Gradient norm": ("grad_norm", "disc_grad_norm"),
+    "Learning rate": ("lr",),
     "Seconds a step": ("step_s", "wait_s"),
     "Memory (GB)": ("memory_gb",),
 }
 """Plots from top to bottom, by the names of the figures in a run's log; figures of other names come last."""
 
-_NOT_FIGURES = ("step", "time")
+_NOT_FIGURES = ("step", "total", "time")
 _PLOT_HEIGHT = 190
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # curves that lie on each other can still be told apart
 

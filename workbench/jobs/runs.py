@@ -13,10 +13,11 @@ _RECENT_STEPS = 50  # of which the pace is taken
 
 @dataclass(frozen=True)
 class RunState:
-    """`total` and `seconds_left` are None where the configuration does not say how many steps there will be.
+    """What an older log does not say is None.
 
     Attributes:
-        lr: the autoencoder's learning rate at the last step.
+        total: steps of the whole run, after as many epochs or `max_steps`, whichever comes first.
+        lr: the autoencoder's learning rate at the last step that was logged.
     """
 
     state: str
@@ -26,11 +27,12 @@ class RunState:
     lr: float | None
 
 
-def run_state(run: Path, config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> RunState:
+def run_state(run: Path, rows: Sequence[Mapping[str, Any]]) -> RunState:
     """Running as long as the run's lock is held; done at its last step; stopped where it saved the step at which it
     ended, and otherwise failed. Without a known last step, one that saved is taken for done."""
     step = max((int(row["step"]) for row in rows), default=0)
-    total = config.get("max_steps")
+    total = _last(rows, "total")
+    total = None if total is None else int(total)
     if _is_held(run / ".lock"):
         state = RUNNING
     elif total and step >= total:
@@ -39,7 +41,7 @@ def run_state(run: Path, config: Mapping[str, Any], rows: Sequence[Mapping[str, 
         state = STOPPED if total else DONE
     else:
         state = FAILED
-    return RunState(state, step, total, _left(rows, step, total) if state == RUNNING else None, _lr(config, step))
+    return RunState(state, step, total, _left(rows, step, total) if state == RUNNING else None, _last(rows, "lr"))
 
 
 def _left(rows: Sequence[Mapping[str, Any]], step: int, total: int | None) -> float | None:
@@ -47,9 +49,8 @@ def _left(rows: Sequence[Mapping[str, Any]], step: int, total: int | None) -> fl
     return (total - step) * math.fsum(seconds) / len(seconds) if total and seconds else None
 
 
-def _lr(config: Mapping[str, Any], step: int) -> float | None:
-    lr, warmup = config.get("lr"), config.get("warmup_steps") or 0
-    return lr if lr is None or not warmup else lr * min(1.0, (step + 1) / warmup)
+def _last(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    return next((row[name] for row in reversed(rows) if row.get(name) is not None), None)
 
 
 def _is_held(lock: Path) -> bool:

@@ -17,6 +17,7 @@ from workbench.files import write_errors, written_whole
 from workbench.ranks import World
 from workbench.training.config import TrainConfig
 from workbench.training.runs import METRICS_FILE
+from workbench.training.step import warm_up
 
 _FRAMES_SHOWN = 4
 _SHOWN = {
@@ -44,20 +45,21 @@ class Viewer(Sink, Protocol):
 
 
 class JsonLines:
-    """RUN/metrics.jsonl: one object a line, with `step`, `time` (Unix seconds) and figures. NaN and Inf are null."""
+    """RUN/metrics.jsonl: one object a line, with `step`, `total` (steps of the whole run), `time` (Unix seconds) and
+    figures. NaN and Inf are null."""
 
-    def __init__(self, run: Path, step: int):
+    def __init__(self, run: Path, step: int, total: int):
         """Entries after `step`, from before the run was resumed there, are dropped."""
         path = run / METRICS_FILE
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         with written_whole(path) as temporary:
             temporary.write_text("".join(line + "\n" for line in kept))
-        self._file = path.open("a")
+        self._file, self._total = path.open("a"), total
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         values = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        self._file.write(json.dumps({"step": step, "total": self._total, "time": time.time(), **values}) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -127,7 +129,7 @@ class Tracker:
     """Gathers the figures of every step and passes on their means every `log_every` steps."""
 
     def __init__(self, run: Path, config: TrainConfig, world: World, step: int, total: int):
-        self._every, self._world = config.log_every, world
+        self._config, self._world = config, world
         self._sums: dict[str, tuple[float, int]] = {}
         self._sinks: list[Sink] = []
         self._viewers: list[Viewer] = []
@@ -135,7 +137,7 @@ class Tracker:
         self._run = run
         if world.is_main:
             with write_errors(run):
-                self._open(config, step)
+                self._open(config, step, total)
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of the step with which `step` steps are done."""
@@ -146,7 +148,7 @@ class Tracker:
         postfix = ", ".join(words.format(shown[name]) for name, words in _SHOWN.items() if name in shown)
         self._bar.set_postfix_str(postfix, refresh=False)
         self._bar.update(step - self._bar.n)
-        if step % self._every == 0:
+        if step % self._config.log_every == 0:
             self._flush(step)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -184,16 +186,17 @@ class Tracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._sums = {name: (total, count) for name, (total, count) in state.items()}
 
-    def _open(self, config: TrainConfig, step: int) -> None:
+    def _open(self, config: TrainConfig, step: int, total: int) -> None:
         if config.tensorboard:
             self._viewers.append(TensorBoard(self._run, step))
         if config.wandb:
             self._viewers.append(Wandb(self._run, config))
-        self._sinks += [JsonLines(self._run, step), *self._viewers]
+        self._sinks += [JsonLines(self._run, step, total), *self._viewers]
 
     def _flush(self, step: int) -> None:
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
+        means["lr"] = self._config.lr * warm_up(step - 1, self._config)  # of the last step, which counts from 0
         if self._world.device.type == "cuda":
             means["memory_gb"] = memory_gb(self._world.device)
         self.log(step, means)

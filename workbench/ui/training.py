@@ -127,7 +127,7 @@ class TrainingTab:
 
     def _curves(self, runs: dict[str, Path], smoothing: float) -> dict[Any, Any]:
         mark, rows = _mark(runs), {name: read_metrics(run) for name, run in runs.items()}
-        states = {name: run_state(run, read_config(run), rows[name]) for name, run in runs.items()}
+        states = {name: run_state(run, rows[name]) for name, run in runs.items()}
         drawn = training_curves(rows, smoothing)
         return {
             self.seen: mark,
