@@ -22,8 +22,7 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
 from workbench.jobs.choices import UNCUT, Choices, allowed_weights
-from workbench.jobs.estimate import encode_share, estimate
-from workbench.jobs.found_models import cost_of_tile
+from workbench.jobs.estimate import encode_share, estimate, memory_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import CRASHED, Job, JobQueue
 from workbench.jobs.reconstruct import DOWNLOADS, lpips_job, reconstruct_job, safe_stem
@@ -31,10 +30,13 @@ from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
 from workbench.metrics.measure import summarise
+from workbench.models.cost import coding_cost
+from workbench.models.plans import decode_plan, encode_plan
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
+from workbench.tile_settings import OWN_TILING
 from workbench.ui.cards import card_result, card_state
 from workbench.ui.clip import EXAMPLES
 from workbench.ui.estimate import describe, time_words
@@ -177,9 +179,44 @@ def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -
     told = re.search(r"counted: ([\d.]+) MB of weights, ([\d.]+) MB in the model.*Memory: about ([\d.]+) MB", counted)
     weights, inside, total = (float(number) * 1e6 for number in told.groups())
     assert weights == pytest.approx(basis, rel=0.01)  # though no weight file holds them
-    tile = cost_of_tile(ModelRef("dct"), "cpu", (4, 32, 64))
-    assert inside == pytest.approx(tile.work_bytes, rel=0.01)
+    cost = coding_cost(load_autoencoder("dct", device="cpu"), (4, 32, 57), OWN_TILING)
+    assert inside == pytest.approx(cost.peak_bytes - cost.weight_bytes, rel=0.01)
     assert total == pytest.approx(weights + inside + 17 * frames, rel=0.05)
+
+
+def test_a_clip_that_is_streamed_is_never_held_whole_and_a_short_one_is_not_taken_longer() -> None:
+    tiny = ModelRef("tiny")
+    short, medium, long = (estimate(choices(max_frames=frames), probe(choices().path), tiny) for frames in (3, 24, 48))
+    assert medium.is_streamed
+    assert long.frame_bytes == medium.frame_bytes == 16 * 64 * 114 * 3 * 17
+    assert short.frame_bytes == 3 * 64 * 114 * 3 * 17
+    assert (short.tile_shape, long.tile_shape) == ((3, 64, 128), (16, 64, 128))
+
+
+@pytest.mark.parametrize("mode", ["stages", "frames", "windows"])
+def test_the_plan_of_other_modes_is_the_one_that_runs(tmp_path: Path, mode: str) -> None:
+    weights = tmp_path / "small.safetensors"
+    save_weights(weights, small_model("video_dc_ae").state_dict(), "video_dc_ae", ARCHITECTURES["video_dc_ae"])
+    entry, chosen = ModelRef("video_dc_ae", str(weights)), choices(mode=mode, max_frames=24, temporal_tile_size=8)
+    size, ae = (24, 64, 114), small_model("video_dc_ae")
+    plans = [plan(ae, size, chosen.tiling) for plan in (encode_plan, decode_plan)]
+    expected = [f"{stage.stage.name}: " for plan in plans for stage in plan.stages]
+    job = estimate(chosen, probe(chosen.path), entry)
+    assert not job.is_streamed
+    assert all(map(str.startswith, job.stages, expected))
+    assert any("tiles" in words for words in job.stages) == (mode != "windows")
+    assert any("streamed" in words for words in job.stages)
+    cost = coding_cost(ae, size, chosen.tiling)
+    assert sum(memory_of(chosen, entry, job)) == round(cost.peak_bytes)
+    page = list(describe(chosen, [entry]))[-1]
+    assert "Stage by stage: " in page
+    assert "no work twice" not in page
+
+
+def test_of_the_mode_that_sees_the_memory_first_the_least_is_told() -> None:
+    page = list(describe(choices(mode="auto"), [DCT]))[-1]
+    assert "Cut no more than the free memory asks for" in page
+    assert "Memory: at least about" in page
 
 
 def test_a_photo_is_reconstructed_as_a_picture(tmp_path: Path) -> None:

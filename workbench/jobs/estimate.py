@@ -1,18 +1,21 @@
 """What a reconstruction will take, worked out from the file's header before anything runs."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from workbench.devices import pick_device, pick_dtype
 from workbench.jobs.choices import Choices
-from workbench.jobs.found_models import shape_of
+from workbench.jobs.found_models import cost_of_tile, shape_of
 from workbench.media.info import MediaInfo
 from workbench.media.resolution import plan_resize
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import PREFIX
 from workbench.models.cost import coding_cost
-from workbench.models.plans import mode_of, tile_plans
+from workbench.models.plans import decode_plan, encode_plan, mode_of, tile_plans
 from workbench.models.ref import ModelRef
+from workbench.stages import CodingPlan, StreamPlan, TiledPlan
 from workbench.tile_settings import ONE_PIECE
 from workbench.tiling import TilePlan
 
@@ -26,8 +29,10 @@ class Estimate:
 
     Attributes:
         latent_shape: (C, t, h, w).
+        mode: one of `tile_settings.MODES`; of `auto`, which chooses when it runs, all else is as of `tiles`.
         is_streamed: whether whole frames are streamed, and nothing is cut; `tile_shape` is then what is taken at once.
-        tile_shape: frames, height and width of every tile of the encoder.
+        stages: what each stage of encoder and decoder does, in words.
+        tile_shape: frames, height and width of every tile of the encoder, in mode `tiles`.
         frame_bytes: of the frames that are held outside the model, as one span in time of the output.
     """
 
@@ -36,7 +41,9 @@ class Estimate:
     height: int
     width: int
     latent_shape: tuple[int, int, int, int]
+    mode: str
     is_streamed: bool
+    stages: tuple[str, ...]
     encode_tiles: int
     decode_tiles: int
     overlap_cost: float
@@ -64,23 +71,53 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
     ae = shape_of(known_model(entry))
     height, width = taken_size(ae, info, policy.resolution)
     shape = num_frames or ae.default_tile_frames, height, width
-    is_streamed = mode_of(ae, choices.tiling) != "tiles"
-    plans = tile_plans(ae, *shape, ONE_PIECE if is_streamed else choices.tiling)
+    mode, push = mode_of(ae, choices.tiling), min(ae.default_push_frames, shape[0])
+    tiling = replace(choices.tiling, tiling_mode="tiles" if mode == "auto" else mode)
+    coding = encode_plan(ae, shape, tiling), decode_plan(ae, shape, tiling)
+    is_streamed = all(one.is_exact and isinstance(stage, StreamPlan) for one in coding for stage in one.stages)
+    last = coding[1].stages[-1]
+    plans = tile_plans(ae, *shape, ONE_PIECE if is_streamed else tiling)
     return Estimate(
         num_frames=num_frames,
         claimed_frames=claimed,
         height=height,
         width=width,
         latent_shape=ae.latent_shape(*shape),
+        mode=mode,
         is_streamed=is_streamed,
+        stages=stage_words(coding),
         encode_tiles=len(plans[0]),
         decode_tiles=len(plans[1]),
         overlap_cost=plans[0].input_volume / math.prod(shape),
-        tile_shape=(ae.default_push_frames, ae.legal_side(height), ae.legal_side(width))
-        if is_streamed
-        else plans[0].tile_shape,
-        frame_bytes=_slab_bytes(plans[1], height, width),
+        tile_shape=(push, ae.legal_side(height), ae.legal_side(width)) if is_streamed else plans[0].tile_shape,
+        frame_bytes=_slab_bytes(push if isinstance(last, StreamPlan) else _longest(last.tiles), height, width),
     )
+
+
+def stage_words(plans: Iterable[CodingPlan]) -> tuple[str, ...]:
+    """What each stage does: STAGE: streamed, or in so many tiles."""
+    return tuple(f"{stage.stage.name}: {_how(stage)}" for plan in plans for stage in plan.stages)
+
+
+def _how(plan: StreamPlan | TiledPlan) -> str:
+    if isinstance(plan, StreamPlan):
+        return f"streamed, {plan.push} at once"
+    return f"{plan.pieces} tiles" if plan.pieces > 1 else "in one piece"
+
+
+def memory_of(choices: Choices, entry: ModelRef, job: Estimate) -> tuple[int, int]:
+    """Bytes of the weights, and of all else in the model at its worst moment; counting takes up to some seconds.
+
+    Of tiles, one is in the model at a time; of what is streamed, all stages are at work at once.
+    """
+    entry = known_model(entry)
+    if job.mode in ("tiles", "auto"):
+        cost = cost_of_tile(entry, choices.device, job.tile_shape)
+        return cost.weight_bytes, cost.work_bytes
+    ae = shape_of(entry)
+    ae = ae.to(pick_dtype(None, pick_device(choices.device)))
+    coding = coding_cost(ae, (job.num_frames or ae.default_tile_frames, job.height, job.width), choices.tiling)
+    return coding.weight_bytes, round(coding.peak_bytes - coding.weight_bytes)
 
 
 def encode_share(choices: Choices, info: MediaInfo, ae: Autoencoder) -> float | None:
@@ -111,6 +148,9 @@ def known_model(entry: ModelRef) -> ModelRef:
     return ModelRef(entry.name, local)
 
 
-def _slab_bytes(plan: TilePlan, height: int, width: int) -> int:
-    frames = max(span.out_stop - span.out_start for span in plan.time.spans)
+def _longest(plan: TilePlan) -> int:
+    return max(span.out_stop - span.out_start for span in plan.time.spans)
+
+
+def _slab_bytes(frames: int, height: int, width: int) -> int:
     return frames * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)

@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.compare.seams import Seams, find_seams
 from workbench.errors import ConfigError, MediaError
 from workbench.jobs.choices import Choices
+from workbench.jobs.estimate import stage_words
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
@@ -18,7 +19,6 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.cost import coding_cost
 from workbench.models.plans import decode_plan, encode_plan, tile_plans
-from workbench.stages import StreamPlan, TiledPlan
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
@@ -88,14 +88,7 @@ def _mode_cost(ae: Autoencoder, size: tuple[int, int, int], mode: str, tiling: T
         cost = coding_cost(ae, size, tiling)
     except ConfigError as error:
         return ModeCost(mode, refused=str(error))
-    stages = tuple(f"{plan.stage.name}: {_how(plan)}" for coding in plans for plan in coding.stages)
-    return ModeCost(mode, stages, cost.work, cost.peak_bytes)
-
-
-def _how(plan: StreamPlan | TiledPlan) -> str:
-    if isinstance(plan, StreamPlan):
-        return f"streamed, {plan.push} at once"
-    return f"{plan.pieces} tiles" if plan.pieces > 1 else "in one piece"
+    return ModeCost(mode, stage_words(plans), cost.work, cost.peak_bytes)
 
 
 def plan_tiles(choices: Choices, ae: Autoencoder, frame: int = 0) -> PlannedTiles:

@@ -5,15 +5,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from PIL import Image
 from torch import Tensor
 
 from workbench.compare.pictures import png_url
 from workbench.jobs.choices import Choices
-from workbench.jobs.estimate import Estimate, estimate, known_model
-from workbench.jobs.found_models import cost_of_tile
+from workbench.jobs.estimate import Estimate, estimate, memory_of
 from workbench.jobs.words import counted
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
@@ -21,9 +19,6 @@ from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.models.catalogue import PREFIX
 from workbench.models.ref import ModelRef
-
-if TYPE_CHECKING:
-    from workbench.evaluate.tile_cost import TileCost
 
 _THUMBNAIL_SHORT_SIDE = 120
 
@@ -55,7 +50,7 @@ def describe(
         return f'{head}<dl class="plan">{"".join(plans)}</dl>'
 
     yield page(lambda entry, job: "Memory: being counted")
-    yield page(lambda entry, job: _memory_line(job, cost_of_tile(known_model(entry), choices.device, job.tile_shape)))
+    yield page(lambda entry, job: _memory_line(job, *memory_of(choices, entry, job)))
 
 
 def _plan(entry: ModelRef, job: Estimate, memory: str, pace: float | None) -> str:
@@ -113,24 +108,34 @@ def _latent_line(job: Estimate) -> str:
 def _tile_line(job: Estimate) -> str:
     if job.is_streamed:
         return f"Streamed: whole frames, {job.tile_shape[0]} at once, no work twice"
+    if job.mode == "auto":
+        return "Cut no more than the free memory asks for, which is seen when it runs"
+    if job.mode != "tiles":
+        return f"Stage by stage: {'; '.join(map(html.escape, job.stages))}"
     if job.encode_tiles == job.decode_tiles == 1:
         return "One piece, no tiles"
     cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"
     return f"Tiles: {job.encode_tiles} to encode and {job.decode_tiles} to decode, {cost}"
 
 
-def _memory_line(job: Estimate, cost: "TileCost") -> str:
+def _memory_line(job: Estimate, weight_bytes: int, work_bytes: int) -> str:
     """The sum, though not all of it is held at the same moment where few tiles are cut."""
-    total = job.frame_bytes + cost.weight_bytes + cost.work_bytes
+    total = job.frame_bytes + weight_bytes + work_bytes
     parts = (
-        f"{size_words(cost.weight_bytes)} of weights, {size_words(cost.work_bytes)} in the model, {_at_once(job)}, "
+        f"{size_words(weight_bytes)} of weights, {size_words(work_bytes)} in the model, {_at_once(job)}, "
         f"{size_words(job.frame_bytes)} of frames"
     )
-    return f'<span title="counted: {parts}">Memory: about {size_words(total)}</span>'
+    return f'<span title="counted: {parts}">Memory: {_least(job)}about {size_words(total)}</span>'
 
 
 def _at_once(job: Estimate) -> str:
-    return f"{job.tile_shape[0]} frames at a time" if job.is_streamed else "one tile at a time"
+    if job.mode in ("tiles", "auto"):
+        return "one tile at a time"
+    return f"{job.tile_shape[0]} frames at a time" if job.is_streamed else "all stages together"
+
+
+def _least(job: Estimate) -> str:
+    return "at least " if job.mode == "auto" else ""
 
 
 def _time_line(job: Estimate, seconds_per_pixel: float | None) -> list[str]:
