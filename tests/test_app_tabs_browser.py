@@ -168,3 +168,4 @@ def test_the_tabs_fit_a_phone_in_the_dark(browser, address) -> None:
             page.set_viewport_size({"width": 390, "height": 844})
             page.wait_for_timeout(200)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        assert page.locator("#results").bounding_box()["width"] >= 360  # of 390: the margins are a phone's
