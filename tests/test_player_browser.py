@@ -169,7 +169,14 @@ def test_the_difference_is_amplified_as_asked_and_has_a_sign(player) -> None:
     player.get_by_text("B darker to brighter, ±8 grey levels").wait_for()
     red, blue = player.evaluate(mean, 0), player.evaluate(mean, 2)
     press(player, "e")  # A and B exchanged: what was brighter is darker
-    player.locator("#player .tag", has_text="original − dct").wait_for()
+    words = player.locator("#player .tag", has_text="original − dct")
+    words.wait_for()
+    assert words.evaluate(
+        """tag => { const { left, top, width, height } = tag.getBoundingClientRect();
+        const events = tag.style.pointerEvents; tag.style.pointerEvents = "auto";
+        const seen = document.elementFromPoint(left + width / 2, top + height / 2) === tag;
+        tag.style.pointerEvents = events; return seen; }"""
+    ), "nothing covers the words"
     assert (player.evaluate(mean, 0) > player.evaluate(mean, 2)) != (red > blue)
     player.get_by_label("signed").uncheck()
     press(player, " ")  # steps through lossless frames, not through the videos

@@ -309,3 +309,10 @@ def test_one_of_several_sets_keeps_its_name_from_any_folder(tmp_path, monkeypatc
     assert ModelRef("video_dc_ae", "a.pt#ema").absolute().weights == f"{tmp_path}/a.pt#ema"
     assert ModelRef("video_dc_ae", "b#1.pt").absolute().weights == f"{tmp_path}/b#1.pt"
     assert ModelRef("video_dc_ae", "org/repo/file").absolute().weights == "org/repo/file"
+
+
+def test_written_weights_may_be_read_by_whom_other_files_may(tmp_path):
+    """safetensors puts a private file of its own in the place of ours."""
+    (tmp_path / "other").write_text("")
+    save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, "dct", {})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

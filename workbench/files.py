@@ -45,8 +45,10 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         with write_errors(path):
             temporary.open("xb").close()
+            mode = temporary.stat().st_mode  # some libraries put a private file in its place
         yield temporary
         with write_errors(path):
+            temporary.chmod(mode)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -19,8 +19,10 @@ class Tiling:
 
     use_spatial_tiling: bool = setting(True, "cut frames into tiles")
     use_temporal_tiling: bool = setting(True, "cut the clip into runs of frames")
-    spatial_tile_size: int | None = setting(None, "side of a tile in pixels; by default the model's own (256)")
-    temporal_tile_size: int | None = setting(None, "frames of a tile; by default the model's own (32 for Video DC-AE)")
+    spatial_tile_size: int | None = setting(
+        None, "side of a tile in pixels; by default the model's own (256, tiny 640)"
+    )
+    temporal_tile_size: int | None = setting(None, "frames of a tile; by default the model's own (32, tiny 64)")
     tile_overlap_factor: float = setting(0.25, "share of a tile that overlaps the next one, 0 to 0.5")
     tiling_mode: str | None = setting(
         None, f"{', '.join(MODES)}; by default tiles where a tile size is named, else what suits the model"

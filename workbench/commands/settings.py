@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.config import setting
-from workbench.models.catalogue import DEFAULT_MODEL, MODELS
+from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.tile_settings import Tiling
 
@@ -21,7 +21,7 @@ MODEL_ALIASES = {"model": "model.name"}
 class ModelSettings(Tiling):
     """Which model, with which weights, cut into which tiles."""
 
-    name: str = setting(DEFAULT_MODEL, f"the autoencoder: {', '.join(MODELS)}")
+    name: str = setting(DEFAULT_MODEL, f"the autoencoder: {', '.join(MODELS)}, or {PREFIX}SOURCE")
     from_pretrained: str | None = setting(
         None, "weights: a .safetensors or .pt file, a checkpoint folder, org/repo/file on the Hub, or random"
     )

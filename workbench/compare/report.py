@@ -251,8 +251,20 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
         "LPIPS": _lpips(policy),
         **({"VMAF": f"v0.6.1, {_every(policy['vmaf_every'])}"} if policy["vmaf_every"] else {}),
         **({"rFVD": record["fvd"]} if record["fvd"] else {}),
-        "Overlap of tiles": f"{policy['tile_overlap_factor']:.0%} of a tile",
-        **{f"Tiles of {one['model']}": _tiles(one) for one in record["models"]},
+        **_ways(record),
+    }
+
+
+def _ways(record: Mapping[str, Any]) -> dict[str, str]:
+    """How each model was run; tiles only where there were any."""
+    modes = {row["model"]: row["tiling_mode"] for row in record["leaderboard"]}
+    overlap = f"{record['policy']['tile_overlap_factor']:.0%} of a tile overlaps the next"
+    return {
+        f"{one['model']} was run in": f"tiles of {_tiles(one)}; {overlap}"
+        if modes[one["model"]] == "tiles"
+        else f"{modes[one['model']]}: streamed over whole frames"
+        for one in record["models"]
+        if one["model"] in modes
     }
 
 

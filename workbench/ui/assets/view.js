@@ -36,6 +36,7 @@ function render() {
   const staged = onStage(), isKnown = isDifference && staged.every(exactOf);
   for (const source of sources()) renderLayer(layer(source), source, staged);
   part("handle").hidden = view !== "wipe";
+  part("difference-words").textContent = isDifference ? differenceWords() : "";
   part("heat").hidden = part("legend").hidden = !isKnown;
   if (isKnown) drawHeat();
   const most = +(255 / part("gain").value).toFixed(1), isSigned = part("signed").checked;
@@ -56,7 +57,7 @@ function renderLayer(box, source, staged) {
   });
   box.querySelector("canvas").hidden = !exactOf(source);
   const tag = box.querySelector(".tag"), side = source === store.a ? "A" : source === store.b ? "B" : "";
-  tag.textContent = view === "difference" ? (index ? "" : differenceWords()) : side && !isSide
+  tag.textContent = view === "difference" ? "" : side && !isSide
     ? `${side}: ${labelOf(source)}` : labelOf(source);
   tag.classList.toggle("right", view === "wipe" && source === store.b);
 }
