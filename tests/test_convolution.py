@@ -37,6 +37,13 @@ def test_values_gradients_and_operations_are_those_of_torch(monkeypatch, stride,
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_autocast_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(torch, "mkldnn_convolution", None)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv3d(torch.zeros(1, 4, 4, 8, 8), torch.zeros(4, 4, 3, 3, 3), None, (1, 1, 1), (1, 1, 1))
+    assert y.dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "device"),
     [

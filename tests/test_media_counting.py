@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from media_files import cut, encode, joined, moving_pattern, stream_copy, with_bit_rot
@@ -21,6 +22,7 @@ from workbench.media.decode import Decoder
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import count_frames, probe, read_video, scan_frames
 from workbench.media.source import ScanError, open_clip, open_clip_steps
+from workbench.media.video import Video
 from workbench.media.whole import read_clip_steps
 from workbench.media.writer import write_video
 from workbench.roundtrip.clip import reconstruct, reconstruct_file
@@ -270,3 +272,28 @@ def test_high_speed_video_has_its_rate(tmp_path: Path, fps: int, extension: str)
     assert video.duration_s == pytest.approx(50 / fps, rel=0.05)
     write_video(video, tmp_path / "again.mp4")
     assert read_video(tmp_path / "again.mp4").fps == pytest.approx(fps, rel=0.01)
+
+
+@pytest.mark.parametrize("side", [16, 64, 96])
+def test_a_gif_whose_pictures_have_no_times_gives_all_of_them(tmp_path: Path, side: int) -> None:
+    noise = torch.randint(0, 256, (12, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    first, *others = [Image.fromarray(frame.numpy()) for frame in noise]
+    first.save(tmp_path / "clip.gif", save_all=True, append_images=others)
+    video = read_video(tmp_path / "clip.gif")
+    assert (video.num_frames, video.fps) == (12, 10)
+    with Image.open(tmp_path / "clip.gif") as image:
+        for number, frame in enumerate(video.frames):
+            image.seek(number)
+            assert (frame.permute(1, 2, 0).numpy() == np.asarray(image.convert("RGB"))).all()
+
+
+def test_a_long_last_frame_is_written_whatever_the_pictures_are(tmp_path: Path) -> None:
+    """An encoder that codes it out of order would lose its time."""
+    noise = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    frames = torch.stack([noise[0], noise[1] // 2 + noise[0] // 2, noise[1], noise[2], noise[2], noise[3]])
+    times = [0.1 * number for number in range(6)]
+    for number, clip in enumerate((frames, frames.flip(0), noise)):
+        path = tmp_path / f"{number}.mp4"
+        write_video(Video(clip, 6.0, times, last_duration_s=0.5), path)
+        written = read_video(path)
+        assert written.duration_s == pytest.approx(1.0, abs=1e-3)

@@ -153,6 +153,13 @@ def test_variance_in_few_directions_is_less_ambiguous(noise):
     assert math.isnan(velocity_irreducible_variance([torch.zeros(8, 4, 8, 8)]).viv)
 
 
+def test_positions_of_a_block_have_means_of_their_own(noise):
+    """A pattern that is in every block is no variance of the class."""
+    pattern = 5 * torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(1)).repeat(1, 1, 3, 4)
+    found, plain = (velocity_irreducible_variance(clips) for clips in ([clip + pattern for clip in noise], noise))
+    assert found.rho == pytest.approx(plain.rho, rel=1e-3)
+
+
 def test_the_integral_over_time_is_that_of_the_docstring():
     times = np.linspace(0, 1, 200_001)
     for value in (0.1, 1.0, 3.0):

@@ -32,7 +32,7 @@ def run_check(config: CheckConfig) -> None:
         print(f"{finding.verdict:>4}  {finding.what}: {flag_words(finding.found, COMMAND)}")
     bad = sum(finding.verdict == "bad" for finding in findings)
     if bad:
-        raise WorkbenchError(f"{ae.name}: {bad} findings are bad, see above")
+        raise WorkbenchError(f"{ae.name}: {bad} of {len(findings)} findings are bad, see above")
 
 
 COMMAND = Command("Check whether a model is what it should be.", CheckConfig(), run_check, aliases=MODEL_ALIASES)

@@ -36,7 +36,13 @@ class DatasetSettings:
         """
         if self.data_path is None:
             raise ConfigError("--dataset.data_path is needed: an index (.csv or .parquet), or a folder of clips")
-        return list(dict.fromkeys(find_inputs([self.data_path])))
+        found = find_inputs([self.data_path])
+        each_once = list(dict.fromkeys(found))
+        if len(each_once) < len(found):
+            more = len(found) - len(each_once)
+            line = f"{self.data_path}: {more} of {len(found)} rows name a clip again; each is taken once"
+            print(line, file=sys.stderr)
+        return each_once
 
 
 class ClipBar(tqdm):

@@ -20,9 +20,14 @@ _H264_PIXELS = (
 )
 
 
-def add_h264(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
-    """A stream of H.264 that browsers play, tagged BT.709 of limited range; odd sides are one longer."""
-    stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
+def add_h264(container: OutputContainer, rate: Fraction, height: int, width: int, is_timed: bool) -> VideoStream:
+    """A stream of H.264 that browsers play, tagged BT.709 of limited range; odd sides are one longer.
+
+    Where frames have times of their own none is coded out of order: MP4 keeps the steps between frames in their order
+    of coding, and the time of the last one would be lost.
+    """
+    options = {"crf": "16", "preset": "veryfast"} | ({"bf": "0"} if is_timed else {})
+    stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     context = stream.codec_context
     context.colorspace, context.color_range = _BT709_AVCOL, ColorRange.MPEG
@@ -30,7 +35,7 @@ def add_h264(container: OutputContainer, rate: Fraction, height: int, width: int
     return stream
 
 
-def add_ffv1(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
+def add_ffv1(container: OutputContainer, rate: Fraction, height: int, width: int, is_timed: bool) -> VideoStream:
     """A stream of FFV1, which keeps every bit of RGB."""
     stream = container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
     stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"

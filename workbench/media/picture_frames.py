@@ -1,4 +1,5 @@
-"""The frames of what Pillow decodes: AVIF and HEIC photos, composed of their tiles, and animated AVIF, WebP and PNG."""
+"""The frames of what Pillow decodes: AVIF and HEIC photos, composed of their tiles, and animated AVIF, WebP and PNG;
+GIFs that leave times out."""
 
 import struct
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from workbench.media.profiles import SrgbConverter
 from workbench.media.structure import is_cut_short, picture_colours
 from workbench.media.video_frames import Shown
 
-_FORMATS = {"avif": "AVIF", "webp_pipe": "WEBP", "png_pipe": "PNG"}
-_CODECS = {"avif": "av1", "heif": "hevc", "webp_pipe": "webp", "png_pipe": "apng"}
+_FORMATS = {"avif": "AVIF", "webp_pipe": "WEBP", "png_pipe": "PNG", "gif": "GIF"}
+_CODECS = {"avif": "av1", "heif": "hevc", "webp_pipe": "webp", "png_pipe": "apng", "gif": "gif"}
+_GIF_DELAY_MS = 100  # where none is said, as FFmpeg and browsers have it
 _ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error)
 
 
@@ -84,7 +86,8 @@ class PictureFrames:
         try:
             for number in range(listed):
                 self._load(number)
-                durations_s.append(self._image.info.get("duration", 0) / 1000)
+                said_ms = self._image.info.get("duration", 0)
+                durations_s.append((said_ms or (_GIF_DELAY_MS if self._kind == "gif" else 0)) / 1000)
                 self._is_translucent |= _is_translucent(self._image)
         except _ERRORS as error:
             if not durations_s:

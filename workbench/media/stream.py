@@ -12,6 +12,7 @@ from workbench.media.image import read_header
 from workbench.media.info import CUT_SHORT, check_pixels
 from workbench.media.pace import Pace
 from workbench.media.picture_frames import PictureFrames
+from workbench.media.structure import has_pictures_without_times
 from workbench.media.video_frames import Shown, VideoFrames
 
 
@@ -108,7 +109,7 @@ class FrameStream:
 def _open_source(path: Path, start_frame: int) -> VideoFrames | PictureFrames:
     """The file opened by what can read it; the header of a picture is checked before it is decoded."""
     kind = identify(path)
-    if kind in PICTURE_KINDS:
+    if kind in PICTURE_KINDS or (kind == "gif" and has_pictures_without_times(path)):
         return PictureFrames(path, kind, start_frame)
     if kind not in IMAGE_KINDS:
         return VideoFrames(path, kind, start_frame, None)

@@ -24,6 +24,9 @@ _META_BYTES = 1 << 16
 _START_OF_IMAGE, _END_OF_IMAGE = 0xD8, 0xD9
 
 
+_GIF_TRAILER, _GIF_PICTURE, _GIF_CONTROL = 0x3B, 0x2C, 0xF9
+
+
 def is_cut_short(path: Path, kind: str) -> bool:
     """Whether the file ends before its own structure says that it should. Bytes behind that end, such as the film of a
     motion photo, say nothing; nor do the streams of MPEG, which have no end."""
@@ -129,21 +132,40 @@ def _png_has_end(data: bytes) -> bool:
     return False
 
 
+def has_pictures_without_times(path: Path) -> bool:
+    """Whether a GIF of several pictures has one without a graphic control, which may be left out where nothing is said
+    of its time: FFmpeg's parser joins such pictures, and some are lost."""
+    controls, pictures, timed = False, 0, 0
+    for block in _gif_blocks(path.read_bytes()):
+        if block == _GIF_PICTURE:
+            pictures, timed, controls = pictures + 1, timed + controls, False
+        elif block == _GIF_CONTROL:
+            controls = True
+    return pictures > 1 and timed < pictures
+
+
 def _gif_has_end(data: bytes) -> bool:
-    """Whether the blocks lead to the trailer (GIF89a, appendix A)."""
+    """Whether the blocks lead to the trailer."""
+    return _GIF_TRAILER in _gif_blocks(data)
+
+
+def _gif_blocks(data: bytes) -> Iterator[int]:
+    """The blocks as their kinds, or of extensions their labels (GIF89a, appendix A)."""
     place = 13 + _colour_table(data[10:11])
     while place < len(data):
         kind, place = data[place], place + 1
-        if kind == 0x3B:
-            return True
-        if kind == 0x2C:  # an image: its place, its colours, and the size of its codes
+        if kind == _GIF_TRAILER:
+            yield kind
+            return
+        if kind == _GIF_PICTURE:  # its place, its colours, and the size of its codes
+            yield kind
             place += 9 + _colour_table(data[place + 8 : place + 9]) + 1
         else:  # an extension and its label
+            yield from data[place : place + 1]
             place += 1
         while place < len(data) and data[place]:
             place += data[place] + 1
         place += 1
-    return False
 
 
 def _colour_table(packed: bytes) -> int:

@@ -263,7 +263,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals([argparse.Namespace]):  # settings that scripts keep; plain attributes
             tree = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files make it fail in many ways; it has no error of its own
-        reason = first_line(error)
+        reason = first_line(error).split(". ")[0]  # torch goes on with advice to run the code after all
         raise WeightsError(f"{path}: not a readable file of plain tensors; nothing in it was run ({reason})") from None
     state = flattened(tree)
     if not state:

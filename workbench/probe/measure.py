@@ -52,7 +52,7 @@ def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling) -> dict[str, Any
     grid being filled twice, equivariance is left out."""
     x = frames[:_FRAMES, :, :_PIXELS, :_PIXELS].transpose(0, 1)[None].float() / 127.5 - 1
     z = encode_tiled(ae, x, tiling)
-    std = z.float().transpose(0, 1).flatten(1).std(1)
+    std = z.float().transpose(0, 1).flatten(1).std(1, unbiased=False)
     begin = time.perf_counter()
     psnrs, between = robustness(ae, x, z, std, tiling)
     after = time.perf_counter()
@@ -130,4 +130,4 @@ def _standardised(clip: Tensor) -> Tensor:
     """Frames (3, T, H, W) with each channel at mean 0 and deviation 1."""
     values = clip.flatten(1)
     shape = (-1, 1, 1, 1)
-    return (clip - values.mean(1).view(shape)) / values.std(1).clamp_min(1e-6).view(shape)
+    return (clip - values.mean(1).view(shape)) / values.std(1, unbiased=False).clamp_min(1e-6).view(shape)
