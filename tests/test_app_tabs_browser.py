@@ -74,8 +74,11 @@ def test_more_jobs_leave_no_more_files(page, temporary: Path) -> None:
 
 def test_the_tile_plan_follows_the_sliders_and_seams_are_measured(page) -> None:
     open_tab(page, "Tiles")
-    choose_option(page, "Model", "dct")
     words = page.locator("#tiles-words")
+    wait_for(lambda: "TFLOP" in words.inner_text(), 60)
+    before = words.inner_text()
+    choose_option(page, "Model", "dct")
+    wait_for(lambda: words.inner_text() != before, 60)  # its sizes are in the sliders now
     page.locator("#tiles-plan img").wait_for()
     side = page.locator("#results").get_by_label("number input for Tile side")
     side.fill("64")

@@ -7,7 +7,6 @@ import pytest
 from workbench.roundtrip.clock import Clock
 from workbench.roundtrip.progress import ProgressMeter
 from workbench.steps import Progress
-from workbench.ui import pieces
 
 
 def test_time_left_follows_the_pace_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +18,6 @@ def test_time_left_follows_the_pace_of_every_stage(monkeypatch: pytest.MonkeyPat
     meter.add(Progress("encode", 3, 6))
     assert meter.share == pytest.approx(1 / 6)
     assert meter.seconds_left is None  # decoding takes longer, nobody knows by how much
-    assert "Tile 3 of 6 (encode), the time left is told while it decodes" in pieces.progress(meter)
     meter.add(Progress("decode", 2, 4))
     assert meter.seconds_left == pytest.approx(3 + 2 + 5)
     meter.add(Progress("measure", 4, 12))
