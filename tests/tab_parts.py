@@ -10,7 +10,8 @@ from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.shelf import Shelf
-from workbench.ui.clip import EXAMPLES, ClipPanel
+from workbench.media.files import EXAMPLES
+from workbench.ui.clip import ClipPanel
 from workbench.ui.run import RunPanel
 from workbench.ui.uploads import Uploads
 

@@ -27,6 +27,7 @@ from workbench.jobs.estimate import encode_share, estimate, memory_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import CRASHED, Job, JobQueue
 from workbench.jobs.reconstruct import DOWNLOADS, lpips_job, reconstruct_job, safe_stem
+from workbench.media.files import EXAMPLES
 from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
@@ -39,7 +40,6 @@ from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
 from workbench.tile_settings import OWN_TILING
 from workbench.ui.cards import card_result, card_state
-from workbench.ui.clip import EXAMPLES
 from workbench.ui.estimate import describe, time_words
 from workbench.ui.launch import build_app
 from workbench.ui.pieces import progress as progress_words

@@ -11,8 +11,8 @@ from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.latents.shards import read_shard
+from workbench.media.files import EXAMPLES
 from workbench.media.reader import read_video
-from workbench.ui.clip import EXAMPLES
 
 SMALL = {"max_frames": 4, "resolution": "64"}
 

@@ -8,8 +8,8 @@ from workbench.data.clips import read_clip
 from workbench.data.index import Clip, read_index
 from workbench.data.loader import ClipLoader
 from workbench.data.settings import DataConfig
+from workbench.media.files import EXAMPLE_INDEX
 from workbench.media.video import to_uint8
-from workbench.training.presets import EXAMPLES
 
 BUCKETS = {"32px_ar1:1": {4: (0.5, 2), 2: (1.0, 1)}}
 
@@ -17,7 +17,11 @@ BUCKETS = {"32px_ar1:1": {4: (0.5, 2), 2: (1.0, 1)}}
 @pytest.fixture
 def loader():
     loader = ClipLoader(
-        DataConfig(data_path=str(EXAMPLES), num_workers=0), BUCKETS, spatial_multiple=32, seed=1, image_probability=0.3
+        DataConfig(data_path=str(EXAMPLE_INDEX), num_workers=0),
+        BUCKETS,
+        spatial_multiple=32,
+        seed=1,
+        image_probability=0.3,
     )
     yield loader
     loader.close()
@@ -34,7 +38,7 @@ def test_upcoming_batches_are_those_that_follow_and_reading_goes_on_undisturbed(
 
 def test_the_sampling_figure_marks_the_frames_that_are_taken(loader):
     requests = [request for batch in loader.upcoming(4) for request in batch]
-    figure = sampling_figure(requests, read_index(EXAMPLES).clips)
+    figure = sampling_figure(requests, read_index(EXAMPLE_INDEX).clips)
     rows = figure.data[1:]
     assert sorted(len(row.x) for row in rows) == sorted(request.num_frames for request in requests)
     assert all(set(row.y) <= set(figure.data[0].y) for row in rows)

@@ -29,12 +29,12 @@ from workbench.data.loader import ClipLoader
 from workbench.evaluate.clip import evaluate_clip
 from workbench.jobs.choices import Choices
 from workbench.jobs.reconstruct import reconstruct_job
+from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
 from workbench.media.source import open_clip
 from workbench.metrics.lpips import load_lpips
 from workbench.models.ref import ModelRef
 from workbench.ranks import process_group
 from workbench.steps import drain
-from workbench.training.presets import EXAMPLES
 from workbench.training.trainer import Trainer, train
 
 pytestmark = pytest.mark.usefixtures("exact_float32")
@@ -200,7 +200,7 @@ def test_evaluation_measures_as_on_the_cpu(device, tmp_path):
 
 def test_latents_are_written_and_decoded(device, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    policy = ["--dataset.data_path", str(EXAMPLES), "--resolution", "64", "--max_frames", "8", "--device", device]
+    policy = ["--dataset.data_path", str(EXAMPLE_INDEX), "--resolution", "64", "--max_frames", "8", "--device", device]
     main("workbench", COMMANDS, ["stats", *policy, "--out", "stats.json"])
     main("workbench", COMMANDS, ["encode", *policy, "--normalise", "stats.json", "--save_dir", "latents"])
     main("workbench", COMMANDS, ["decode", "latents", "--device", device, "--save_dir", "decoded"])
@@ -211,7 +211,7 @@ def test_latents_are_written_and_decoded(device, tmp_path, monkeypatch):
 
 def test_the_job_of_the_app_runs(device, tmp_path):
     entry = ModelRef("tiny")
-    chosen = Choices(str(EXAMPLES.parent / "bunny.mp4"), device=device, max_frames=8, resolution="64")
+    chosen = Choices(str(EXAMPLES / "bunny.mp4"), device=device, max_frames=8, resolution="64")
     result = drain(reconstruct_job(chosen, entry, entry.load(device, "float32"), tmp_path))
     on_cpu = wb.reconstruct(entry.load("cpu"), wb.read_video(result.pair.original)).num_frames
     assert result.report.num_frames == on_cpu == 8

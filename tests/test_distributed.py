@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import nn
 from training_runs import ARCHITECTURE, STEPS, networks, run_steps, small_config, state_of
 
+from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
 from workbench.models.weights import checkpoints
 from workbench.ranks import World, process_group
-from workbench.training.presets import EXAMPLES
 from workbench.training.resume import not_exact
 from workbench.training.state import load_state
 from workbench.training.validation import Validator
@@ -146,13 +146,13 @@ def latents_of(checkpoint: Path) -> dict:
 
 def index_of(folder: Path, *names: str) -> Path:
     """An index of copies of a shipped clip; those called bad are no videos."""
-    header, *rows = EXAMPLES.read_text().splitlines()
+    header, *rows = EXAMPLE_INDEX.read_text().splitlines()
     row = next(row for row in rows if "bunny.mp4" in row)
     for name in names:
         if name.startswith("bad"):
             (folder / name).write_bytes(b"not a video")
         else:
-            shutil.copy(EXAMPLES.parent / "bunny.mp4", folder / name)
+            shutil.copy(EXAMPLES / "bunny.mp4", folder / name)
     path = folder / f"{names[0]}.csv"
     path.write_text("\n".join([header, *(row.replace("bunny.mp4", str(folder / name)) for name in names)]) + "\n")
     return path

@@ -12,10 +12,10 @@ from app_server import open_browser, running_app, visitor_page, wait_for
 from PIL import Image
 
 from workbench import Video, reconstruct
+from workbench.media.files import EXAMPLES
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
 from workbench.models.registry import load_autoencoder
-from workbench.ui.clip import EXAMPLES
 
 FRAMES = 12
 

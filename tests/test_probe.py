@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_channels_are_numpys(noise):
     np.testing.assert_allclose(found.kurtosis, kurtosis(tokens, axis=1, fisher=False), rtol=1e-9)
     np.testing.assert_allclose(found.eigenvalues, np.linalg.eigvalsh(np.corrcoef(tokens))[::-1], atol=1e-9)
     assert found.effective_rank == pytest.approx(10**2 / (2**2 * 2 + 6), rel=0.01)  # two pairs say the same
-    assert found.top_share(2) == pytest.approx(0.4, rel=0.02)
+    assert replace(found, eigenvalues=torch.tensor([2.0] * 5 + [1.0] * 10)).top_10_share == pytest.approx(0.75)
 
 
 def test_channels_that_say_nothing_are_counted_and_stay_finite(noise):

@@ -18,13 +18,13 @@ from training_runs import small_config
 from workbench.config import override, to_json
 from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, DataError, WeightsError, WorkbenchError
+from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import checkpoints
 from workbench.ranks import process_group
 from workbench.training import checkpoint, trainer
 from workbench.training.checkpoint import CheckpointError
 from workbench.training.config import TrainConfig
-from workbench.training.presets import EXAMPLES
 from workbench.training.resume import changed_settings, start_from
 from workbench.training.tracking import JsonLines, Tracker, collapse_alarm
 from workbench.training.trainer import NonFiniteError, train
@@ -310,9 +310,9 @@ def test_nan_is_left_out_and_counted_if_asked(tmp_path, monkeypatch):
 
 def test_a_bad_clip_is_skipped_named_and_counted_across_a_resume(tmp_path, caplog, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
-    rows = EXAMPLES.read_text().replace('"bunny', f'"{EXAMPLES.parent}/bunny').splitlines()
+    rows = EXAMPLE_INDEX.read_text().replace('"bunny', f'"{EXAMPLES}/bunny').splitlines()
     good = next(row for row in rows if "bunny" in row)
-    bad = good.replace(f"{EXAMPLES.parent}/bunny.mp4", str(tmp_path / "broken.mp4"))
+    bad = good.replace(f"{EXAMPLES}/bunny.mp4", str(tmp_path / "broken.mp4"))
     (tmp_path / "data.csv").write_text("\n".join([rows[0], good, bad]) + "\n")
     config = small_config("ae", save_dir=str(tmp_path / "run"), max_steps=4)
     config = override(config, {"dataset.data_path": str(tmp_path / "data.csv")})

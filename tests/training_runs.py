@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.config import override
+from workbench.media.files import EXAMPLE_INDEX
 from workbench.ranks import World, leaving_together, process_group
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import write_checkpoint
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import full
-from workbench.training.presets import EXAMPLES
 from workbench.training.state import load_state, save_state
 from workbench.training.step import Networks, train_step
 
@@ -38,7 +38,7 @@ def small_config(stage: str = "ae", **settings: object) -> TrainConfig:
         "discriminator.channels": 16,
         "lr": 1e-3,
         "device": "cpu",
-        "dataset.data_path": str(EXAMPLES),
+        "dataset.data_path": str(EXAMPLE_INDEX),
         "dataset.num_workers": 0,
         "bucket_config": {"32px_ar1:1": {4: (1.0, 1)}},
         "validation.clips": 1,

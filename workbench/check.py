@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.faults import known_faults
+from workbench.media.files import EXAMPLES
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
+from workbench.metrics.psnr import pooled_psnr
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_tiled, encode_tiled
+from workbench.models.latent_moments import dead_channels
 from workbench.models.registry import load_autoencoder
 from workbench.steps import Progress, Steps
 
-EXAMPLES = Path(__file__).with_name("examples")
 CLIP = ClipPolicy(resolution="256", max_frames=17)
 """What is taken of each shipped clip."""
 
@@ -57,9 +58,8 @@ def check_steps(ae: Autoencoder) -> Steps[list[Finding]]:
         originals.append(x.float())
         outputs.append(_grey(y))
         latents.append(z.transpose(0, 1).flatten(1).float().cpu())
-        floors.append(
-            _psnr(originals[-1], _grey(decode_tiled(bar, encode_tiled(bar, x), num_frames=size[0], size=size[1])))
-        )
+        linear = decode_tiled(bar, encode_tiled(bar, x), num_frames=size[0], size=size[1])
+        floors.append(_psnr(originals[-1], _grey(linear)))
         yield Progress("check", done, len(paths))
     findings += _round_trip(originals, outputs, floors)
     findings += _colours(originals, outputs)
@@ -122,8 +122,7 @@ def _latents(values: Tensor) -> Iterator[Finding]:
     near = _DEVIATIONS[0] <= total <= _DEVIATIONS[1]
     advice = "" if near else ": not near 1; a generator wants `normalise`, or the model its scaling factor"
     yield Finding("good" if near else "odd", "deviation of latents", f"{total:.3g}{advice}")
-    dead = int((std <= 1e-3 * std.median()).sum())
-    if dead:
+    if dead := dead_channels(std):
         yield Finding("odd", "channels that say nothing", f"{dead} of {len(std)}")
 
 
@@ -132,7 +131,7 @@ def _grey(y: Tensor) -> Tensor:
 
 
 def _psnr(x: Tensor, y: Tensor) -> float:
-    return (10 * torch.log10(255.0**2 / (x - y).square().mean().clamp_min(1e-10))).item()
+    return pooled_psnr(x, y, 255.0).item()
 
 
 def _mean(values: list[float]) -> float:

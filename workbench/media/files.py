@@ -7,6 +7,10 @@ from pathlib import Path
 from workbench.errors import MediaError
 from workbench.files import quoted
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLE_INDEX = EXAMPLES / "examples.csv"
+"""The clips that are shipped, and their index."""
+
 _EXTENSIONS = {
     "mov": (".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v"),
     "matroska": (".mkv", ".webm"),

@@ -22,5 +22,14 @@ def psnr(x: Tensor, y: Tensor, data_range: float) -> Tensor:
         float32 (T,).
     """
     check_pair(x, y)
-    mse = torch.cat([(a - b).square().mean((1, 2, 3)) for a, b in unit_chunks(x, y, data_range)])
+    return _of_mse(torch.cat([(a - b).square().mean((1, 2, 3)) for a, b in unit_chunks(x, y, data_range)]))
+
+
+def pooled_psnr(x: Tensor, y: Tensor, data_range: float) -> Tensor:
+    """PSNR in dB of all values of two tensors of one shape together, as a scalar; capped as `psnr`."""
+    return _of_mse((x.float() - y.float()).square().mean() / data_range**2)
+
+
+def _of_mse(mse: Tensor) -> Tensor:
+    """PSNR in dB of mean squared errors of values in a range of 1."""
     return (-10.0 * torch.log10(mse)).clamp(max=MAX_PSNR_DB)

@@ -21,6 +21,7 @@ from workbench.ranks import gather_on_all
 
 STATISTICS_FILE = "latent_stats.json"
 _EMA_FILE, _STATE_FILE = CHECKPOINT_FILES[0], "state.json"
+_DEAD = 1e-3
 
 
 class LatentMoments:
@@ -75,6 +76,11 @@ class LatentMoments:
         self.squares = self.squares + squares + delta.square() * (self.count * count / total)
         self.mean = self.mean + delta * (count / total)
         self.count = total
+
+
+def dead_channels(std: Tensor) -> int:
+    """How many channels say nothing: their deviation, of (C,), is under a thousandth of the median one."""
+    return int((std <= _DEAD * std.median()).sum())
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import ConfigError
-
-_DEAD = 1e-3
-"""A channel whose deviation is below this share of the median one says nothing."""
+from workbench.models.latent_moments import dead_channels
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,10 @@ class Channels:
         kept = self.eigenvalues[self.eigenvalues > 1e-10 * self.eigenvalues[0]]
         return (kept[0] / kept[-1]).item()
 
-    def top_share(self, count: int = 10) -> float:
-        """Share of the variance in the first principal directions."""
-        return (self.eigenvalues[:count].sum() / self.eigenvalues.sum()).item()
+    @property
+    def top_10_share(self) -> float:
+        """Share of the variance in the first ten principal directions."""
+        return (self.eigenvalues[:10].sum() / self.eigenvalues.sum()).item()
 
     def standardise(self, latents: Tensor) -> Tensor:
         """Latents (C, t, h, w) with every channel at mean 0 and deviation 1, float32; one that never varies is 0."""
@@ -71,5 +70,4 @@ def channels_of(latents: Sequence[Tensor]) -> Channels:
         raise ConfigError("the latents of all clips are the same in every place: there is nothing to probe")
     normal = centred[varied] / std[varied, None]
     eigenvalues = torch.linalg.eigvalsh(normal @ normal.T / normal.shape[1]).flip(0).clamp_min(0)
-    dead = int((std <= _DEAD * std.median()).sum())
-    return Channels(mean, std, kurtosis, dead, eigenvalues)
+    return Channels(mean, std, kurtosis, dead_channels(std), eigenvalues)

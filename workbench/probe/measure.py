@@ -85,7 +85,7 @@ def probe_space(
         "cds": cosine_slope(profile),
         "effective_rank": channels.effective_rank,
         "condition_number": channels.condition_number,
-        "top_10_share": channels.top_share(),
+        "top_10_share": channels.top_10_share,
         "dead_channels": float(channels.dead),
         "kurtosis": channels.kurtosis.median().item(),
         "previous_frame": clock("motion", lambda: predicted_by_previous(standard)),

@@ -4,11 +4,10 @@ A generator's latents are never quite right; the decoder has to turn them into f
 original, of the whole clip. Cost: a decoding of the clip for each point.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
+from workbench.metrics.psnr import pooled_psnr
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_tiled
 from workbench.tile_settings import Tiling
@@ -30,8 +29,11 @@ def robustness(ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tilin
     size = x.shape[2], (x.shape[3], x.shape[4])
     found = {f"noise {strength:g}": noisy(z, std, strength) for strength in NOISE}
     found |= {f"{bits} bits": quantised(z, bits) for bits in BITS}
-    psnrs = {name: psnr_of(x, decode_tiled(ae, latents, tiling, *size)) for name, latents in found.items()}
-    return psnrs, psnr_of(x, decode_tiled(ae, between_frames(z), tiling, *size))
+
+    def psnr_of(latents: Tensor) -> float:
+        return pooled_psnr(x, decode_tiled(ae, latents, tiling, *size).clamp(-1, 1), 2.0).item()
+
+    return {name: psnr_of(latents) for name, latents in found.items()}, psnr_of(between_frames(z))
 
 
 def noisy(z: Tensor, std: Tensor, strength: float) -> Tensor:
@@ -54,9 +56,3 @@ def between_frames(z: Tensor) -> Tensor:
     for index in inner:
         middle[:, :, index] = (z[:, :, index - 1] + z[:, :, index + 1]) / 2
     return middle
-
-
-def psnr_of(x: Tensor, y: Tensor) -> float:
-    """PSNR in dB of a whole clip in [-1, 1], at most 100."""
-    mse = (x.float() - y.float().clamp(-1, 1)).square().mean().item()
-    return min(100.0, 10 * math.log10(4 / mse)) if mse else 100.0

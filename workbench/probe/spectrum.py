@@ -7,10 +7,11 @@ time it is SSVAE's (arXiv 2512.05394). Cost: a cosine transform of the latents; 
 """
 
 from collections.abc import Sequence
-from math import pi
 
 import torch
 from torch import Tensor
+
+from workbench.models.dct import dct_matrix
 
 BINS = 12
 """Points of a curve, evenly from the lowest to the highest frequency."""
@@ -77,8 +78,4 @@ def _curve(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
 
 def _dct(x: Tensor, axis: int) -> Tensor:
     """The orthonormal cosine transform (DCT-II) along an axis."""
-    size = x.shape[axis]
-    steps = torch.arange(size, dtype=torch.float64)
-    basis = torch.cos(pi / size * (steps + 0.5) * steps[:, None]) * (2 / size) ** 0.5
-    basis[0] /= 2**0.5
-    return (x.transpose(axis, -1) @ basis.T.to(x.dtype)).transpose(axis, -1)
+    return (x.transpose(axis, -1) @ dct_matrix(x.shape[axis]).T.to(x.dtype)).transpose(axis, -1)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workbench.metrics.psnr import pooled_psnr
+
 
 def l1_loss(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference of two tensors of one shape."""
@@ -70,9 +72,8 @@ def discriminator_accuracy(real_logits: Tensor, fake_logits: Tensor) -> tuple[Te
 
 
 def psnr_of(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of a whole batch in [-1, 1] (range 2): a cheap figure for the log."""
-    mse = (x.float() - y.float().clamp(-1.0, 1.0)).square().mean()
-    return 10.0 * torch.log10(4.0 / mse.clamp_min(1e-12))
+    """PSNR in dB of a whole batch in [-1, 1]: a cheap figure for the log."""
+    return pooled_psnr(x, y.clamp(-1.0, 1.0), 2.0)
 
 
 def perceptual_loss(x: Tensor, y: Tensor, network: nn.Module) -> Tensor:

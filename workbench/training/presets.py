@@ -1,14 +1,12 @@
 """Runs by name. A preset is what differs from `TrainConfig`'s defaults, the published stage `ae`."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from workbench.config import check_choice, override
 from workbench.errors import ConfigError
+from workbench.media.files import EXAMPLE_INDEX
 from workbench.training.config import STAGES, TrainConfig
-
-EXAMPLES = Path(__file__).parents[1] / "examples" / "examples.csv"
 
 # What stage disc changes, the same for all: gradient checkpointing pays for the discriminator's memory.
 DISC = {"stage": "disc", "grad_checkpoint": True, "model.disc_off_grad_ckpt": True}
@@ -34,7 +32,7 @@ TINY = {
 
 # Shows in under a minute on a CPU that everything works; its model is good for nothing.
 DEBUG = {
-    "dataset.data_path": str(EXAMPLES),
+    "dataset.data_path": str(EXAMPLE_INDEX),
     "dataset.num_workers": 0,
     "model.architecture": {
         "widths": (16, 16, 32, 32, 32, 32),

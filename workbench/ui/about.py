@@ -8,8 +8,8 @@ from pathlib import Path
 import gradio as gr
 
 from workbench.jobs.found_models import find_models
+from workbench.media.files import EXAMPLES
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, ModelSpec, needs_weights
-from workbench.ui.clip import EXAMPLES
 from workbench.ui.components import SILENT
 
 _PACKAGES = ("torch", "torchvision", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")

@@ -17,8 +17,8 @@ from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import DONE, Job, JobQueue
 from workbench.jobs.reconstruct import STAGES, JobResult, lpips_job, reconstruct_job
 from workbench.jobs.tiles import seam_job
+from workbench.media.files import EXAMPLES
 from workbench.steps import Steps
-from workbench.ui.clip import EXAMPLES
 from workbench.ui.labels import explainer
 
 

@@ -1,6 +1,5 @@
 """The clip at the top of the page, which every tab works on, and what of it is taken."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -8,14 +7,13 @@ import torch
 
 from workbench.devices import pick_device
 from workbench.jobs.choices import LATENTS_EXTENSION, UNCUT
-from workbench.media.files import MEDIA_EXTENSIONS, list_media
+from workbench.media.files import EXAMPLES, MEDIA_EXTENSIONS, list_media
 from workbench.tile_settings import MODES
 from workbench.ui.components import SILENT, ClipFile
 from workbench.ui.shipped import CLIP, SHIPPED
 from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 _RESOLUTIONS: list[Any] = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
 _MODES: list[Any] = [("as suits the model", ""), (UNCUT, UNCUT), *MODES]
 _MOST_FRAMES = 96

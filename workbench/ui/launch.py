@@ -20,9 +20,10 @@ from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.shelf import Shelf
+from workbench.media.files import EXAMPLES
 from workbench.ui.about import AboutTab
 from workbench.ui.api import Api
-from workbench.ui.clip import EXAMPLES, ClipPanel
+from workbench.ui.clip import ClipPanel
 from workbench.ui.components import SILENT
 from workbench.ui.latents import LatentsTab
 from workbench.ui.run import RunPanel

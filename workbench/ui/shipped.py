@@ -13,12 +13,13 @@ from typing import Any
 from workbench.files import write_json
 from workbench.jobs.choices import Choices
 from workbench.jobs.reconstruct import lpips_job, reconstruct_job
+from workbench.media.files import EXAMPLES
 from workbench.models.ref import ModelRef
 from workbench.steps import drain
 from workbench.ui.cards import card_result
 
 SHIPPED = Path(__file__).parent / "assets" / "shipped"
-CLIP = Path(__file__).parents[1] / "examples" / "bunny.mp4"
+CLIP = EXAMPLES / "bunny.mp4"
 MODELS = ("dct", "tiny")
 NOTE = "A shipped result: videos without exact frames. Run the model for pixel values and the difference."
 
