@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from skimage import data
 
-from workbench.models.dct import LinearDCT, LinearDCTConfig
+from workbench.models.dct import DCT, DCTConfig
 
 
 @pytest.fixture(scope="module")
-def ae() -> LinearDCT:
-    return LinearDCT(LinearDCTConfig()).eval()
+def ae() -> DCT:
+    return DCT(DCTConfig()).eval()
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_an_image_keeps_more_detail_than_a_moving_clip(ae, panned_photo):
 
 
 def test_bfloat16_costs_little(ae, panned_photo):
-    low = LinearDCT(LinearDCTConfig()).to(torch.bfloat16)
+    low = DCT(DCTConfig()).to(torch.bfloat16)
     y = low(panned_photo).reconstruction
     assert y.dtype == torch.bfloat16
     assert abs(psnr(panned_photo, y.float()) - psnr(panned_photo, ae(panned_photo).reconstruction)) < 0.05

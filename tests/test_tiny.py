@@ -10,7 +10,7 @@ from workbench.media.files import EXAMPLES
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS
 from workbench.models.latent_moments import find_statistics
 from workbench.models.registry import architecture_of
-from workbench.models.tiny import DCTResidualAE
+from workbench.models.tiny import Tiny
 from workbench.models.weights import read_weights
 from workbench.training.presets import preset_config
 
@@ -18,7 +18,7 @@ WEIGHTS = MODELS["tiny"].weights
 
 
 @pytest.fixture(scope="module")
-def tiny() -> DCTResidualAE:
+def tiny() -> Tiny:
     return wb.load_autoencoder("tiny", device="cpu")
 
 
@@ -34,7 +34,7 @@ def test_it_is_the_default_and_needs_no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     ae = wb.load_autoencoder()
     assert ae.name == DEFAULT_MODEL == "tiny"
-    assert isinstance(ae, DCTResidualAE)
+    assert isinstance(ae, Tiny)
 
 
 def test_its_weights_fit_16_megabytes_and_say_what_they_are(tiny):

@@ -50,11 +50,11 @@ IMAGE_ZONE: _Zone = {
 
 
 @dataclass(frozen=True)
-class LinearDCTConfig:
+class DCTConfig:
     """The transform is fixed: there is nothing to set."""
 
 
-class LinearDCT(Autoencoder):
+class DCT(Autoencoder):
     """Zonal block DCT: latents are orthonormal coefficients, so the error is exactly the energy of the dropped ones.
 
     The latent of a grey block of value v in [-1, 1] is v * sqrt(3 * 4 * 32 * 32) in channel 0 (video) and 0 elsewhere;
@@ -70,7 +70,7 @@ class LinearDCT(Autoencoder):
     video_basis: Tensor
     image_basis: Tensor
 
-    def __init__(self, config: LinearDCTConfig) -> None:
+    def __init__(self, config: DCTConfig) -> None:
         super().__init__()
         self.config = config
         with torch.device("cpu"):  # on the meta device, indexing first imports torch's compiler for two seconds

@@ -13,16 +13,16 @@ from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
-from workbench.models.dct import LinearDCT, LinearDCTConfig
+from workbench.models.dct import DCT, DCTConfig
 from workbench.models.diffusers_adapter import load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
-from workbench.models.tiny import DCTResidualAE, DCTResidualAEConfig
+from workbench.models.tiny import Tiny, TinyConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
 from workbench.models.weights import check_finite, load_state, open_weights
 
 ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
-    "tiny": (DCTResidualAE, DCTResidualAEConfig()),
-    "dct": (LinearDCT, LinearDCTConfig()),
+    "tiny": (Tiny, TinyConfig()),
+    "dct": (DCT, DCTConfig()),
     "video_dc_ae": (VideoDCAE, VideoDCAEConfig()),
     "hunyuan_vae": (HunyuanVAE, HunyuanVAEConfig()),
 }

@@ -34,7 +34,7 @@ what the baseline drops, so that one learning rate suits both."""
 
 
 @dataclass(frozen=True)
-class DCTResidualAEConfig:
+class TinyConfig:
     """The architecture.
 
     Raises:
@@ -53,7 +53,7 @@ class DCTResidualAEConfig:
         check_range("decoder_depth", self.decoder_depth, 0)
 
 
-class DCTResidualAE(Autoencoder):
+class Tiny(Autoencoder):
     """Latents are the baseline's coefficients over their usual deviation, plus what the encoder adds to them."""
 
     name = "tiny"
@@ -65,7 +65,7 @@ class DCTResidualAE(Autoencoder):
     default_tiling_mode = "stages"  # exact, without overlap
     default_push_frames = 16
 
-    def __init__(self, config: DCTResidualAEConfig) -> None:
+    def __init__(self, config: TinyConfig) -> None:
         super().__init__()
         self.config = config
         self.video, self.image = BlockTransform(4), BlockTransform(1)

@@ -8,7 +8,7 @@ from small_models import small_model
 import workbench as wb
 from workbench.models.block_transform import BlockTransform
 from workbench.models.patch_blocks import RMSNorm, space_to_channels
-from workbench.models.tiny import DCTResidualAE, DCTResidualAEConfig
+from workbench.models.tiny import Tiny, TinyConfig
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +22,12 @@ def panned_photo() -> torch.Tensor:
 def test_untrained_it_is_the_linear_baseline(panned_photo, frames):
     x = panned_photo[:, :, :frames]
     baseline = wb.build_autoencoder("dct")(x).reconstruction
-    torch.testing.assert_close(DCTResidualAE(DCTResidualAEConfig())(x).reconstruction, baseline, rtol=0, atol=1e-4)
+    torch.testing.assert_close(Tiny(TinyConfig())(x).reconstruction, baseline, rtol=0, atol=1e-4)
 
 
 def test_both_networks_learn_from_the_first_steps_on(panned_photo):
     torch.manual_seed(0)
-    ae = DCTResidualAE(DCTResidualAEConfig(encoder_width=16, decoder_width=32, decoder_depth=2))
+    ae = Tiny(TinyConfig(encoder_width=16, decoder_width=32, decoder_depth=2))
     optimizer = torch.optim.Adam(ae.parameters(), lr=1e-3)
     errors = []
     for _ in range(12):
@@ -98,7 +98,7 @@ def test_checkpointing_changes_no_gradient(panned_photo):
 @pytest.mark.parametrize("changes", [{"encoder_width": 0}, {"decoder_width": 0}, {"decoder_depth": -1}])
 def test_impossible_architectures_are_refused(changes):
     with pytest.raises(wb.ConfigError, match=next(iter(changes))):
-        DCTResidualAEConfig(**changes)
+        TinyConfig(**changes)
 
 
 def test_the_norm_keeps_the_type_of_its_input_and_the_values_of_torchs():
