@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from workbench.compare.seams import borders, find_seams
+from workbench.course.tiles import run_tiles
 from workbench.errors import ShapeError
-from workbench.models.tiled import run_tiles
 from workbench.steps import drain
 from workbench.tiling import TilePlan, plan_encode_side, whole_axis
 

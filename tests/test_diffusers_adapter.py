@@ -5,7 +5,7 @@ import torch
 from reference_weights import relative_error
 from torch import Tensor
 
-import workbench.torchvision_shim  # noqa: F401
+import workbench.models.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.coding import decode_tiled, encode_tiled

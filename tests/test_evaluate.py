@@ -20,7 +20,7 @@ from clips import write_clip
 from scipy import linalg
 from small_models import ARCHITECTURES, small_model
 
-import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up)
+import workbench.models.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up)
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import workbench.torchvision_shim  # noqa: F401
+import workbench.models.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError
 from workbench.models.causal_blocks import NORM_EPS, frame_causal_attention
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    *("errors", "steps", "allocator", "torchvision_shim", "config", "files", "records", "devices", "counting"),
+    *("errors", "steps", "allocator", "config", "files", "records", "devices", "counting"),
     *("finite", "memory", "tile_settings", "tiling", "stages", "media", "metrics", "ranks", "faults", "models", "data"),
     *(
         "check",

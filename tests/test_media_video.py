@@ -12,7 +12,7 @@ EVERY_VALUE = torch.arange(256, dtype=torch.uint8)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_every_8_bit_value_survives_the_round_trip(dtype: torch.dtype) -> None:
-    as_float = to_float(EVERY_VALUE, dtype)
+    as_float = to_float(EVERY_VALUE).to(dtype)
     assert as_float.dtype == dtype
     assert (as_float[0], as_float[-1]) == (-1.0, 1.0)
     assert torch.equal(to_uint8(as_float), EVERY_VALUE)

@@ -95,7 +95,7 @@ def test_temporal_metrics_are_their_formulas(original, output):
 @pytest.mark.parametrize("backbone", ["vgg", "alex"])
 def test_lpips_is_that_of_its_authors_package(original, output, backbone, spatial):
     """The same random convolutions in both, and the package's own heads."""
-    import workbench.torchvision_shim  # noqa: F401, I001  (must precede lpips, which imports torchvision)
+    import workbench.models.torchvision_shim  # noqa: F401, I001  (must precede lpips, which imports torchvision)
     import lpips as package
 
     network = load_lpips(random_backbone=True, backbone=backbone, spatial=spatial)

@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 import importlib
 import torch
-import workbench.torchvision_shim as shim
+import workbench.models.torchvision_shim as shim
 import torchvision
 import lpips
 importlib.reload(shim)

@@ -94,7 +94,7 @@ def state_of(nets: Networks) -> dict[str, Tensor]:
 def on_ranks(folder: Path) -> None:
     """Under torchrun: both stages with DDP and FSDP2, NaN on one rank, and checkpoints; results go to `folder`."""
     results: dict[str, object] = {}
-    with process_group("cpu") as world, leaving_together(world):
+    with process_group("cpu") as world, leaving_together():
         for stage in ("ae", "disc"):
             for parallel in ("ddp", "fsdp"):
                 key = f"{stage}-{parallel}"

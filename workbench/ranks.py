@@ -91,7 +91,7 @@ def agreed(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def leaving_together(world: World) -> Iterator[None]:
+def leaving_together() -> Iterator[None]:
     """Wait for all ranks at the end, or where all have the same error (see `agreed`).
 
     torchrun ends all ranks as soon as one has failed, also one that still has a file to close; and the connections of a

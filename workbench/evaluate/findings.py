@@ -98,7 +98,7 @@ def published_rows(policy: dict[str, Any], clips: int) -> list[dict[str, Any]]:
     return [{"protocol": row.protocol, "model": row.model, **row.figures, "source": row.source} for row in rows]
 
 
-def why_nothing_published(policy: dict[str, Any], clips: int) -> str | None:
+def why_nothing_published(policy: dict[str, Any]) -> str | None:
     """What is missing for published figures to be shown, in one line; None where the protocol has none."""
     protocols = list(policy["protocols"])
     sets = PROTOCOLS[protocols[0]].sets if len(protocols) == 1 else ()

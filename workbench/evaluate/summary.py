@@ -108,7 +108,7 @@ def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
         "differences": [asdict(one) for one in found],
         "protocols": list(protocol_rows(store, evaluation)),
         "published": published_rows(evaluation.policy, common),
-        "published_note": why_nothing_published(evaluation.policy, common),
+        "published_note": why_nothing_published(evaluation.policy),
         "clips": clips,
         "failures": [{"model": m, "clip": str(clip), "reason": why} for (m, clip), why in evaluation.failures.items()],
     }

@@ -35,7 +35,7 @@ def add_h264(container: OutputContainer, rate: Fraction, height: int, width: int
     return stream
 
 
-def add_ffv1(container: OutputContainer, rate: Fraction, height: int, width: int, is_timed: bool) -> VideoStream:
+def add_ffv1(container: OutputContainer, rate: Fraction, height: int, width: int) -> VideoStream:
     """A stream of FFV1, which keeps every bit of RGB."""
     stream = container.add_stream("ffv1", rate=rate, options={"level": "3", "slicecrc": "1"})
     stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"

@@ -84,10 +84,10 @@ class Video:
         return cls(frames, fps, timestamps_s, last_duration_s=last_duration_s)
 
 
-def to_float(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """8-bit values 0..255 to [-1, 1], in a new contiguous tensor of any shape. `to_uint8` takes them back exactly."""
-    scaled = frames.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(127.5).sub_(1.0)
-    return scaled.to(dtype)
+def to_float(frames: Tensor) -> Tensor:
+    """8-bit values 0..255 to float32 in [-1, 1], in a new contiguous tensor of any shape; `to_uint8` takes them back
+    exactly, also from half precision."""
+    return frames.to(torch.float32, memory_format=torch.contiguous_format, copy=True).div_(127.5).sub_(1.0)
 
 
 def to_uint8(x: Tensor) -> Tensor:

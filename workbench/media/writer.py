@@ -103,8 +103,8 @@ class VideoWriter:
         url = f"file:{self._temporary.absolute()}"
         self._container = av.open(url, "w", format=_FORMATS[extension], options=options)
         self._size, self._start_s, self._last_pts = (height, width), start_s, -1
-        add = add_ffv1 if self.lossless else add_h264
-        self._stream = add(self._container, self._rate, height, width, start_s is not None)
+        given = self._container, self._rate, height, width
+        self._stream = add_ffv1(*given) if self.lossless else add_h264(*given, is_timed=start_s is not None)
         time_base = 1 / self._rate if start_s is None else Fraction(1, _CLOCK_HZ)
         self._stream.codec_context.time_base = time_base
         self._pixels = EncoderPixels(self._stream, time_base)

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from workbench.config import did_you_mean
 from workbench.errors import ConfigError, WeightsError, first_line
-from workbench.models.base import Autoencoder, DiagonalGaussian, pad_end
+from workbench.models.base import Autoencoder, DiagonalGaussian
 from workbench.models.catalogue import PREFIX
 from workbench.models.wan_streams import can_be_streamed, decode_push, encode_push
 from workbench.models.weights import check_hub
 from workbench.stages import LocalStage, Push, Stage
+from workbench.tiling import pad_end
 
 TILE_FRAMES = 32
 DECODE_TIMESTEP = 0.05  # of decoders that also denoise (LTX-Video): the value its authors recommend
@@ -213,7 +214,7 @@ def _diffusers_class(name: str | None) -> Any:
         raise ConfigError(f"{PREFIX}{name}: not one of {known}{did_you_mean(str(name), ADAPTERS)}")
     import diffusers
 
-    import workbench.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up: that imports torchvision)
+    import workbench.models.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up: that imports torchvision)
 
     return getattr(diffusers, name)
 

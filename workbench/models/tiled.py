@@ -20,12 +20,6 @@ from workbench.tiling import Blend, TilePlan, finished_frames, read_tile, tile_i
 TileIndex = tuple[int, int, int]
 
 
-def run_tiles(plan: TilePlan, x: Tensor, apply: Apply, stage: str) -> Steps[Tensor]:
-    """Apply a function to every tile of x (B, C, T, H, W) and blend the results, on the device of x."""
-    done = count_pieces(stage, len(plan))
-    return (yield from collect(stream_tiles(plan, iter([x]), apply, done, x.device), plan.time.out_length, x.device))
-
-
 def count_pieces(stage: str, total: int) -> Iterator[Progress]:
     """Progress after every next piece of so many."""
     return (Progress(stage, done, total) for done in count(1))

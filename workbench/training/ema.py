@@ -17,6 +17,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
+        """Take in the weights of one more step."""
         for name, parameter in model.named_parameters():
             self.values[name].lerp_(parameter.detach().float(), 1.0 - self.decay)
 

@@ -33,15 +33,18 @@ _SHOWN = {
 class Sink(Protocol):
     """Where figures go."""
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None: ...
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Note figures of a step by name."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Nothing more comes."""
 
 
 class Viewer(Sink, Protocol):
     """Where pictures can be looked at too."""
 
-    def show(self, step: int, frames_TCHW: Tensor) -> None: ...
+    def show(self, step: int, frames_TCHW: Tensor) -> None:
+        """Keep frames, uint8, of a step."""
 
 
 class JsonLines:

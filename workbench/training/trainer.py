@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> int:
             on all ranks the same, even where it concerns one of them alone.
     """
     run = Path(config.save_dir)
-    with process_group(config.device) as world, leaving_together(world), run_lock(run, world), StopRequest() as stop:
+    with process_group(config.device) as world, leaving_together(), run_lock(run, world), StopRequest() as stop:
         trainer = Trainer(config, world)
         try:
             stopped_by = trainer.fit(stop)

@@ -43,7 +43,7 @@ def shipped_result(card: str) -> dict[str, Any] | None:
     return record | files | {"original": str(CLIP), "is_shipped": True}
 
 
-def write_shipped(folder: Path = SHIPPED) -> None:
+def write_shipped() -> None:
     """Run the models, with LPIPS, and write what is shipped of it."""
     for model in MODELS:
         with TemporaryDirectory() as temporary:
@@ -52,11 +52,11 @@ def write_shipped(folder: Path = SHIPPED) -> None:
             result = drain(lpips_job(drain(steps), "cpu"))
             record = card_result(result) | {"is_exact": False, "downloads": [], "notes": [NOTE]}
             for name, suffix in (("output", ".mp4"), ("thumbnail", ".jpg")):
-                shutil.copy(record[name], folder / f"{model}{suffix}")
+                shutil.copy(record[name], SHIPPED / f"{model}{suffix}")
                 record[name] = f"{model}{suffix}"
             del record["original"]
             record |= {"times_s": None, "subject": "shipped"}
-            write_json(folder / f"{model}.json", record)
+            write_json(SHIPPED / f"{model}.json", record)
 
 
 if __name__ == "__main__":

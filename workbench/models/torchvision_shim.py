@@ -1,12 +1,13 @@
 """Let torchvision be imported beside a torch built without CUDA. Import this before anything that imports torchvision:
 
-    import workbench.torchvision_shim  # noqa: F401
+    import workbench.models.torchvision_shim  # noqa: F401
 
+Nothing here uses torchvision. Classes of diffusers import it where it is installed, and it is, by the package lpips.
 PyPI's wheel of torchvision for Linux is linked against CUDA. Beside a CPU-only torch its extension `_C.so` cannot be
 loaded, so its operators do not exist, and `import torchvision` stops at the first line that describes one of them
-("operator torchvision::nms does not exist"); lpips and diffusers' models stop with it. Declaring the two
-operators that are described at import is enough for model definitions and transforms. `torchvision.ops.nms` itself
-still raises an error when called, as it must without a kernel; nothing here calls it.
+("operator torchvision::nms does not exist"). Declaring the two operators that are described at import is enough for
+model definitions and transforms. `torchvision.ops.nms` itself still raises an error when called, as it must without a
+kernel.
 
 Where the extension can be loaded, this only loads it a little earlier than torchvision would.
 """
