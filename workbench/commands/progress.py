@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from workbench.roundtrip.progress import ProgressMeter
+from workbench.roundtrip.progress import WRITE, ProgressMeter
 from workbench.steps import Progress
 
 _WHAT = {"encode": "encoded", "decode": "decoded", "measure": "frames measured"}
@@ -12,14 +12,16 @@ _LONGEST_LABEL = 24
 class StageBar(tqdm):
     """A bar over encoding, decoding and measuring, a third each: the time left, and what is done of the last."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, disable: bool = False) -> None:
         layout = "{desc}: {percentage:3.0f}%|{bar:10}| {elapsed}{postfix}"
         short = label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
-        super().__init__(total=1.0, desc=short, bar_format=layout, dynamic_ncols=True)
+        super().__init__(total=1.0, desc=short, bar_format=layout, dynamic_ncols=True, disable=disable)
         self._meter = ProgressMeter(stages=len(_WHAT))
 
     def show(self, progress: Progress) -> None:
         """One more piece is done; the time since the last one was its own."""
+        if progress.stage == WRITE:  # tables, at once
+            return
         self._meter.add(progress)
         if progress.stage == "count":
             self.set_postfix_str(f"{progress.done} frames counted")

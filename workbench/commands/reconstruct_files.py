@@ -9,23 +9,20 @@ from typing import Any
 
 from workbench.allocator import give_large_blocks_back
 from workbench.cli import flag_words
-from workbench.commands.folders import SUMMARY, claimed_folder
 from workbench.commands.progress import StageBar
 from workbench.commands.reconstruct import COMMAND, ReconstructConfig
 from workbench.compare.tables import text_table
 from workbench.config import to_dict
 from workbench.errors import FileError, WorkbenchError
 from workbench.files import quoted, write_csv, write_errors
-from workbench.jobs.record import write_metrics
-from workbench.media.reader import probe
+from workbench.jobs.clip import Asked, WrittenClip, folder_job
+from workbench.jobs.clip_folders import SUMMARY
 from workbench.metrics.lpips import LPIPS, load_lpips_if_available, usual_every
 from workbench.metrics.measure import summarise
 from workbench.metrics.networks import missing_network
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.ranks import Lockstep
-from workbench.roundtrip.clip import reconstruct_file_steps
-from workbench.roundtrip.outputs import Outputs
 from workbench.roundtrip.result import FileReport
 from workbench.steps import drain
 from workbench.tile_settings import Tiling
@@ -41,14 +38,16 @@ def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: L
     is_main = ranks is None or ranks.world.is_main
     every = config.lpips_every or usual_every(ae.device)
     lpips = load_lpips_if_available(ae.device, every) if is_main else None
+    asked = Asked(config.model, config, to_dict(config), lpips)
     rows, failures = [], 0
     for number, path in enumerate(files, 1):
         try:
             with ranks.shared_errors() if ranks else nullcontext():
-                if is_main:
-                    rows.append(_reconstruct_one(config, ae, lpips, ranks, path, f"{number}/{len(files)} {path.name}"))
-                else:
-                    drain(reconstruct_file_steps(ae, path, Outputs(), config.model, config, ranks=ranks))
+                steps = folder_job(ae, path, Path(config.save_dir), asked, ranks, config.lossless, config.side_by_side)
+                with StageBar(f"{number}/{len(files)} {path.name}", disable=not is_main) as bar:
+                    result = drain(steps, bar.show)
+            if result is not None:
+                rows.append(_told(result, ae, config.model))
         except FileError as error:
             if len(files) == 1:
                 raise
@@ -71,25 +70,15 @@ def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, lpips: LPIPS |
     print(f"results in {save_dir}")
 
 
-def _reconstruct_one(
-    config: ReconstructConfig, ae: Autoencoder, lpips: LPIPS | None, ranks: Lockstep | None, path: Path, label: str
-) -> dict[str, Any]:
-    """Reconstruct one clip into its own folder; returns its row of the summary."""
-    extension = ".png" if probe(path).is_image else ".mkv" if config.lossless else ".mp4"
-    names = ["reconstruction", "original"] + ["side_by_side"] * config.side_by_side
-    with claimed_folder(Path(config.save_dir), path) as folder:
-        files = {name: folder / (name + extension) for name in names}
-        outputs = Outputs(**files, worst_frame=folder / "worst_frame.png")
-        with StageBar(label) as bar:
-            report = drain(reconstruct_file_steps(ae, path, outputs, config.model, config, lpips, ranks), bar.show)
-        world_size = ranks.world.size if ranks else 1
-        write_metrics(folder, "", report, ae, config.model, to_dict(config), lpips, world_size)
+def _told(result: WrittenClip, ae: Autoencoder, tiling: Tiling) -> dict[str, Any]:
+    """What to know of one clip, on stderr; returns its row of the summary."""
+    report = result.report
     for warning in report.warnings:
-        print(f"warning: {quoted(path)}: {warning}", file=sys.stderr)
+        print(f"warning: {quoted(report.source)}: {warning}", file=sys.stderr)
     if report.ran.chosen:
         print(flag_words(report.ran.chosen, COMMAND), file=sys.stderr)
-    print(_compression(ae, report, config.model), file=sys.stderr)
-    return _summary_row(report, folder)
+    print(_compression(ae, report, tiling), file=sys.stderr)
+    return _summary_row(report, result.folder)
 
 
 def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:

@@ -15,7 +15,7 @@ from workbench.jobs.choices import LATENTS_EXTENSION, Choices
 from workbench.jobs.reconstruct import safe_stem
 from workbench.latents.clips import decode_clip_steps, encode_file_steps
 from workbench.latents.decode import model_latents
-from workbench.latents.encode import Encoding
+from workbench.latents.encode import Encoding, latent_clip
 from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, Shard, clip_tensors, read_shard, write_shard
 from workbench.media.image import write_image
@@ -25,6 +25,7 @@ from workbench.models.catalogue import MODELS
 from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
 from workbench.models.ref import ModelRef
+from workbench.records import source_record
 from workbench.steps import Progress, Steps
 
 _KEY = "clip"
@@ -61,10 +62,7 @@ def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
         NonFiniteError: a latent is not finite.
     """
     clip, latents = yield from encode_file_steps(ae, choices.path, choices.policy, choices.tiling)
-    size = clip.num_frames, clip.height, clip.width
-    name, status = choices.path.name, choices.path.stat()
-    source = name, status.st_size, status.st_mtime_ns, clip.info.is_image
-    record = LatentClip(*source, *size, clip.fps, ae.latent_shape(*size), clip.last_duration_s)
+    record = latent_clip(ae, clip, source_record(choices.path) | {"path": choices.path.name})
     path = folder / f"{safe_stem(choices.path)}_latents{LATENTS_EXTENSION}"
     tensors = clip_tensors(_KEY, latents, clip.timestamps_s)
     write_shard(path, _facts(choices, entry, ae), {_KEY: record}, tensors)

@@ -13,9 +13,10 @@ from workbench.devices import pick_device
 from workbench.evaluate.statistics import Spread, spread
 from workbench.files import write_text
 from workbench.jobs.choices import Choices
+from workbench.jobs.clip import Asked, clip_job
 from workbench.jobs.estimate import taken_size
 from workbench.jobs.exact import exact_path, keeps_exact_frames, read_pair
-from workbench.jobs.record import add_metric, write_metrics
+from workbench.jobs.record import add_metric
 from workbench.jobs.words import counted
 from workbench.media.image import write_image
 from workbench.media.info import MediaInfo
@@ -30,9 +31,8 @@ from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.ref import ModelRef
-from workbench.roundtrip.clip import reconstruct_file_steps
 from workbench.roundtrip.outputs import Outputs
-from workbench.roundtrip.progress import MEASURE, WRITE
+from workbench.roundtrip.progress import MEASURE
 from workbench.roundtrip.result import FileReport
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
@@ -112,13 +112,13 @@ def reconstruct_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: 
     info = probe(choices.path)
     outputs = _outputs(choices, info, ae, folder)
     lpips = None if outputs.pairs else load_lpips_if_available(ae.device, usual_every(ae.device))
-    report = yield from reconstruct_file_steps(ae, choices.path, outputs, choices.tiling, choices.policy, lpips)
-    yield Progress(WRITE, 0, 1)
-    times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
-    stem = outputs.original.stem.removesuffix("original")
+    stem = folder / outputs.original.stem.removesuffix("original")
     settings = {"tiling": to_dict(choices.tiling), "frames": to_dict(choices.policy), "device": choices.device}
-    tables = write_metrics(folder, stem, report, ae, choices.tiling, settings, lpips, hide_folders=True)
-    files = (outputs.reconstruction, outputs.side_by_side, *tables, folder / f"{stem}report.html")
+    asked = Asked(choices.tiling, choices.policy, settings, lpips)
+    written = yield from clip_job(ae, choices.path, outputs, asked, f"{stem}metrics", hide_folders=True)
+    report, tables = written.report, (written.metrics_csv, written.metrics_json)
+    times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
+    files = (outputs.reconstruction, outputs.side_by_side, *tables, Path(f"{stem}report.html"))
     result = JobResult(
         label=entry.label,
         report=report,

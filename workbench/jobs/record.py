@@ -19,21 +19,22 @@ from workbench.tile_settings import Tiling
 
 
 def write_metrics(
-    folder: Path,
-    stem: str,
+    beginning: str,
     report: FileReport,
     ae: Autoencoder,
     tiling: Tiling,
     settings: Mapping[str, Any],
     lpips: LPIPS | None,
-    ranks: int = 1,
-    hide_folders: bool = False,
+    ranks: int,
+    hide_folders: bool,
 ) -> tuple[Path, Path]:
-    """Write STEMmetrics.csv, a row a frame, and STEMmetrics.json: the report, the settings, and what was used.
+    """Write BEGINNING.csv, a row a frame, and BEGINNING.json: the report, the settings, and what was used.
 
     Args:
+        beginning: of their names, with their folder.
         settings: what was asked for, as plain values.
         lpips: the network that LPIPS was measured with.
+        ranks: how many shared the work.
         hide_folders: name clip and weights without their folders, which are a server's business.
 
     Returns:
@@ -42,7 +43,7 @@ def write_metrics(
     Raises:
         FileError: they cannot be written.
     """
-    csv_path, json_path = folder / f"{stem}metrics.csv", folder / f"{stem}metrics.json"
+    csv_path, json_path = Path(f"{beginning}.csv"), Path(f"{beginning}.json")
     write_csv(csv_path, frame_rows(report.metrics, report.timestamps_s))
     size = report.num_frames, report.height, report.width
     tiles = len(tile_plans(ae, *size, tiling)[0]) if report.ran.tiling_mode == "tiles" else None

@@ -17,6 +17,7 @@ from workbench.latents.clips import Normalisation, OnClip, encode_file_steps, po
 from workbench.latents.folder import LatentFolder
 from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, clip_tensors
+from workbench.media.source import ClipSource
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
 from workbench.records import clip_key, source_record
@@ -138,14 +139,18 @@ def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, T
     if not torch.isfinite(stored).all():
         dtype = encoding.settings.latent_dtype
         raise WorkbenchError(f"{quoted(path)}: latents are too large for {dtype}; use `latent_dtype` bfloat16")
-    record = LatentClip(
+    return latent_clip(encoding.ae, clip, source), clip_tensors(clip_key(path), stored, clip.timestamps_s)
+
+
+def latent_clip(ae: Autoencoder, clip: ClipSource, source: Mapping[str, Any]) -> LatentClip:
+    """What is kept of a clip beside its latents; `source` is its `source_record`."""
+    return LatentClip(
         **source,
         is_image=clip.info.is_image,
         num_frames=clip.num_frames,
         height=clip.height,
         width=clip.width,
         fps=clip.fps,
-        latent_shape=encoding.ae.latent_shape(clip.num_frames, clip.height, clip.width),
+        latent_shape=ae.latent_shape(clip.num_frames, clip.height, clip.width),
         last_duration_s=clip.last_duration_s,
     )
-    return record, clip_tensors(clip_key(path), stored, clip.timestamps_s)
