@@ -2,15 +2,14 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from workbench.allocator import give_large_blocks_back
-from workbench.cli import flag_words
+from workbench.commands.presets import ReconstructConfig
 from workbench.commands.progress import StageBar
-from workbench.commands.reconstruct import COMMAND, ReconstructConfig
 from workbench.compare.tables import text_table
 from workbench.config import to_dict
 from workbench.errors import FileError, WorkbenchError
@@ -28,8 +27,14 @@ from workbench.steps import drain
 from workbench.tile_settings import Tiling
 
 
-def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: Lockstep | None) -> None:
-    """Every file into a folder of its own under `config.save_dir`, and a summary; rank 0 writes and speaks."""
+def reconstruct_files(
+    config: ReconstructConfig, files: Sequence[Path], ranks: Lockstep | None, words: Callable[[object], str]
+) -> None:
+    """Every file into a folder of its own under `config.save_dir`, and a summary; rank 0 writes and speaks.
+
+    Args:
+        words: puts flags into messages.
+    """
     give_large_blocks_back()
     with write_errors(Path(config.save_dir)):
         Path(config.save_dir).mkdir(parents=True, exist_ok=True)
@@ -47,13 +52,13 @@ def reconstruct_files(config: ReconstructConfig, files: Sequence[Path], ranks: L
                 with StageBar(f"{number}/{len(files)} {path.name}", disable=not is_main) as bar:
                     result = drain(steps, bar.show)
             if result is not None:
-                rows.append(_told(result, ae, config.model))
+                rows.append(_told(result, ae, config.model, words))
         except FileError as error:
             if len(files) == 1:
                 raise
             failures += 1
             if is_main:
-                print(f"skipped: {flag_words(error, COMMAND)}", file=sys.stderr)
+                print(f"skipped: {words(error)}", file=sys.stderr)
     if rows:
         _summarise(rows, Path(config.save_dir), lpips)
     if failures:
@@ -70,13 +75,13 @@ def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, lpips: LPIPS |
     print(f"results in {save_dir}")
 
 
-def _told(result: WrittenClip, ae: Autoencoder, tiling: Tiling) -> dict[str, Any]:
+def _told(result: WrittenClip, ae: Autoencoder, tiling: Tiling, words: Callable[[object], str]) -> dict[str, Any]:
     """What to know of one clip, on stderr; returns its row of the summary."""
     report = result.report
     for warning in report.warnings:
         print(f"warning: {quoted(report.source)}: {warning}", file=sys.stderr)
     if report.ran.chosen:
-        print(flag_words(report.ran.chosen, COMMAND), file=sys.stderr)
+        print(words(report.ran.chosen), file=sys.stderr)
     print(_compression(ae, report, tiling), file=sys.stderr)
     return _summary_row(report, result.folder)
 

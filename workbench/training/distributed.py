@@ -1,6 +1,6 @@
 """Training on several ranks (see `workbench.ranks`): replication and sharding by torch itself, means over the ranks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -66,6 +66,13 @@ def reduce_mean(values: Mapping[str, Tensor], world: World) -> dict[str, float]:
     stacked = torch.stack([value.detach().float().to(world.device) for value in values.values()])
     dist.all_reduce(stacked)
     return dict(zip(values, (stacked / world.size).tolist(), strict=True))
+
+
+def sum_over_ranks(counts: Sequence[int]) -> list[int]:
+    """Counts of all ranks added up, the same on each."""
+    summed = torch.tensor(counts)  # on the CPU: nothing waits for the GPU
+    dist.all_reduce(summed)
+    return summed.tolist()
 
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:

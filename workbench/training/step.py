@@ -259,7 +259,7 @@ def _update(nets: Networks, step: int, config: TrainConfig) -> None:
 
 def _optimise(optimizer: AdamW, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr  # a function of the step alone: a run that is resumed needs no schedule
     optimizer.step()
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from workbench.config import to_json
@@ -19,6 +18,7 @@ from workbench.ranks import World, agreed, leaving_together, process_group
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import remove_unfinished, run_lock, write_checkpoint
 from workbench.training.config import TrainConfig
+from workbench.training.distributed import sum_over_ranks
 from workbench.training.resume import changed_settings, mark_opened, not_exact, start_from
 from workbench.training.state import load_state, save_state
 from workbench.training.step import all_finite, train_step
@@ -179,9 +179,8 @@ class Trainer:
 
     def _over_ranks(self, asked: int) -> int:
         """The signal that any rank was sent, so that all stop after the same step; counts the bad clips of all."""
-        numbers = torch.tensor([self.loader.num_replaced, asked == signal.SIGTERM, asked == signal.SIGINT])
-        dist.all_reduce(numbers)
-        replaced, terminated, interrupted = numbers.tolist()
+        numbers = self.loader.num_replaced, asked == signal.SIGTERM, asked == signal.SIGINT
+        replaced, terminated, interrupted = sum_over_ranks(numbers)
         if self._bad_clips_before + replaced > self.bad_clips:
             self.bad_clips = self._bad_clips_before + replaced
             with agreed(self.world):
