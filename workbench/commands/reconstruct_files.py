@@ -65,14 +65,19 @@ def reconstruct_files(
         raise WorkbenchError(f"{failures} of {len(files)} inputs were skipped, see above")
 
 
+_IN_FILE_ONLY = "worst_at_s", "worst_psnr", "encode_total_s", "decode_total_s"
+"""Left out of the table in the terminal, which would be too wide to read."""
+
+
 def _summarise(rows: Sequence[Mapping[str, Any]], save_dir: Path, lpips: LPIPS | None) -> None:
     write_csv(save_dir / SUMMARY, rows)
-    print(f"\n{text_table(rows)}\n")
+    shown = [{name: value for name, value in row.items() if name not in _IN_FILE_ONLY} for row in rows]
+    print(f"\n{text_table(shown)}\n")
     if lpips is None:
         print(f"LPIPS is left out: {missing_network('lpips_vgg')}")
     elif lpips.every > 1:
         print(f"LPIPS is that of one frame in {lpips.every}; --lpips_every 1 takes all")
-    print(f"results in {save_dir}")
+    print(f"results in {save_dir}; {SUMMARY} there tells seconds and worst frames too")
 
 
 def _told(result: WrittenClip, ae: Autoencoder, tiling: Tiling, words: Callable[[object], str]) -> dict[str, Any]:
