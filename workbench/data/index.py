@@ -179,6 +179,9 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
 def _check_columns(path: Path, found: Sequence[str]) -> None:
     if not found:
         raise DataError(f"{quoted(path)}: the file is empty; an index has the columns {', '.join(COLUMNS)}")
+    doubled = [name for name in _READ_COLUMNS if found.count(name) > 1]
+    if doubled:
+        raise DataError(f"{quoted(path)}: the index has more than one column {doubled[0]!r}; keep the one that counts")
     missing = [name for name in _READ_COLUMNS if name not in found]
     if not missing:
         return
