@@ -201,7 +201,7 @@ def test_no_row_is_lost_in_a_caption_with_an_open_quote(tmp_path, rows, case):
         read_index(tmp_path / "data.csv")
 
 
-def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+def test_a_column_that_is_there_twice_is_named(tmp_path):
     (tmp_path / "data.csv").write_text("path,num_frames,height,width,fps,path\na.mp4,8,64,64,24,b.mp4\n")
     with pytest.raises(DataError, match="more than one column 'path'"):
         read_index(tmp_path / "data.csv")
