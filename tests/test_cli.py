@@ -364,6 +364,28 @@ def test_bench_compares_tiling_modes_with_the_first(tmp_path, monkeypatch, capsy
         main("workbench", COMMANDS, ["bench", "--modes", "tiles", "--metrics", "True"])
 
 
+def test_bench_shows_what_modes_do_to_a_clip(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_video(moving_video(12, 64, 96), tmp_path / "clip.mkv", lossless=True)
+    sizes = ["--model.spatial_tile_size", "32", "--model.temporal_tile_size", "8", "--out", "b.json"]
+    shape = {"widths": (8, 8, 16), "encoder_depths": (1, 1, 1), "decoder_depths": (1, 1, 1), "latent_channels": 8}
+    model = ["--model", "video_dc_ae", "--model.from_pretrained", "random", "--model.architecture", str(shape)]
+    main(
+        "workbench",
+        COMMANDS,
+        ["bench", *model, *sizes, "--clip", "clip.mkv", "--modes", "tiles,windows", "--frames", "11"],
+    )
+    rows = {row["way"]: row for row in json.loads((tmp_path / "b.json").read_text())["rows"]}
+    assert list(rows) == ["one piece", "one piece, attention as its mean", "tiles", "windows"]
+    assert rows["one piece"]["difference"] == 0 < rows["windows"]["difference"] < rows["tiles"]["difference"]
+    assert rows["one piece, attention as its mean"]["difference"] > 0
+    assert rows["one piece"]["width"] is None
+    assert rows["tiles"]["width"] > 0
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["bench", "--clip", "clip.mkv"])
+    assert "give --modes too" in capsys.readouterr().err
+
+
 def test_bench_tells_what_metrics_cost_and_which_are_not_here(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     size = ["--frames", "2", "--height", "64", "--width", "64", "--repeats", "1", "--out", str(tmp_path / "m.json")]

@@ -6,7 +6,7 @@ A caller shows progress from what they yield, and stops a job within one piece b
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,6 +35,17 @@ def drain(steps: Steps[T], on_progress: Callable[[Progress], None] | None = None
                 return stop.value
             if on_progress:
                 on_progress(progress)
+
+
+def named(name: str, steps: Steps[T]) -> Steps[T]:
+    """The same steps, their stages with this name before them."""
+    with closing(steps):
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            yield replace(progress, stage=f"{name}: {progress.stage}")
 
 
 def timed(steps: Steps[T]) -> Steps[tuple[T, float]]:

@@ -25,6 +25,12 @@ class BenchSettings:
         "compare tiling modes with the first of these instead, comma-separated, as in"
         f" {','.join(BENCH_MODES)}; sizes as `model` says",
     )
+    clip: str | None = setting(
+        None,
+        "show what the `modes` do to the first `frames` of this clip instead: against the original, against one piece,"
+        " and where tiles meet",
+    )
+    resolution: str | None = setting(None, "size of the clip's frames: 256 (short side), 256px_ar1:1 (cropped), ...")
     metrics: bool = setting(False, "measure what metrics cost instead, on a clip of this size")
 
     def __post_init__(self) -> None:
@@ -36,3 +42,5 @@ class BenchSettings:
             check_choice("modes", mode, BENCH_MODES)
         if self.modes and self.metrics:
             raise ConfigError("`modes` and `metrics` are two measurements: give one of them")
+        if self.clip and not self.modes:
+            raise ConfigError(f"`clip` is for the comparison of modes: give `modes` too, as in {','.join(BENCH_MODES)}")

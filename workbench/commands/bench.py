@@ -20,6 +20,8 @@ from workbench.tile_settings import ONE_PIECE
 if TYPE_CHECKING:
     import torch
 
+    from workbench.roundtrip.progress import ProgressMeter
+
 
 @dataclass(frozen=True)
 class BenchConfig(BenchSettings):
@@ -34,7 +36,8 @@ class BenchConfig(BenchSettings):
 def run_bench(config: BenchConfig) -> None:
     """Measure encode and decode, tiling modes or metrics; print, and if asked write, a table."""
     device = pick_device(config.device)
-    rows, facts = _measure_metrics(config, device) if config.metrics else _measure_model(config, device)
+    measure = _measure_metrics if config.metrics else _compare_on_clip if config.clip else _measure_model
+    rows, facts = measure(config, device)
     print(text_table(rows))
     if config.out:
         write_json(Path(config.out), {"settings": to_dict(config)} | facts | {"rows": rows})
@@ -62,6 +65,26 @@ def _measure_model(config: BenchConfig, device: "torch.device") -> tuple[list[di
     return list(map(asdict, result.rows)), {"used": used, "matmul_tflop_per_s": result.matmul_tflop_per_s}
 
 
+def _compare_on_clip(config: BenchConfig, device: "torch.device") -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from workbench.jobs.mode_seams import mode_seams_job
+    from workbench.media.policy import ClipPolicy
+    from workbench.media.whole import read_clip_steps
+    from workbench.models.attention import attends
+    from workbench.models.identity import model_record
+    from workbench.roundtrip.progress import ProgressMeter
+
+    ae = config.model.load(device, config.dtype)
+    policy = ClipPolicy(resolution=config.resolution, max_frames=config.frames)
+    clip, frames = _drained(read_clip_steps(str(config.clip), policy, ae.spatial_stride))
+    print(f"{ae.name} on {clip.num_frames} frames of {clip.width}x{clip.height}: grey levels of 255", flush=True)
+    modes = str(config.modes).split(",")
+    meter = ProgressMeter(stages=2 * (1 + attends(ae) + len(modes)))
+    layout = "{desc}: {percentage:3.0f}%|{bar:10}| {elapsed}{postfix}"
+    with tqdm(desc="comparing", total=1.0, bar_format=layout, dynamic_ncols=True) as bar:
+        rows = drain(mode_seams_job(ae, frames, modes, config.model), lambda step: _show_share(bar, meter, step))
+    return list(map(asdict, rows)), {"used": model_record(ae, config.model), "policy": policy.record()}
+
+
 def _measure_metrics(config: BenchConfig, device: "torch.device") -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from workbench.bench.metrics import bench_metrics_steps
     from workbench.models.identity import machine_record
@@ -83,8 +106,14 @@ def _show(bar: tqdm, progress: Progress) -> None:
     bar.update()
 
 
+def _show_share(bar: tqdm, meter: "ProgressMeter", progress: Progress) -> None:
+    meter.add(progress)
+    bar.set_postfix_str(progress.stage, refresh=False)
+    bar.update(meter.share - bar.n)
+
+
 COMMAND = Command(
-    "Measure how fast a model encodes and decodes, in which tiling mode, or what metrics cost.",
+    "Measure how fast a model encodes and decodes, what tiling modes cost and do to a clip, or what metrics cost.",
     BenchConfig(),
     run_bench,
     aliases=MODEL_ALIASES,

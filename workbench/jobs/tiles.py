@@ -19,7 +19,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.cost import coding_cost
 from workbench.models.plans import decode_plan, encode_plan, tile_plans
-from workbench.steps import Progress, Steps
+from workbench.steps import Steps, named
 from workbench.tile_settings import MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
 
@@ -136,20 +136,8 @@ def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
         return SeamReport(None, 1, size[0])
     clips = []
     for name, tiling in (("one piece", ONE_PIECE), ("tiles", choices.tiling)):
-        z = yield from _named(name, encode_steps(ae, x, tiling))
-        y = yield from _named(name, decode_steps(ae, z, tiling, size[0], size[1:]))
+        z = yield from named(name, encode_steps(ae, x, tiling))
+        y = yield from named(name, decode_steps(ae, z, tiling, size[0], size[1:]))
         clips.append(y[0].transpose(0, 1).clamp(-1.0, 1.0))
     untiled, tiled = clips
     return SeamReport(find_seams(tiled, untiled, plan, data_range=2.0), len(plan), size[0])
-
-
-def _named(name: str, steps: Steps[Tensor]) -> Steps[Tensor]:
-    """The same steps as stages of their own."""
-    try:
-        while True:
-            progress = next(steps)
-            yield Progress(f"{name}: {progress.stage}", progress.done, progress.total)
-    except StopIteration as stop:
-        return stop.value
-    finally:
-        steps.close()
