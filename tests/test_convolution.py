@@ -56,3 +56,9 @@ def test_the_rest_is_left_to_torch(monkeypatch, shape, dtype, device):
     monkeypatch.setattr(torch, "mkldnn_convolution", None)
     x, weight = torch.zeros(shape, dtype=dtype, device=device), torch.zeros(4, 4, 3, 3, 3, dtype=dtype, device=device)
     assert conv3d(x, weight, None, (1, 1, 1), (1, 1, 1)).shape == x.shape
+
+
+def test_a_convolution_in_groups_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(torch, "mkldnn_convolution", None)
+    x, weight = torch.zeros(1, 4, 4, 8, 8), torch.zeros(4, 1, 3, 3, 3)
+    assert conv3d(x, weight, None, (1, 1, 1), (1, 1, 1), groups=4).shape == x.shape

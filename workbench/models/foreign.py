@@ -76,7 +76,7 @@ def part_of(source: str, state: Mapping[str, Tensor], wanted: Mapping[str, Tenso
         raise WeightsError(f"{source}: holds tensors twice, with and without the names of wrappers as _orig_mod")
     counts = Counter(prefix for name in plain for prefix, rest in _cuts(name) if rest in wanted)
     whole = sorted(prefix for prefix, count in counts.items() if count == len(wanted))
-    fitting = [prefix for prefix in whole if _has_shapes(plain, wanted, prefix)] or whole
+    fitting = [prefix for prefix in whole if _has_shapes(plain, wanted, prefix)]
     prefix = _prefix(source, counts, fitting, chosen)
     beside = (*(f"{name}." for name in _OF_TRAINING), *(other.removeprefix(prefix) for other in fitting))
     behind = {name.removeprefix(prefix): tensor for name, tensor in plain.items() if name.startswith(prefix)}
@@ -90,7 +90,7 @@ def _prefix(source: str, counts: Mapping[str, int], fitting: list[str], chosen: 
 
     Args:
         counts: how many names of the model follow each prefix.
-        fitting: the prefixes that all of them follow.
+        fitting: the prefixes that all of them follow, with the shapes of the model.
     """
     names = ", ".join(f"{source}#{prefix.removesuffix('.')}" for prefix in fitting)
     if chosen is not None:
