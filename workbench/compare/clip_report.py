@@ -11,7 +11,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from workbench.compare.figures import metric_curves
-from workbench.compare.report_figures import metric_title
+from workbench.compare.report_figures import SEE_THROUGH, metric_title
 from workbench.compare.report_tables import number
 from workbench.metrics.measure import METRICS, summarise
 
@@ -110,10 +110,8 @@ def _figure(group: Sequence[Reported]) -> dict:
     models = [result.model for result in group]
     labels = models if len(set(models)) == len(models) else named
     curves = dict(zip(labels, (result.metrics for result in group), strict=True))
-    figure = metric_curves(curves, group[0].times_s).update_layout(
-        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", margin_t=40
-    )
-    return json.loads(figure.update_layout(showlegend=len(group) > 1).to_json())
+    figure = metric_curves(curves, group[0].times_s).update_layout(SEE_THROUGH)
+    return json.loads(figure.update_layout(margin_t=40, showlegend=len(group) > 1).to_json())
 
 
 def _frame_words(frame: int, times_s: Sequence[float] | None) -> str:

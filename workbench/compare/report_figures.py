@@ -20,10 +20,11 @@ COSTS = {
     "decode_fps": "frames decoded per second",
     "peak_memory_mb": "peak memory (MB)",
 }
-_LAYOUT = {
-    "template": "none",
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
+SEE_THROUGH = {"template": "none", "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+"""The layout of figures on a page that has a light and a dark side."""
+
+LAYOUT = {
+    **SEE_THROUGH,
     "margin": {"l": 56, "r": 12, "t": 12, "b": 56},
     "height": 400,
     "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
@@ -40,7 +41,7 @@ def metric_title(name: str) -> str:
 
 def trade_off(leaderboard: Sequence[Mapping[str, Any]], metric: str, cost: str) -> go.Figure:
     """One metric against what it costs (a key of COSTS), on a logarithmic axis: one point a model."""
-    figure = go.Figure(layout=_LAYOUT)
+    figure = go.Figure(layout=LAYOUT)
     for index, row in enumerate(leaderboard):
         figure.add_scatter(
             x=[row[cost]],
@@ -60,7 +61,7 @@ def per_clip(clips: Sequence[Mapping[str, Any]], models: Sequence[str], metric: 
     values = {(row["model"], row["clip"]): row.get(metric) for row in clips}
     names = list(dict.fromkeys(row["clip"] for row in clips))
     names.sort(key=_by_first(values, models))
-    figure = go.Figure(layout=_LAYOUT)
+    figure = go.Figure(layout=LAYOUT)
     for index, model in enumerate(models):
         figure.add_scatter(
             x=list(range(1, len(names) + 1)),

@@ -6,18 +6,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.report_figures import COLOURS, LAYOUT
 from workbench.probe.catalogue import PROBES
 from workbench.probe.measure import SpaceProbes
 
-_LAYOUT = {
-    "template": "none",
-    "paper_bgcolor": "rgba(0,0,0,0)",
-    "plot_bgcolor": "rgba(0,0,0,0)",
-    "margin": {"l": 64, "r": 12, "t": 12, "b": 56},
-    "height": 340,
-    "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
-}
+_LAYOUT = LAYOUT | {"margin": {"l": 64, "r": 12, "t": 12, "b": 56}, "height": 340}
 
 
 def figures_of(spaces: Mapping[str, SpaceProbes]) -> dict[str, tuple[str, go.Figure]]:
