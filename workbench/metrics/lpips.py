@@ -1,4 +1,8 @@
-"""Learned perceptual image patch similarity, and its network for use as a training loss."""
+"""Learned perceptual image patch similarity, and its network for use as a training loss.
+
+The network that measures and trains is the one below. The authors' package `lpips` brings the weights of its heads, and
+is what tests hold it against; it is never imported here, and torchvision not with it.
+"""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Structural similarity."""
+"""Structural similarity; tests hold it against pytorch-msssim and FFmpeg."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Gradio imported in two thirds of the time, and without files written beside the code."""
+"""Gradio imported in three fifths of the time, and without files written beside the code."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from unittest.mock import patch
 def without_stubs() -> Iterator[None]:
     """Import Gradio, and define components, inside this: it writes no type stubs (.pyi), which editors read.
 
-    For each of its 80 classes it would parse the source and render a stub, only to find the file up to date; a class
-    without a source file it leaves alone. That is a third of its import (measured on 6.31).
+    For each of its 80 classes it would parse the source and render a stub, only to find the file up to date: 1.6 of the
+    4.0 s that a processor takes for its import (6.31, five runs each). Beside our own components it would write one. A
+    class without a source file it leaves alone, and has no other switch.
     """
     find_file = inspect.getfile
 
