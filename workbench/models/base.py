@@ -73,6 +73,11 @@ class Autoencoder(nn.Module, ABC):
         """Weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights."""
         return None
 
+    @property
+    def encoder_last_layer(self) -> nn.Parameter | None:
+        """Weight of the layer that makes the latents, for the adaptive weight of an alignment; None where not named."""
+        return None
+
     def frames_of(self, latent_frames: int) -> int:
         """The number of frames that `latent_frames` >= 1 latents of a clip (not of an image) decode to."""
         if self.causal:

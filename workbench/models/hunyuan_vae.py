@@ -77,6 +77,10 @@ class HunyuanVAE(Autoencoder):
     def last_layer(self) -> nn.Parameter:
         return self.decoder.get_parameter("conv_out.conv.weight")
 
+    @property
+    def encoder_last_layer(self) -> nn.Parameter:
+        return self.encoder.get_parameter("conv_out.conv.weight")
+
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Trade time for memory in training; `last_layer_off` keeps the decoder's output layer as it is."""
         set_checkpointing(self, enabled)

@@ -78,6 +78,10 @@ class Tiny(Autoencoder):
     def last_layer(self) -> nn.Parameter:
         return self.to_pixels.get_parameter("weight")
 
+    @property
+    def encoder_last_layer(self) -> nn.Parameter:
+        return self.to_latents.get_parameter("weight")
+
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Keep only the input of every residual block for the backward pass; the last layer is always off it."""
         set_checkpointing(self, enabled)

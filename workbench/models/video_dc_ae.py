@@ -123,6 +123,10 @@ class VideoDCAE(Autoencoder):
     def last_layer(self) -> nn.Parameter:
         return self.decoder.get_parameter("project_out.op_list.2.conv.weight")
 
+    @property
+    def encoder_last_layer(self) -> nn.Parameter:
+        return self.encoder.get_parameter("project_out.main.op_list.0.conv.weight")
+
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Keep only the input of every block for the backward pass; of the output layer too, unless `last_layer_off`.
 

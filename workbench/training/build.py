@@ -17,9 +17,11 @@ from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import replicate, shard, synchronise_batch_norm
 from workbench.training.ema import EMA
+from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.muon import Muon, muon_groups
 from workbench.training.state import initialise
 from workbench.training.step import Networks, RealAndFake
+from workbench.vision.load import load_vision
 
 
 def build_networks(config: TrainConfig, world: World) -> Networks:
@@ -27,16 +29,19 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
 
     Raises, on all ranks alike:
         ConfigError: stage disc has nothing to start from, or a loss does not fit the model.
-        WeightsError: the pretrained weights, or the network of a perceptual loss of weight above 0, are not there.
+        WeightsError: the pretrained weights, or the network of a loss of weight above 0, are not there.
     """
     with agreed(world):
         lpips = _lpips(config, world)
         torch.manual_seed(config.seed)
         autoencoder = _autoencoder(config).to(world.device)
+        alignment = _alignment(config, autoencoder)
     generator = shard(autoencoder, world) if config.parallel == "fsdp" else replicate(autoencoder, world)
     optimizer = autoencoder_optimizer(autoencoder, config)
     nets = Networks(autoencoder, generator, optimizer, EMA(autoencoder, config.ema_decay))
-    nets.lpips = lpips
+    nets.lpips, nets.alignment = lpips, alignment
+    if alignment is not None:
+        nets.alignment_optimizer = adamw(alignment.projection, config.lr, config)
     if config.stage == "disc":
         _add_discriminator(nets, config, world)
     torch.manual_seed(config.seed + world.rank)
@@ -52,8 +57,13 @@ def autoencoder_optimizer(autoencoder: nn.Module, config: TrainConfig) -> AdamW:
 
 
 def discriminator_optimizer(discriminator: nn.Module, config: TrainConfig) -> AdamW:
-    """AdamW, with its state made."""
-    return initialise(AdamW(discriminator.parameters(), lr=config.discriminator.lr, **_adamw_settings(config)))
+    """AdamW at the discriminator's own rate."""
+    return adamw(discriminator, config.discriminator.lr, config)
+
+
+def adamw(network: nn.Module, lr: float, config: TrainConfig) -> AdamW:
+    """AdamW of all parameters of a network, with its state made."""
+    return initialise(AdamW(network.parameters(), lr=lr, **_adamw_settings(config)))
 
 
 def _adamw_settings(config: TrainConfig) -> dict[str, Any]:
@@ -100,6 +110,20 @@ def _lpips(config: TrainConfig, world: World) -> LPIPS | None:
         raise WeightsError(
             f"`vae_loss_config.perceptual_loss_weight` {weight}: {error}; weight 0 trains without"
         ) from None
+
+
+def _alignment(config: TrainConfig, autoencoder: Autoencoder) -> Alignment | None:
+    weight = config.latent_loss_config.alignment
+    if weight == 0.0:
+        return None
+    if autoencoder.encoder_last_layer is None:
+        raise ConfigError(f"`latent_loss_config.alignment`: {autoencoder.name} does not name its encoder's last layer")
+    try:
+        network = load_vision(config.alignment_config.network)
+    except WeightsError as error:
+        raise WeightsError(f"`latent_loss_config.alignment` {weight}: {error}; weight 0 trains without") from None
+    alignment = Alignment(network, autoencoder.latent_channels, config.alignment_config)
+    return alignment.to(autoencoder.device)
 
 
 def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:

@@ -96,6 +96,9 @@ class LatentLossConfig:
     noise: float = setting(0.0, "the clip out of noisy latents, as RAE; try 0.5")
     high_band_dropout: float = setting(0.0, "LC-VAE: the clip out of the smooth part of the latents; try 0.25")
     local_correlation: float = setting(0.0, "SSVAE: neighbouring latents alike up to a correlation of 0.75; try 0.02")
+    alignment: float = setting(
+        0.0, "VA-VAE: latents like the features of alignment_config.network, times an adaptive weight; try 0.5"
+    )
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -106,6 +109,23 @@ class LatentLossConfig:
         """Those above 0, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: weight for name, weight in values.items() if weight > 0}
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """The frozen vision network of `latent_loss_config.alignment`, and how far latents may differ from it for free."""
+
+    network: str = setting(
+        "facebook/dinov2-large/model.safetensors",
+        "dinov2_vitl14 (vits14, vitb14, with _reg; as torch.hub keeps them), a file or folder of DINOv2's weights, "
+        "org/repo/file on the Hub, or vgg (fetch lpips)",
+    )
+    distance_margin: float = setting(0.0, "difference of two cosines between places that costs nothing; late: 0.25")
+    cosine_margin: float = setting(0.0, "what a cosine of mapped latents and features may lack of 1; late: 0.5")
+
+    def __post_init__(self) -> None:
+        check_range("alignment_config.distance_margin", self.distance_margin, 0.0, 2.0)
+        check_range("alignment_config.cosine_margin", self.cosine_margin, 0.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,7 @@ class TrainConfig:
     gen_loss_config: GeneratorLossConfig = GeneratorLossConfig()
     disc_loss_config: DiscriminatorLossConfig = DiscriminatorLossConfig()
     latent_loss_config: LatentLossConfig = LatentLossConfig()
+    alignment_config: AlignmentConfig = AlignmentConfig()
     optimizer: str = setting(
         "adamw", "of the autoencoder: adamw (the recipe), or muon (orthogonal updates: fewer steps; not with fsdp)"
     )
@@ -184,7 +205,7 @@ class TrainConfig:
             raise ConfigError("`optimizer` muon: needs whole weight matrices; use `parallel` ddp, or adamw")
         if self.latent_loss_config.weights and self.parallel == "fsdp":
             name = next(iter(self.latent_loss_config.weights))
-            raise ConfigError(f"`latent_loss_config.{name}`: decodes outside of the sharded pass; use `parallel` ddp")
+            raise ConfigError(f"`latent_loss_config.{name}`: works outside of the sharded pass; use `parallel` ddp")
         if self.precision is not None:
             check_choice("precision", self.precision, PRECISIONS)
         check_range("image_probability", self.image_probability, 0.0, 1.0)

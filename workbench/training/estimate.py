@@ -46,7 +46,8 @@ class Estimate:
 def estimate(config: TrainConfig) -> Estimate:
     """Count parameters, operations and memory of a step with the largest batch of the buckets.
 
-    In bfloat16 unless the configuration says otherwise; LPIPS is counted whether or not its backbone is there.
+    In bfloat16 unless the configuration says otherwise; LPIPS is counted whether or not its backbone is there, an
+    alignment's network, whose size its file tells, is not.
     Needs a process group of one.
     """
     config = dataclasses.replace(config, precision=config.precision or "bfloat16")

@@ -14,6 +14,15 @@ DISC = {"stage": "disc", "grad_checkpoint": True, "model.disc_off_grad_ckpt": Tr
 LONGER = {"bucket_config": {"256px_ar1:1": {96: (1.0, 1)}}, "grad_checkpoint": True}
 LARGER = {"bucket_config": {"512px_ar1:1": {32: (1.0, 1)}}, "grad_checkpoint": True}
 
+# The stage that Open-Sora 2.0 names and never published, by VA-VAE's schedule: from scratch with the full weight, then
+# against the discriminator with little of it, and margins.
+ALIGN = {"latent_loss_config.alignment": 0.5}
+ALIGN_LATE = {
+    "latent_loss_config.alignment": 0.1,
+    "alignment_config.distance_margin": 0.25,
+    "alignment_config.cosine_margin": 0.5,
+}
+
 # The shipped model, for crops as `python -m workbench pack` cuts them. It starts as the linear baseline.
 TINY = {
     "model.name": "tiny",
@@ -60,6 +69,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "video_dc_ae_96f_disc": LONGER | DISC,
     "video_dc_ae_512px": LARGER,
     "video_dc_ae_512px_disc": LARGER | DISC,
+    "video_dc_ae_align": ALIGN,
+    "video_dc_ae_align_disc": ALIGN_LATE | DISC,
     "tiny": TINY,
     "tiny_disc": TINY | DISC | {"grad_checkpoint": False, "lr": 2e-4},
     "debug": DEBUG,

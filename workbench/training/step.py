@@ -16,6 +16,7 @@ from workbench.ranks import World
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import full, gradient_sync, mean_over_ranks, reduce_mean
 from workbench.training.ema import EMA
+from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.latent_losses.total import latent_losses
 from workbench.training.losses import (
     DISCRIMINATOR_LOSSES,
@@ -40,6 +41,7 @@ class Networks:
         discriminator: the PatchGAN itself; None in stage ae.
         judge: `RealAndFake` around it, or DDP around that; None in stage ae.
         lpips: the frozen LPIPS network; None where its weight is 0.
+        alignment: the frozen vision network and its trained projection; None where its weight is 0.
     """
 
     autoencoder: Autoencoder
@@ -50,6 +52,8 @@ class Networks:
     judge: nn.Module | None = None
     discriminator_optimizer: AdamW | None = None
     lpips: LPIPS | None = None
+    alignment: Alignment | None = None
+    alignment_optimizer: AdamW | None = None
 
     @property
     def against(self) -> "Adversary":
@@ -99,6 +103,8 @@ def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: Tra
     statistics = _running_statistics(nets.discriminator)
     figures = step_gradients(nets, batches, step, config)
     figures["grad_norm"] = _clip(nets.autoencoder, config)
+    if nets.alignment is not None:
+        figures["alignment_grad_norm"] = _clip(_averaged(nets.alignment.projection), config)
     if discriminates(step, config):
         figures["disc_grad_norm"] = _clip(nets.against.discriminator, config)
     means = reduce_mean(figures, world)  # a NaN of one rank is one of all, so that they decide alike
@@ -107,8 +113,8 @@ def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: Tra
     else:
         _restore(nets.discriminator, statistics)
     nets.optimizer.zero_grad()
-    if nets.discriminator_optimizer:
-        nets.discriminator_optimizer.zero_grad()
+    for optimizer in filter(None, (nets.discriminator_optimizer, nets.alignment_optimizer)):
+        optimizer.zero_grad()
     return means
 
 
@@ -174,6 +180,12 @@ def _autoencoder_gradients(
             losses |= found
             roots += found.values()
             gradients += [torch.full_like(loss, weights[name] / count) for name, loss in found.items()]
+        if nets.alignment is not None:
+            with autocast(config, real.device):
+                losses |= nets.alignment(nets.autoencoder, output.latents, real)
+            losses["alignment_weight"] = _alignment_weight(nets, reconstruction, gradient, losses["alignment"])
+            roots.append(losses["alignment"])
+            gradients.append(config.latent_loss_config.alignment * losses["alignment_weight"] / count)
         torch.autograd.backward(roots, gradients)
     return reconstruction.detach(), {name: value.detach() for name, value in losses.items()}
 
@@ -226,6 +238,24 @@ def _adaptive_weight(model: Autoencoder, reconstruction: Tensor, nll: Tensor, ad
     return adaptive_weight(*at_last_layer)
 
 
+def _alignment_weight(nets: Networks, reconstruction: Tensor, gradient: Tensor, alignment: Tensor) -> Tensor:
+    """`adaptive_weight` at the encoder's last layer, of the losses on the reconstruction against the alignment."""
+    last_layer = nets.autoencoder.encoder_last_layer
+    assert last_layer is not None, "`build_networks` refuses a model without"
+    at_last_layer = [
+        mean_over_ranks(torch.autograd.grad(root, last_layer, direction, retain_graph=True)[0])
+        for root, direction in ((reconstruction, gradient), (alignment, None))
+    ]
+    return adaptive_weight(*at_last_layer)
+
+
+def _averaged(network: nn.Module) -> nn.Module:
+    """A network outside of DDP, its gradients averaged over the ranks."""
+    for parameter in network.parameters():
+        parameter.grad = None if parameter.grad is None else mean_over_ranks(parameter.grad)
+    return network
+
+
 def _discriminator_gradients(
     nets: Networks, real: Tensor, fake: Tensor, config: TrainConfig, last: bool, count: int
 ) -> dict[str, Tensor]:
@@ -253,6 +283,8 @@ def _clip(network: nn.Module, config: TrainConfig) -> Tensor:
 def _update(nets: Networks, step: int, config: TrainConfig) -> None:
     _optimise(nets.optimizer, config.lr * warm_up(step, config))
     nets.ema.update(nets.autoencoder)
+    if nets.alignment_optimizer is not None:
+        _optimise(nets.alignment_optimizer, config.lr * warm_up(step, config))
     if discriminates(step, config):
         _optimise(nets.against.optimizer, config.discriminator.lr * warm_up(step, config))
 

@@ -1,0 +1,1 @@
+"""Frozen vision networks: what a frame shows, as features of its patches."""
