@@ -57,6 +57,9 @@ def run_probe(config: ProbeConfig) -> None:
     rows = write_probes(probed, Path(config.save_dir).expanduser())
     names = list(dict.fromkeys(name for row in rows for name in row if name != "model"))
     print(text_table([{"probe": name, **{row["model"]: row.get(name) for row in rows}} for name in names]))
+    for label, space in probed.spaces.items():
+        for note in space.notes:
+            print(f"{label}: {note}")
     print(f"{probed.clips} clips; see {Path(config.save_dir).expanduser() / 'probes.html'}")
     if probed.failures:
         raise WorkbenchError(f"{len(probed.failures)} clips were left out, see above; the same command tries again")

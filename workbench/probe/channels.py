@@ -51,6 +51,11 @@ class Channels:
         std = torch.where(self.std > 0, self.std, 1.0)
         return ((latents.double() - self.mean.view(shape)) / std.view(shape)).float()
 
+    def undo(self, standard: Tensor) -> Tensor:
+        """What `standardise` made (C, t, h, w) of latents, as they were."""
+        shape = (-1, 1, 1, 1)
+        return (standard.double() * self.std.view(shape) + self.mean.view(shape)).float()
+
 
 def channels_of(latents: Sequence[Tensor]) -> Channels:
     """The channels of latents (C, t, h, w) of any number of clips, at least two tokens in all.

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
+from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 
 Transform = tuple[str, Tensor, Tensor]
 """A name, a transformed clip, and the latents that an equivariant encoder would give of it."""
 
 
-def equivariance_errors(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, float]:
-    """By transform, the mean squared difference to the transformed latents over the variance of the latents.
+def equivariance_errors(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> Steps[dict[str, float]]:
+    """By transform, the mean squared difference to the transformed latents over the variance of the latents; as steps.
 
     0 for an encoder that commutes with the transform, about 2 for unrelated latents. Shifts by whole strides leave
     frames only at the borders to differ, those by half a stride are held against the mean of both neighbours.
@@ -28,10 +29,12 @@ def equivariance_errors(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -
         z: its latents (1, C, t, h, w).
     """
     variance = z.float().var(dim=(0, 2, 3, 4), unbiased=False).mean()
-    found = {}
-    for name, clip, expected in transforms(ae, x, z):
+    found: dict[str, float] = {}
+    moved = list(transforms(ae, x, z))
+    for name, clip, expected in moved:
         given = encode_tiled(ae, clip, tiling)
         found[name] = ((given - expected).square().mean() / variance).item()
+        yield Progress("equivariance", len(found), len(moved))
     return found
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError
+from workbench.probe.blocks import Place, block_of
 from workbench.steps import Progress, Steps
 
 LEVELS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -26,10 +27,8 @@ LEVELS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 SIZES = {"cpu": (192, 4), "cuda": (512, 8)}
 """Width and depth by device."""
 
-_BLOCK = (2, 4, 4)
-"""Latents in time, height and width of a training example, as far as clips hold them."""
-
 _BATCH, _HELD_OUT, _RATE = 64, 256, 1e-3
+_EULER_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,15 @@ class GeneratorResult:
     training_loss: float
     parameters: int
     steps: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The generator itself, of blocks of latents of this size."""
+
+    network: "SmallSiT"
+    block: Place
+    result: GeneratorResult
 
 
 class SmallSiT(nn.Module):
@@ -92,7 +100,7 @@ class _Block(nn.Module):
         return x + gate_m * self.down(F.gelu(self.up(_norm(x) * (1 + scale_m) + shift_m)))
 
 
-def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device) -> Steps[GeneratorResult]:
+def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device) -> Steps[Trained]:
     """Train on all clips but every fourth, and judge on those, as steps; the same in every run.
 
     Args:
@@ -103,7 +111,7 @@ def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device)
     """
     if len(latents) < 2:
         raise ConfigError("`generator_steps`: a generator needs two clips or more, one of them to judge it on")
-    block = tuple(min(wanted, *(clip.shape[axis] for clip in latents)) for axis, wanted in enumerate(_BLOCK, 1))
+    block = block_of(latents)
     held_out, training = latents[::4], [clip for index, clip in enumerate(latents) if index % 4]
     random = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
@@ -125,7 +133,23 @@ def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device)
     shares = judged(network, draw_blocks(held_out, block, _HELD_OUT, random).to(device), random)
     tail = losses[-max(1, steps // 10) :]
     count = sum(parameter.numel() for parameter in network.parameters())
-    return GeneratorResult(shares, sum(shares.values()) / len(shares), sum(tail) / len(tail), count, steps)
+    result = GeneratorResult(shares, sum(shares.values()) / len(shares), sum(tail) / len(tail), count, steps)
+    return Trained(network, block, result)
+
+
+@torch.no_grad()
+def sample(trained: Trained, count: int) -> list[Tensor]:
+    """Blocks (C, *block) that the generator makes of noise, standardised, on the CPU: Euler's method in 50 steps."""
+    network, device = trained.network, trained.network.position.device
+    random, blocks = torch.Generator().manual_seed(0), []
+    shape = math.prod(trained.block), network.enter.in_features
+    for begin in range(0, count, _BATCH):
+        x = torch.randn(min(_BATCH, count - begin), *shape, generator=random).to(device)
+        for step in range(_EULER_STEPS):
+            t = torch.full((len(x),), step / _EULER_STEPS, device=device)
+            x = x + network(x, t) / _EULER_STEPS
+        blocks += [tokens.T.reshape(-1, *trained.block) for tokens in x.cpu()]
+    return blocks
 
 
 def _rate(step: int, steps: int) -> float:

@@ -12,7 +12,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
 from workbench.probe.channels import channels_of
 from workbench.probe.equivariance import equivariance_errors, whole_strides
-from workbench.probe.generator import train_generator
+from workbench.probe.generator import Trained, train_generator
 from workbench.probe.motion import predicted_by_previous
 from workbench.probe.neighbours import (
     cosine_profile,
@@ -21,6 +21,7 @@ from workbench.probe.neighbours import (
     same_label_share,
 )
 from workbench.probe.robustness import robustness
+from workbench.probe.semantics import semantics
 from workbench.probe.spectrum import high_share, spatial_curve, temporal_curve
 from workbench.probe.viv import velocity_irreducible_variance
 from workbench.steps import Progress, Steps
@@ -40,25 +41,36 @@ class SpaceProbes:
         figures: one number a probe, by its name in `probe.catalogue`.
         curves: lists of numbers for the figures of the page.
         seconds: what each group of probes took.
+        notes: what was left out, and why.
+        generator: the small generator, where one was trained.
     """
 
     figures: dict[str, float]
     curves: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    generator: Trained | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Plain values that JSON holds."""
+        return {"figures": self.figures, "curves": self.curves, "seconds": self.seconds, "notes": self.notes}
 
 
-def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling) -> dict[str, Any]:
+def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling) -> Steps[dict[str, Any]]:
     """Probes that need the model: of a clip, uint8 (T, 3, H, W). Plain values that JSON holds; without the model's
-    grid being filled twice, equivariance is left out."""
+    grid being filled twice, equivariance is left out. As steps."""
     x = frames[:_FRAMES, :, :_PIXELS, :_PIXELS].transpose(0, 1)[None].float() / 127.5 - 1
     z = encode_tiled(ae, x, tiling)
     std = z.float().transpose(0, 1).flatten(1).std(1, unbiased=False)
     begin = time.perf_counter()
-    psnrs, between = robustness(ae, x, z, std, tiling)
+    psnrs, between = yield from robustness(ae, x, z, std, tiling)
     after = time.perf_counter()
     cut = whole_strides(ae, x)
-    errors = {} if cut is None else equivariance_errors(ae, cut, encode_tiled(ae, cut, tiling), tiling)
+    errors: dict[str, float] = {}
+    if cut is not None:
+        errors = yield from equivariance_errors(ae, cut, encode_tiled(ae, cut, tiling), tiling)
     return {
+        "size": [frames.shape[0], *frames.shape[2:]],
         "robustness": psnrs,
         "between_frames_psnr": between if z.shape[2] > 2 else None,
         "equivariance": errors,
@@ -68,9 +80,17 @@ def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling) -> dict[str, Any
 
 
 def probe_space(
-    latents: Sequence[Tensor], labels: Sequence[str] | None, generator_steps: int, device: torch.device
+    latents: Sequence[Tensor],
+    labels: Sequence[str] | None,
+    generator_steps: int,
+    device: torch.device,
+    features: Sequence[Tensor] | None = None,
 ) -> Steps[SpaceProbes]:
-    """Probes of latents (C, t, h, w) of many clips, as steps; with `generator_steps` the small generator too."""
+    """Probes of latents (C, t, h, w) of many clips, as steps; with `generator_steps` the small generator too.
+
+    Args:
+        features: (D, t, h, w) of every clip by a vision network, for what latents say of what is shown.
+    """
     clock = _Clock()
     channels = clock("channels", lambda: channels_of(latents))
     standard = [channels.standardise(clip) for clip in latents]
@@ -92,6 +112,9 @@ def probe_space(
     }
     if labels is not None:
         figures |= {f"lnc_{k}": same_label_share(standard, labels, k) for k in NEIGHBOURS}
+    if features is not None:
+        found = clock("semantics", lambda: semantics(standard, features))
+        figures |= {"vf_distance": found.distance, "vf_share": found.share, "vf_cosine": found.cosine}
     curves: dict[str, Any] = {
         "eigenvalues": channels.eigenvalues.tolist(),
         "mean": channels.mean.tolist(),
@@ -101,13 +124,14 @@ def probe_space(
         "time": temporal_curve(standard),
     }
     yield Progress("probe", 1, 1)
+    generator = None
     if generator_steps:
         begin = time.perf_counter()
-        result = yield from train_generator(standard, generator_steps, device)
+        generator = yield from train_generator(standard, generator_steps, device)
         clock.seconds["generator"] = time.perf_counter() - begin
-        figures["generator_share"] = result.share
-        curves["generator"] = asdict(result)
-    return SpaceProbes(figures, curves, clock.seconds)
+        figures["generator_share"] = generator.result.share
+        curves["generator"] = asdict(generator.result)
+    return SpaceProbes(figures, curves, clock.seconds, generator=generator)
 
 
 def _shares(standard: Sequence[Tensor]) -> dict[str, float]:

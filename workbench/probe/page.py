@@ -4,7 +4,6 @@ import html
 import json
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ def write_probes(probed: Probed, folder: Path) -> list[dict[str, Any]]:
     """
     rows = list(probe_rows(probed))
     write_csv(folder / "probes.csv", rows)
-    spaces = {label: asdict(space) for label, space in probed.spaces.items()}
+    spaces = {label: space.record() for label, space in probed.spaces.items()}
     failures = [
         {"model": label, "clip": str(clip), "reason": reason} for (label, clip), reason in probed.failures.items()
     ]
@@ -56,7 +55,7 @@ def probes_html(probed: Probed) -> str:
         style=_STYLE.read_text(encoding="utf-8"),
         subtitle=f"{probed.clips} clips, {', '.join(html.escape(label) for label in probed.spaces)}",
         failures=_failures(probed),
-        table=_table(probed),
+        table=probe_table(probed),
         charts=charts,
         policy="".join(f"<dt>{html.escape(n)}</dt><dd>{html.escape(str(v))}</dd>" for n, v in _facts(probed).items()),
         plotly=get_plotlyjs(),
@@ -64,7 +63,8 @@ def probes_html(probed: Probed) -> str:
     )
 
 
-def _table(probed: Probed) -> str:
+def probe_table(probed: Probed) -> str:
+    """HTML: a row a probe, a column a space, beside what was published."""
     labels = list(probed.spaces)
     head = "".join(f'<th scope="col">{html.escape(label)}</th>' for label in (*labels, "published", "|r|"))
     rows = ""
@@ -90,8 +90,9 @@ def _facts(probed: Probed) -> Mapping[str, Any]:
 
 
 def _failures(probed: Probed) -> str:
-    lines = [f"{label}, {clip.name}: {reason}" for (label, clip), reason in probed.failures.items()]
-    return f"<ul>{''.join(f'<li>left out: {html.escape(line)}</li>' for line in lines)}</ul>" if lines else ""
+    lines = [f"left out: {label}, {clip.name}: {reason}" for (label, clip), reason in probed.failures.items()]
+    lines += [f"{label}: {note}" for label, space in probed.spaces.items() for note in space.notes]
+    return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from workbench.metrics.psnr import pooled_psnr
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_tiled
+from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 
 NOISE = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -18,8 +19,10 @@ NOISE = (0.0, 0.1, 0.25, 0.5, 1.0)
 BITS = (8, 6, 4)
 
 
-def robustness(ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tiling) -> tuple[dict[str, float], float]:
-    """PSNR in dB by "noise S" and "B bits", and the PSNR of frames between latents, see `between_frames`.
+def robustness(
+    ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tiling
+) -> Steps[tuple[dict[str, float], float]]:
+    """PSNR in dB by "noise S" and "B bits", and the PSNR of frames between latents, see `between_frames`; as steps.
 
     Args:
         x: a clip (1, 3, T, H, W) in [-1, 1].
@@ -29,11 +32,14 @@ def robustness(ae: Autoencoder, x: Tensor, z: Tensor, std: Tensor, tiling: Tilin
     size = x.shape[2], (x.shape[3], x.shape[4])
     found = {f"noise {strength:g}": noisy(z, std, strength) for strength in NOISE}
     found |= {f"{bits} bits": quantised(z, bits) for bits in BITS}
-
-    def psnr_of(latents: Tensor) -> float:
-        return pooled_psnr(x, decode_tiled(ae, latents, tiling, *size).clamp(-1, 1), 2.0).item()
-
-    return {name: psnr_of(latents) for name, latents in found.items()}, psnr_of(between_frames(z))
+    found["between"] = between_frames(z)
+    psnrs: dict[str, float] = {}
+    for name, latents in found.items():
+        y = decode_tiled(ae, latents, tiling, *size).clamp(-1, 1)
+        psnrs[name] = pooled_psnr(x, y, 2.0).item()
+        yield Progress("robustness", len(psnrs), len(found))
+    between = psnrs.pop("between")
+    return psnrs, between
 
 
 def noisy(z: Tensor, std: Tensor, strength: float) -> Tensor:

@@ -4,12 +4,10 @@ import csv
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from workbench.data.index import read_index
 from workbench.devices import pick_dtype
@@ -21,14 +19,17 @@ from workbench.latents.clips import encode_clip
 from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
 from workbench.models.ref import ModelRef
-from workbench.probe.catalogue import WHITE_NOISE
-from workbench.probe.measure import SpaceProbes, probe_clip, probe_space
+from workbench.probe.measure import SpaceProbes, probe_clip
+from workbench.probe.semantics import clip_features
 from workbench.probe.settings import ProbeSettings
+from workbench.probe.spaces import probe_spaces
 from workbench.probe.store import ProbeStore
 from workbench.ranks import World, gather_on_main
 from workbench.steps import Progress, drain
+from workbench.vision.base import VisionNetwork
+from workbench.vision.load import load_vision
 
-_VERSION = 1  # of the files in a probe's folder
+_VERSION = 2  # of the files in a probe's folder
 
 OnClip = Callable[[str, Path, str | None, int, int], None]
 """Called after a clip: the model's label, the clip, why it was left out, and how many of how many are done."""
@@ -71,16 +72,17 @@ def probe(
 
     Raises:
         ConfigError: the folder holds results under another policy, or no clip could be encoded by every model.
-        WeightsError: weights of a model are missing or do not fit.
+        WeightsError: weights of a model, or of the vision network, are missing or do not fit.
     """
     entries, kind = parse_models(settings.models), pick_dtype(dtype, world.device)
     store = ProbeStore(Path(settings.save_dir).expanduser())
     policy = _policy(settings, world.device, kind)
     facts = {entry.label: model_facts(entry, settings.model, world.device, kind) for entry in entries}
+    vision = load_vision(settings.vision, world.device) if settings.vision else None
     store.check(policy, facts)  # on every rank, before any of them writes
     if world.is_main:
         store.begin(policy, facts)
-    failures = _encode_all(settings, entries, clips[world.rank :: world.size], store, world, kind, on_clip)
+    failures = _encode_all(settings, entries, clips[world.rank :: world.size], store, vision, world, kind, on_clip)
     parts = gather_on_main(failures, world)
     if parts is None:
         return None
@@ -88,19 +90,9 @@ def probe(
     common = [clip for clip in clips if all(store.figures(entry.label, clip) is not None for entry in entries)]
     if not common:
         raise ConfigError("no clip could be encoded by every model: " + next(iter(merged.values()), "there is none"))
-    spaces: dict[str, SpaceProbes] = {}
-    for label in [*facts, WHITE_NOISE]:
-        latents = _latents(store, entries[0].label if label == WHITE_NOISE else label, common)
-        if label == WHITE_NOISE:
-            latents = _noise_like(latents)
-        kinds = [labels[clip] for clip in common] if labels else None
-        steps = probe_space(latents, kinds, settings.generator_steps, world.device)
-        found = drain(steps, partial(on_progress, label) if on_progress else None)
-        if label != WHITE_NOISE:
-            figures = (store.figures(label, clip) for clip in common)
-            _add_clips(found, [known for known in figures if known is not None])
-        spaces[label] = found
-    return Probed(policy, spaces, len(common), merged)
+    kinds = [labels[clip] for clip in common] if labels else None
+    found = probe_spaces(settings, entries, store, common, kinds, vision, world.device, kind, on_progress)
+    return Probed(policy, dict(found), len(common), merged)
 
 
 def read_labels(index: str, column: str, clips: Sequence[Path]) -> dict[Path, str]:
@@ -129,6 +121,7 @@ def _encode_all(
     entries: Sequence[ModelRef],
     clips: Sequence[Path],
     store: ProbeStore,
+    vision: VisionNetwork | None,
     world: World,
     dtype: torch.dtype,
     on_clip: OnClip | None,
@@ -142,7 +135,7 @@ def _encode_all(
             reason = None
             if not (clip.is_file() and store.figures(entry.label, clip) is not None):
                 ae = ae or entry.load(world.device, dtype)
-                reason = _encode_one(settings, ae, entry.label, clip, store)
+                reason = _encode_one(settings, ae, entry.label, clip, store, vision)
             if reason is not None:
                 failures[entry.label, clip] = reason
             done += 1
@@ -153,11 +146,15 @@ def _encode_all(
     return failures
 
 
-def _encode_one(settings: ProbeSettings, ae: Autoencoder, label: str, path: Path, store: ProbeStore) -> str | None:
+def _encode_one(
+    settings: ProbeSettings, ae: Autoencoder, label: str, path: Path, store: ProbeStore, vision: VisionNetwork | None
+) -> str | None:
     try:
         clip, frames = drain(read_clip_steps(path, settings, SIDE_MULTIPLE))
-        latents = encode_clip(ae, clip, settings.model)
-        store.save(label, path, latents, probe_clip(ae, frames, settings.model))
+        tensors = {"latents": encode_clip(ae, clip, settings.model)}
+        if vision is not None:
+            tensors["features"] = clip_features(vision, ae, frames)
+        store.save(label, path, tensors, drain(probe_clip(ae, frames, settings.model)))
     except WorkbenchError as error:
         return str(error)
     return None
@@ -166,40 +163,5 @@ def _encode_one(settings: ProbeSettings, ae: Autoencoder, label: str, path: Path
 def _policy(settings: ProbeSettings, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     record = {"dtype": str(dtype).removeprefix("torch."), "device": name, "side_multiple": SIDE_MULTIPLE}
+    record["vision"] = settings.vision or "none"
     return {**settings.record(), **asdict(settings.model), **record, "version": _VERSION}
-
-
-def _latents(store: ProbeStore, label: str, clips: Sequence[Path]) -> list[Tensor]:
-    return [store.latents(label, clip) for clip in clips]
-
-
-def _noise_like(latents: Sequence[Tensor]) -> list[Tensor]:
-    random = torch.Generator().manual_seed(0)
-    return [torch.randn(clip.shape, generator=random) for clip in latents]
-
-
-def _add_clips(found: SpaceProbes, clips: Sequence[dict[str, Any]]) -> None:
-    """Means over clips of what needed the model."""
-    for name in ("robustness", "equivariance"):
-        found.curves[name] = _means([clip[name] for clip in clips])
-        found.seconds[name] = sum(clip["seconds"][name] for clip in clips)
-    found.curves["pixels"] = {axis: _mean_curve([clip["pixels"][axis] for clip in clips]) for axis in ("space", "time")}
-    robust, errors = found.curves["robustness"], found.curves["equivariance"]
-    found.figures["noise_1_psnr"] = robust["noise 1"]
-    found.figures["noise_loss_db"] = robust["noise 0"] - robust["noise 0.25"]
-    between = [clip["between_frames_psnr"] for clip in clips if clip["between_frames_psnr"] is not None]
-    if between:
-        found.figures["between_frames_psnr"] = sum(between) / len(between)
-    if errors:
-        found.figures["equivariance"] = sum(errors.values()) / len(errors)
-
-
-def _means(records: Sequence[dict[str, float]]) -> dict[str, float]:
-    names = dict.fromkeys(name for record in records for name in record)
-    values = {name: [record[name] for record in records if name in record] for name in names}
-    return {name: sum(known) / len(known) for name, known in values.items()}
-
-
-def _mean_curve(curves: Sequence[Sequence[float | None]]) -> list[float]:
-    columns = ([value for value in column if value is not None] for column in zip(*curves, strict=True))
-    return [sum(column) / len(column) if column else float("nan") for column in columns]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from workbench.config import check_range, setting
+from workbench.errors import ConfigError
 from workbench.evaluate.settings import parse_models
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import DEFAULT_MODEL
@@ -19,9 +20,19 @@ class ProbeSettings(ClipPolicy):
     generator_steps: int = setting(
         0, "train a small generator on the latents of each model for so many steps, and compare its loss; 0: none"
     )
+    vision: str | None = setting(
+        None,
+        "network for what latents say of what is shown, and for how near decoded samples come to frames: dinov2_vitb14 "
+        "(as torch.hub keeps it), a file or folder of DINOv2's weights, org/repo/file on the Hub, or vgg (fetch lpips)",
+    )
+    ifid: bool = setting(
+        False, "with `vision`: decode points half-way between latents, and how near they come to frames"
+    )
     save_dir: str = setting("probe", "folder for the results; an interrupted run continues there")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_models(self.models)
         check_range("generator_steps", self.generator_steps, 0)
+        if self.ifid and self.vision is None:
+            raise ConfigError("`ifid`: pictures are held against each other by a network; name one by `vision`")

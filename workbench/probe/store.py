@@ -2,7 +2,7 @@
 
 policy.json                   what all results have in common
 latents/MODEL/model.json      facts about the model, with a digest of its weights
-latents/MODEL/CLIP.safetensors  latents (C, t, h, w), float32
+latents/MODEL/CLIP.safetensors  latents (C, t, h, w), and features (D, t, h, w) of a vision network, float32
 latents/MODEL/CLIP.json       figures of one clip; written last, so that it stands for a finished clip
 probes.csv, probes.json, probes.html
 """
@@ -45,11 +45,11 @@ class ProbeStore:
                 raise FileError(f"`save_dir`: {quoted(path.parent)} cannot be made ({error.strerror})") from None
             write_json(path, record)
 
-    def save(self, label: str, clip: Path, latents: Tensor, figures: Mapping[str, Any]) -> None:
-        """Keep what was found of a clip. Raises FileError where it cannot be written."""
+    def save(self, label: str, clip: Path, tensors: Mapping[str, Tensor], figures: Mapping[str, Any]) -> None:
+        """Keep what was found of a clip: its latents, and features. Raises FileError where it cannot be written."""
         path = self._path(label, clip, ".safetensors")
         with written_whole(path) as temporary, write_errors(path):
-            temporary.write_bytes(save({"latents": latents.contiguous()}))
+            temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
         write_json(self._path(label, clip, ".json"), {"source": source_record(clip), "figures": figures})
 
     def figures(self, label: str, clip: Path) -> dict[str, Any] | None:
@@ -57,9 +57,9 @@ class ProbeStore:
         record = read_record(self._path(label, clip, ".json"))
         return record["figures"] if record is not None and record["source"] == source_record(clip) else None
 
-    def latents(self, label: str, clip: Path) -> Tensor:
-        """The latents of a finished clip."""
-        return load_file(self._path(label, clip, ".safetensors"))["latents"]
+    def tensors(self, label: str, clip: Path) -> dict[str, Tensor]:
+        """The latents of a finished clip, and its features if there was a network for them."""
+        return load_file(self._path(label, clip, ".safetensors"))
 
     def _records(
         self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]
