@@ -26,6 +26,7 @@ from workbench.ui.api import Api
 from workbench.ui.clip import ClipPanel
 from workbench.ui.components import SILENT
 from workbench.ui.latents import LatentsTab
+from workbench.ui.probes import ProbesPanel
 from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
 from workbench.ui.shelf import part_of_page, scripts, server_functions, styles
@@ -69,6 +70,8 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                         tiles = TilesTab(JobFolders(temporary / "tiles"), queue, model, root, clip)
                     with gr.Tab("Latents"):
                         latents = LatentsTab(JobFolders(temporary / "latents"), queue, model, root, clip)
+                        folders = JobFolders(temporary / "probes")
+                        probes = ProbesPanel(folders, queue, model, root, clip, latents.model)
                     with gr.Tab("Training") as runs:
                         training = TrainingTab(JobFolders(temporary / "samples"), root, runs)
                     with gr.Tab("About") as about:
@@ -76,7 +79,7 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
         player.frame(tiles.follow, None, tiles.at, **SILENT)
         player.frame(latents.follow, latents.view, latents.frame, **SILENT)
         api = Api(JobFolders(temporary / "api"), queue, model, temporary, root)
-        for left in (api.left, tiles.panel.left, latents.panel.left, training.left, uploads.left):
+        for left in (api.left, tiles.panel.left, latents.panel.left, probes.panel.left, training.left, uploads.left):
             page.unload(left)
     return page.queue(default_concurrency_limit=None)
 
