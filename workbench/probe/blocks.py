@@ -34,7 +34,8 @@ def block_of(latents: Sequence[Tensor]) -> Place:
 def places(shape: Sequence[int], block: Place, causal: bool) -> list[Place]:
     """Of blocks that lie side by side in latents of shape (t, h, w)."""
     ranges = [range(0, length - size + 1, size) for length, size in zip(shape, block, strict=True)]
-    return list(product(ranges[0][:1] if causal else ranges[0], *ranges[1:]))
+    in_time = ranges[0][:1] if causal else ranges[0]
+    return [(t, row, column) for t, row, column in product(in_time, ranges[1], ranges[2])]
 
 
 def cut(clip: Tensor, places: Iterable[Place], block: Place) -> list[Tensor]:

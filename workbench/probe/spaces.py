@@ -52,7 +52,7 @@ def probe_spaces(
             figures = [known for known in (store.figures(label, clip) for clip in clips) if known is not None]
             add_clips(found, figures)
             if vision is not None and (settings.ifid or found.generator is not None):
-                sizes = [tuple(known["size"]) for known in figures]
+                sizes: list[tuple[int, int, int]] = [tuple(known["size"]) for known in figures]
                 _add_decoded(found, settings, entry, latents, clips, sizes, vision, device, dtype)
         yield label, found
 
@@ -63,7 +63,7 @@ def _add_decoded(
     entry: ModelRef,
     latents: Sequence[Tensor],
     clips: Sequence[Path],
-    sizes: Sequence[tuple[int, ...]],
+    sizes: Sequence[tuple[int, int, int]],
     vision: VisionNetwork,
     device: torch.device,
     dtype: torch.dtype,
