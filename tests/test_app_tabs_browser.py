@@ -118,6 +118,19 @@ def test_latents_are_looked_into_taken_along_and_decoded(page, tmp_path: Path) -
     page.wait_for_function("document.querySelector('#latents-video video')?.readyState >= 2")
 
 
+def test_the_latents_of_a_clip_are_probed_and_the_page_taken_along(page, tmp_path: Path) -> None:
+    open_tab(page, "Latents")
+    choose_option(page, "Model", "dct")
+    page.get_by_role("button", name="Will a generator like them?").click()
+    page.locator("#probes-run").click()
+    page.locator("#probes-table").get_by_text("VIV * sqrt(d)").wait_for()
+    page.locator("#probes .plot-container").locator("visible=true").first.wait_for()
+    with page.expect_download() as download:
+        page.locator("#probes-download").click()
+    download.value.save_as(tmp_path / "probes.html")
+    assert "white noise" in (tmp_path / "probes.html").read_text()
+
+
 def test_cancel_stops_the_job_of_a_tab_and_removes_its_files(page, temporary: Path) -> None:
     open_tab(page, "Latents", max_frames=40, size="720p")
     page.locator("#latents-run").click()

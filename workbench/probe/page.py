@@ -55,7 +55,7 @@ def probes_html(probed: Probed) -> str:
         style=_STYLE.read_text(encoding="utf-8"),
         subtitle=f"{probed.clips} clips, {', '.join(html.escape(label) for label in probed.spaces)}",
         failures=_failures(probed),
-        table=probe_table(probed),
+        table=f"<table>{probe_table(probed)}</table>",
         charts=charts,
         policy="".join(f"<dt>{html.escape(n)}</dt><dd>{html.escape(str(v))}</dd>" for n, v in _facts(probed).items()),
         plotly=get_plotlyjs(),
@@ -64,7 +64,7 @@ def probes_html(probed: Probed) -> str:
 
 
 def probe_table(probed: Probed) -> str:
-    """HTML: a row a probe, a column a space, beside what was published."""
+    """HTML of what stands inside a table: a row a probe, a column a space, beside what was published."""
     labels = list(probed.spaces)
     head = "".join(f'<th scope="col">{html.escape(label)}</th>' for label in (*labels, "published", "|r|"))
     rows = ""
@@ -78,7 +78,7 @@ def probe_table(probed: Probed) -> str:
         cells = [*(_number(value) for value in values.values()), html.escape(marks), _number(one.correlation)]
         title = f'<th scope="row">{html.escape(one.label)}{arrow}{note}</th>'
         rows += f"<tr>{title}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-    return f'<table><thead><tr><th scope="col">Probe</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<thead><tr><th scope="col">Probe</th>{head}</tr></thead><tbody>{rows}</tbody>'
 
 
 def _facts(probed: Probed) -> Mapping[str, Any]:

@@ -71,4 +71,5 @@ class ProbesPanel:
         shown = {
             plot: pieces.on_any_background(figures[name][1]) for plot, name in zip(self.plots, _FIGURES, strict=True)
         }
-        return {self.table: probe_table(view.probed), self.download: gr.update(value=str(view.page)), **shown}
+        table = f'<div class="scroll"><table class="metrics">{probe_table(view.probed)}</table></div>'
+        return {self.table: table, self.download: gr.update(value=str(view.page)), **shown}
