@@ -18,7 +18,9 @@ class Counter(TorchDispatchMode):
         self.operations = self.bytes = self.peak_bytes = 0
         self._alive: dict[int, weakref.ref] = {}
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):

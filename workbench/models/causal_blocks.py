@@ -26,7 +26,9 @@ def norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
 class CausalConv3d(nn.Module):
     """A 3D convolution padded by repeating the borders: on both sides of H and W, only in front of T."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: tuple[int, int, int] = (1, 1, 1)):
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: tuple[int, int, int] = (1, 1, 1)
+    ) -> None:
         super().__init__()
         side = kernel_size // 2
         self.padding = (side, side, side, side, kernel_size - 1, 0)
@@ -39,7 +41,7 @@ class CausalConv3d(nn.Module):
 class ResnetBlock(CheckpointedBlock):
     """Two normalised convolutions beside a shortcut, which is a 1x1x1 convolution where the width changes."""
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.norm1 = group_norm(in_channels)
         self.conv1 = CausalConv3d(in_channels, out_channels, 3)
@@ -57,7 +59,7 @@ class ResnetBlock(CheckpointedBlock):
 class Downsample(CheckpointedBlock):
     """A causal convolution with this stride in T, H and W; where T is halved, 1 + 2k frames become 1 + k."""
 
-    def __init__(self, channels: int, stride: tuple[int, int, int]):
+    def __init__(self, channels: int, stride: tuple[int, int, int]) -> None:
         super().__init__()
         self.conv = CausalConv3d(channels, channels, 3, stride)
 
@@ -68,7 +70,7 @@ class Downsample(CheckpointedBlock):
 class Upsample(CheckpointedBlock):
     """Nearest upsampling in T, H and W, then a causal convolution; where T is doubled, 1 + k frames become 1 + 2k."""
 
-    def __init__(self, channels: int, scale: tuple[int, int, int]):
+    def __init__(self, channels: int, scale: tuple[int, int, int]) -> None:
         super().__init__()
         self.scale = scale
         self.conv = CausalConv3d(channels, channels, 3)
@@ -83,7 +85,7 @@ class Upsample(CheckpointedBlock):
 class FrameCausalAttention(CheckpointedBlock):
     """Residual single-head attention in which a position sees all of its own frame and of earlier frames."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.group_norm = group_norm(channels)
         self.to_q = nn.Linear(channels, channels)
@@ -115,7 +117,7 @@ def frame_causal_attention(q: Tensor, k: Tensor, v: Tensor, frame_tokens: int) -
 class MidBlock(nn.Module):
     """ResNet block, attention, ResNet block, all of one width."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(ResnetBlock(channels, channels) for _ in range(2))
         self.attentions = nn.ModuleList([FrameCausalAttention(channels)])
@@ -127,7 +129,7 @@ class MidBlock(nn.Module):
 class DownBlock(nn.Module):
     """ResNet blocks, the first of which changes the width, then a downsampler unless `stride` is None."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int, int] | None, layers: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int, int] | None, layers: int) -> None:
         super().__init__()
         self.resnets = _resnets(in_channels, out_channels, layers)
         self.downsamplers = nn.ModuleList([Downsample(out_channels, stride)] if stride else [])
@@ -141,7 +143,7 @@ class DownBlock(nn.Module):
 class UpBlock(nn.Module):
     """ResNet blocks, the first of which changes the width, then an upsampler unless `scale` is None."""
 
-    def __init__(self, in_channels: int, out_channels: int, scale: tuple[int, int, int] | None, layers: int):
+    def __init__(self, in_channels: int, out_channels: int, scale: tuple[int, int, int] | None, layers: int) -> None:
         super().__init__()
         self.resnets = _resnets(in_channels, out_channels, layers)
         self.upsamplers = nn.ModuleList([Upsample(out_channels, scale)] if scale else [])

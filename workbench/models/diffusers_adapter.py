@@ -104,7 +104,7 @@ class DiffusersAutoencoder(Autoencoder):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, vae: Any):
+    def __init__(self, vae: Any) -> None:
         super().__init__()
         row = ADAPTERS[type(vae).__name__]
         if not vae.config.get("is_causal", True):

@@ -64,7 +64,7 @@ class HunyuanVAE(Autoencoder):
     default_tile_frames = 65
     default_tile_pixels = 256
 
-    def __init__(self, config: HunyuanVAEConfig | None = None):
+    def __init__(self, config: HunyuanVAEConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or HunyuanVAEConfig()
         self.latent_channels = config.latent_channels
@@ -103,7 +103,7 @@ class HunyuanVAE(Autoencoder):
 class Encoder(nn.Module):
     """Frames (B, 3, 1 + 4k, 8h, 8w) to the posterior's moments (B, 2 * latent_channels, 1 + k, h, w)."""
 
-    def __init__(self, config: HunyuanVAEConfig):
+    def __init__(self, config: HunyuanVAEConfig) -> None:
         super().__init__()
         widths = config.widths
         self.conv_in = CausalConv3d(3, widths[0], 3)
@@ -125,7 +125,7 @@ class Decoder(nn.Module):
 
     checkpoint_output: bool = False
 
-    def __init__(self, config: HunyuanVAEConfig):
+    def __init__(self, config: HunyuanVAEConfig) -> None:
         super().__init__()
         widths = config.widths[::-1]
         self.conv_in = CausalConv3d(config.latent_channels, widths[0], 3)

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 class EMA:
     """ema = decay * ema + (1 - decay) * weight after every step, for each parameter by name; shards stay sharded."""
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.values: dict[str, Tensor] = {n: p.detach().float().clone() for n, p in model.named_parameters()}
 

@@ -51,7 +51,7 @@ class JsonLines:
     """RUN/metrics.jsonl: one object a line, with `step`, `total` (steps of the whole run), `time` (Unix seconds) and
     figures. NaN and Inf are null."""
 
-    def __init__(self, run: Path, step: int, total: int):
+    def __init__(self, run: Path, step: int, total: int) -> None:
         """Entries after `step`, from before the run was resumed there, are dropped."""
         path = run / METRICS_FILE
         lines = path.read_text().splitlines() if path.exists() else []
@@ -80,7 +80,7 @@ def _step_of(line: str) -> float:
 class TensorBoard:
     """Events in RUN/tensorboard."""
 
-    def __init__(self, run: Path, step: int):
+    def __init__(self, run: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(run / "tensorboard", purge_step=step + 1 if step else None)
@@ -99,7 +99,7 @@ class TensorBoard:
 class Wandb:
     """Weights & Biases; a resumed run goes on under the id in RUN/wandb_id. WANDB_MODE=offline needs no network."""
 
-    def __init__(self, run: Path, config: TrainConfig):
+    def __init__(self, run: Path, config: TrainConfig) -> None:
         try:
             import wandb
         except ImportError:
@@ -131,7 +131,7 @@ class Wandb:
 class Tracker:
     """Gathers the figures of every step and passes on their means every `log_every` steps."""
 
-    def __init__(self, run: Path, config: TrainConfig, world: World, step: int, total: int):
+    def __init__(self, run: Path, config: TrainConfig, world: World, step: int, total: int) -> None:
         self._config, self._world = config, world
         self._sums: dict[str, tuple[float, int]] = {}
         self._sinks: list[Sink] = []

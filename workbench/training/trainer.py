@@ -58,7 +58,7 @@ class Trainer:
         latents: moments per latent channel of the last validation pass, with its step.
     """
 
-    def __init__(self, config: TrainConfig, world: World):
+    def __init__(self, config: TrainConfig, world: World) -> None:
         self.config, self.world = config, world
         _check_precision(config, world)
         self.run = Path(config.save_dir)
