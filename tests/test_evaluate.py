@@ -25,13 +25,14 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
 from workbench.evaluate.clip import evaluate_clip, worst_panels
-from workbench.evaluate.settings import EvaluateSettings, parse_models
+from workbench.evaluate.settings import EvaluateSettings
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import read_video
 from workbench.media.source import open_clip
 from workbench.metrics.fvd import FeatureNetwork
 from workbench.metrics.measure import summarise
 from workbench.models.auto import Ran
+from workbench.models.ref import parse_models
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.roundtrip.clip import reconstruct

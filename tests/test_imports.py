@@ -29,8 +29,7 @@ MAY_IMPORT = {
     "roundtrip": "tile_settings media metrics ranks models compare.side_by_side",
     "evaluate": "tile_settings media metrics ranks models compare roundtrip",
     "latents": "tile_settings media ranks models",
-    "probe": "tile_settings tiling media metrics ranks models vision data.index compare evaluate.run evaluate.settings"
-    " latents.clips",
+    "probe": "tile_settings tiling media metrics ranks models vision data.index compare latents.clips",
     "training": "media metrics ranks models vision data",
     "bench": "tile_settings metrics models",
     "course": "tiling stages media models data compare",

@@ -7,7 +7,8 @@ import torch
 
 from workbench.evaluate.instruments import Instruments
 from workbench.evaluate.protocols import PROTOCOLS
-from workbench.evaluate.settings import BITS_PER_VALUE, SIDE_MULTIPLE, EvaluateSettings
+from workbench.evaluate.settings import BITS_PER_VALUE, EvaluateSettings
+from workbench.media.policy import SIDE_MULTIPLE
 
 _VERSION = 3  # of the files in an evaluation's folder
 

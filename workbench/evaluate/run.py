@@ -16,8 +16,9 @@ from workbench.evaluate.instruments import Instruments, Original
 from workbench.evaluate.policy import policy_record
 from workbench.evaluate.protocols import PROTOCOLS
 from workbench.evaluate.reencode import require_opencv
-from workbench.evaluate.settings import SIDE_MULTIPLE, EvaluateSettings, folder_of, parse_models
+from workbench.evaluate.settings import EvaluateSettings, folder_of
 from workbench.evaluate.store import ResultStore
+from workbench.media.policy import SIDE_MULTIPLE
 from workbench.media.source import ClipSource
 from workbench.media.whole import read_clip_steps
 from workbench.memory import available_memory
@@ -28,12 +29,10 @@ from workbench.metrics.networks import network_path
 from workbench.metrics.vmaf import Vmaf
 from workbench.metrics.warp import require_optical_flow
 from workbench.models.base import Autoencoder
-from workbench.models.identity import weights_digest
-from workbench.models.plans import tile_plans, tile_sizes
-from workbench.models.ref import ModelRef
+from workbench.models.identity import model_facts
+from workbench.models.ref import ModelRef, parse_models
 from workbench.ranks import World, gather_on_main
 from workbench.steps import Progress, drain
-from workbench.tile_settings import Tiling
 
 
 @dataclass(frozen=True)
@@ -146,30 +145,6 @@ def _protocol_lpips(names: Sequence[str], device: torch.device) -> dict[tuple[st
         (backbone, spatial): load_lpips(device, backbone=backbone, spatial=spatial)
         for backbone, spatial in ways
         if lpips_available(backbone)
-    }
-
-
-def model_facts(entry: ModelRef, tiling: Tiling, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Size, strides and tiles of a model, and a digest of its weights; the model is loaded for it.
-
-    Raises:
-        ConfigError: a tile size is not legal for the model.
-        WeightsError: its weights are missing or do not fit.
-    """
-    ae = entry.load(device, dtype)
-    tile_plans(ae, ae.legal_frames(2), 1, 1, tiling)  # refuses illegal tile sizes
-    pixels, frames = tile_sizes(ae, tiling)
-    return {
-        "model": entry.label,
-        "random_weights": entry.weights == "random",
-        "parameters": sum(parameter.numel() for parameter in ae.parameters()),
-        "latent_channels": ae.latent_channels,
-        "temporal_stride": ae.temporal_stride,
-        "spatial_stride": ae.spatial_stride,
-        "causal": ae.causal,
-        "spatial_tile_size": pixels,
-        "temporal_tile_size": frames,
-        "weights_sha256": weights_digest(ae),
     }
 
 

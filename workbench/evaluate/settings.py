@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import check_choice, check_range, setting
-from workbench.errors import ConfigError, WeightsError
+from workbench.errors import ConfigError
 from workbench.evaluate.protocols import ALL, PROTOCOLS
 from workbench.media.policy import ClipPolicy
-from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, needs_weights
-from workbench.models.ref import ModelRef
+from workbench.models.catalogue import DEFAULT_MODEL
+from workbench.models.ref import parse_models
 from workbench.tile_settings import Tiling
-
-SIDE_MULTIPLE = 32
-"""Area resolutions such as 256px are rounded to sides of this multiple for every model, so that all get one size."""
 
 BITS_PER_VALUE = 16
 """Bits that a latent value is charged for: it is stored as bfloat16 or float16, without entropy coding."""
@@ -85,31 +82,6 @@ def protocol_settings(protocol: str | None) -> dict[str, Any]:
     fixed = ("resolution", "num_frames", "max_frames", "fps_max", "dtype")
     values = {name: getattr(PROTOCOLS[protocol], name) for name in fixed}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def parse_models(text: str) -> tuple[ModelRef, ...]:
-    """The entries of `--models`. The first @ of an entry ends its name, so weights may hold more of them.
-
-    Raises:
-        ConfigError: an entry is empty or given twice, or its model is unknown.
-        WeightsError: a model needs weights and its entry names none.
-    """
-    labels = [label.strip() for label in text.split(",")]
-    twice = [label for label in labels if labels.count(label) > 1]
-    if twice:
-        raise ConfigError(f"`models`: {twice[0]!r} is given twice")
-    return tuple(map(_parse_entry, labels))
-
-
-def _parse_entry(label: str) -> ModelRef:
-    name, at, weights = label.partition("@")
-    if not name or (at and not weights):
-        raise ConfigError(f"`models`: {label!r} is not NAME or NAME@WEIGHTS")
-    if not name.startswith(PREFIX):
-        check_choice("models", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
-    if needs_weights(name) and not weights:
-        raise WeightsError(f"`models`: {name} needs weights: write {name}@FILE, or {name}@random for untrained ones")
-    return ModelRef(name, weights or None, label=label)
 
 
 def folder_of(settings: EvaluateSettings) -> Path:

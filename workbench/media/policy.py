@@ -10,6 +10,9 @@ from workbench.media.resolution import parse_resolution
 MAX_FRAMES = 10_000_000
 """Most frames that may be asked for: two days at 60 a second. More is a slip of the hand."""
 
+SIDE_MULTIPLE = 32
+"""Area resolutions such as 256px are rounded to sides of this multiple for every model, so that all get one size."""
+
 
 @dataclass(frozen=True)
 class ClipPolicy:

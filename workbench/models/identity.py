@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from workbench.models.base import Autoencoder
-from workbench.models.plans import mode_of, tile_sizes
+from workbench.models.plans import mode_of, tile_plans, tile_sizes
+from workbench.models.ref import ModelRef
 from workbench.models.registry import architecture_of
 from workbench.tile_settings import Tiling
 
@@ -27,6 +28,30 @@ def identity_of(ae: Autoencoder) -> dict[str, Any]:
 def is_same_model(identity: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two identities have one architecture and the same weights, under whatever name they were loaded."""
     return all(identity[name] == other[name] for name in ("architecture", "weights_sha256"))
+
+
+def model_facts(entry: ModelRef, tiling: Tiling, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Size, strides and tiles of a model, and a digest of its weights; the model is loaded for it.
+
+    Raises:
+        ConfigError: a tile size is not legal for the model.
+        WeightsError: its weights are missing or do not fit.
+    """
+    ae = entry.load(device, dtype)
+    tile_plans(ae, ae.legal_frames(2), 1, 1, tiling)  # refuses illegal tile sizes
+    pixels, frames = tile_sizes(ae, tiling)
+    return {
+        "model": entry.label,
+        "random_weights": entry.weights == "random",
+        "parameters": sum(parameter.numel() for parameter in ae.parameters()),
+        "latent_channels": ae.latent_channels,
+        "temporal_stride": ae.temporal_stride,
+        "spatial_stride": ae.spatial_stride,
+        "causal": ae.causal,
+        "spatial_tile_size": pixels,
+        "temporal_tile_size": frames,
+        "weights_sha256": weights_digest(ae),
+    }
 
 
 def weights_digest(ae: Autoencoder) -> str:

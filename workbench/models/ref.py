@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.models.catalogue import PREFIX, split_part
+from workbench.config import check_choice
+from workbench.errors import ConfigError, WeightsError
+from workbench.models.catalogue import MODELS, PREFIX, needs_weights, split_part
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,31 @@ class ModelRef:
         is_diffusers = self.name.startswith(PREFIX)
         name = PREFIX + _absolute(self.name.removeprefix(PREFIX)) if is_diffusers else self.name
         return ModelRef(name, self.weights and _absolute(self.weights), self.architecture, self.label)
+
+
+def parse_models(text: str) -> tuple[ModelRef, ...]:
+    """The entries of `--models`. The first @ of an entry ends its name, so weights may hold more of them.
+
+    Raises:
+        ConfigError: an entry is empty or given twice, or its model is unknown.
+        WeightsError: a model needs weights and its entry names none.
+    """
+    labels = [label.strip() for label in text.split(",")]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise ConfigError(f"`models`: {twice[0]!r} is given twice")
+    return tuple(map(_parse_entry, labels))
+
+
+def _parse_entry(label: str) -> ModelRef:
+    name, at, weights = label.partition("@")
+    if not name or (at and not weights):
+        raise ConfigError(f"`models`: {label!r} is not NAME or NAME@WEIGHTS")
+    if not name.startswith(PREFIX):
+        check_choice("models", name, [*MODELS, f"{PREFIX}CLASS_OR_REPO"])
+    if needs_weights(name) and not weights:
+        raise WeightsError(f"`models`: {name} needs weights: write {name}@FILE, or {name}@random for untrained ones")
+    return ModelRef(name, weights or None, label=label)
 
 
 def _absolute(source: str | os.PathLike) -> str:

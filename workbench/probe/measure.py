@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
-from workbench.probe.channels import channels_of
+from workbench.probe.channels import Channels, channels_of
 from workbench.probe.equivariance import equivariance_errors, whole_strides
 from workbench.probe.generator import Trained, train_generator
 from workbench.probe.motion import predicted_by_previous
@@ -103,11 +103,7 @@ def probe_space(
         **clock("spectrum", lambda: _shares(standard)),
         "lds": local_against_distant(profile),
         "cds": cosine_slope(profile),
-        "effective_rank": channels.effective_rank,
-        "condition_number": channels.condition_number,
-        "top_10_share": channels.top_10_share,
-        "dead_channels": float(channels.dead),
-        "kurtosis": channels.kurtosis.median().item(),
+        **_of_channels(channels),
         "previous_frame": clock("motion", lambda: predicted_by_previous(standard)),
     }
     if labels is not None:
@@ -132,6 +128,16 @@ def probe_space(
         figures["generator_share"] = generator.result.share
         curves["generator"] = asdict(generator.result)
     return SpaceProbes(figures, curves, clock.seconds, generator=generator)
+
+
+def _of_channels(channels: Channels) -> dict[str, float]:
+    return {
+        "effective_rank": channels.effective_rank,
+        "condition_number": channels.condition_number,
+        "top_10_share": channels.top_10_share,
+        "dead_channels": float(channels.dead),
+        "kurtosis": channels.kurtosis.median().item(),
+    }
 
 
 def _shares(standard: Sequence[Tensor]) -> dict[str, float]:

@@ -12,13 +12,13 @@ import torch
 from workbench.data.index import read_index
 from workbench.devices import pick_dtype
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.evaluate.run import model_facts
-from workbench.evaluate.settings import SIDE_MULTIPLE, parse_models
 from workbench.files import quoted
 from workbench.latents.clips import encode_clip
+from workbench.media.policy import SIDE_MULTIPLE
 from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
-from workbench.models.ref import ModelRef
+from workbench.models.identity import model_facts
+from workbench.models.ref import ModelRef, parse_models
 from workbench.probe.measure import SpaceProbes, probe_clip
 from workbench.probe.semantics import clip_features
 from workbench.probe.settings import ProbeSettings

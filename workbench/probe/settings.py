@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from workbench.config import check_range, setting
 from workbench.errors import ConfigError
-from workbench.evaluate.settings import parse_models
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import DEFAULT_MODEL
+from workbench.models.ref import parse_models
 from workbench.tile_settings import Tiling
 
 

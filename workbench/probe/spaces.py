@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.evaluate.settings import SIDE_MULTIPLE
+from workbench.media.policy import SIDE_MULTIPLE
 from workbench.media.whole import read_clip_steps
 from workbench.models.ref import ModelRef
 from workbench.probe.catalogue import WHITE_NOISE
