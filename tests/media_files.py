@@ -14,6 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from workbench.errors import MediaError
+from workbench.media.reader import read_video
+
 FULL_RANGE, LIMITED_RANGE = 2, 1
 BT709, UNTAGGED, BT470BG, SMPTE170M, SMPTE240M, BT2020 = 1, 2, 5, 6, 7, 9
 PQ, HLG = 16, 18
@@ -282,3 +285,13 @@ def _fixed(*values: float) -> bytes:
 
 def _xyz(*values: float) -> bytes:
     return b"XYZ " + bytes(4) + _fixed(*values)
+
+
+def assert_frames_or_one_line(path: Path) -> None:
+    """What a damaged file may come to: frames, or an error of one line."""
+    try:
+        outcome = str(read_video(path, max_bytes=2**28).num_frames)
+    except MediaError as error:
+        outcome = str(error)
+    assert outcome != "0"
+    assert "\n" not in outcome
