@@ -1,5 +1,6 @@
 """Exact values of a finished job: frames and slices from its lossless file, never from the previews."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,17 @@ def read_slice(folder: Path, row: int, is_original: bool) -> Tensor:
 
 
 def _pairs_in(folder: Path) -> np.ndarray:
-    """The array of `exact_path`, mapped: only what is looked at is read."""
+    """The array of `exact_path`, mapped: only what is looked at is read.
+
+    `np.load` reads its header by Python's parser, which in 3.11 now and then fails where two threads are in it at once
+    (SystemError: AST constructor recursion depth mismatch), as when the player asks for A and B.
+    """
+    path = exact_path(folder)
     try:
-        return np.load(exact_path(folder), mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:  # gone, or cut off
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            header = file.read(int.from_bytes(file.read(2), "little")).decode("latin1")
+            shape = [int(size) for size in re.findall(r"\d+", header.partition("'shape'")[2])]
+            return np.memmap(path, np.uint8, "r", file.tell(), tuple(shape))
+    except (OSError, ValueError) as error:  # gone, or cut off
         raise FileError(f"{quoted(folder)}: its exact frames cannot be read ({error})") from None
