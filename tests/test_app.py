@@ -6,7 +6,6 @@ import re
 import runpy
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
 from workbench.jobs.choices import UNCUT, Choices, allowed_weights
-from workbench.jobs.estimate import encode_share, estimate, memory_of
+from workbench.jobs.estimate import estimate, memory_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import CRASHED, Job, JobQueue
 from workbench.jobs.reconstruct import DOWNLOADS, lpips_job, reconstruct_job, safe_stem
@@ -293,31 +292,8 @@ def test_a_card_says_what_its_job_does_and_the_time_left(queue: JobQueue, tmp_pa
     assert progress_words(job, 1) == '<div class="status" role="status">Waiting: 1 job before it.</div>'
     queue.submit(job)
     assert job.ended.wait(10)
-    assert said[0].startswith("Tile 1 of 3, encode")
-    assert re.fullmatch("Tile 1 of 3, decode · (.* left|nearly done)", said[-1])
-
-
-def test_the_time_left_is_told_from_the_first_tile_on_where_the_encoders_share_is_known(
-    queue: JobQueue, tmp_path: Path
-) -> None:
-    left = []
-
-    def steps(folder: Path):
-        yield Progress("count", 1, 0)
-        for done in (1, 2):
-            time.sleep(0.1)
-            yield Progress("encode", done, 4)
-            left.append(job.progress[2])
-
-    job = Job("a", tmp_path / "job", steps, str, stages=3, encode_share=0.25)
-    queue.submit(job)
-    assert job.ended.wait(10)
-    assert 0.99 * 0.1 * (4 / 0.25 - 1) <= left[0] < 60  # a busy machine sleeps longer, never shorter
-    assert 0.99 * 0.2 * (2 / 0.25 - 1) <= left[1] < 60
-    tiles = choices(mode="tiles")
-    share = encode_share(tiles, probe(tiles.path), build_autoencoder("tiny"))
-    assert 0.05 < share < 0.5, "decoding takes tiny longer"
-    assert encode_share(choices(), probe(tiles.path), build_autoencoder("tiny")) is None
+    assert said[0] == "Encoding: piece 1 of 3"
+    assert re.fullmatch("Decoding: piece 1 of 3 · (.* left|nearly done)", said[-1])
 
 
 def test_a_refused_job_says_why_keeps_other_cards_and_leaves_no_file(run: RunPanel, tmp_path: Path) -> None:

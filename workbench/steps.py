@@ -14,12 +14,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` pieces of one stage: frames of "count", "measure" and "write", tiles of "encode" and "decode",
-    of several models with the model's name before it; total 0 is unknown."""
+    """`done` of `total` pieces of one stage: frames of "count", "measure" and "write", tiles and pushes of "encode" and
+    "decode", with the name of what is coded before it where there are several; total 0 is unknown.
+
+    Attributes:
+        share: the encoder's part of encoding and decoding, where it is known: said once, before the first piece.
+    """
 
     stage: str
     done: int
     total: int
+    share: float | None = None
 
 
 Steps = Generator[Progress, None, T]

@@ -1,10 +1,8 @@
 """Jobs that run one after the other in threads of their own, whoever started them and whether they still look."""
 
 import logging
-import math
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs.folders import discard
-from workbench.roundtrip.progress import ProgressMeter
+from workbench.roundtrip.progress import MEASURE, ProgressMeter
 from workbench.steps import Progress, Steps
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
@@ -34,7 +32,6 @@ class Job:
         state: one of the constants above.
         version: grows with every new result.
         progress: what was reported last, the share done and the seconds left, of the steps that run.
-        encode_share: of the whole work, where it is known: tells the time left before anything is decoded.
     """
 
     visitor: str
@@ -51,7 +48,6 @@ class Job:
     result: Any = None
     error: str = ""
     progress: tuple[Progress, float, float | None] | None = None
-    encode_share: float | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -158,17 +154,12 @@ class JobQueue:
 
     def _drive(self, job: Job, steps: Steps[Any]) -> Any:
         """The steps' result; None, with the steps closed, once the job is cancelled."""
-        meter, began = ProgressMeter(job.stages), time.monotonic()
+        meter = ProgressMeter(job.stages)
         try:
             while job.state == RUNNING:
                 progress = next(steps)
                 meter.add(progress)
-                now, left = time.monotonic(), meter.seconds_left
-                if progress.stage != "encode":
-                    began = now
-                elif left is None and job.encode_share and progress.done:
-                    left = (now - began) * (progress.total / progress.done / job.encode_share - 1)
-                job.progress = progress, meter.share, left
+                job.progress = progress, meter.share, meter.seconds_left
         except StopIteration as stop:
             return stop.value
         finally:
@@ -180,13 +171,14 @@ class JobQueue:
                 return
             job.result, job.state, job.version, job.progress = result, DONE, 1, None
             if job.more:
+                job.progress = Progress(MEASURE, 0, 0), 0.0, None
                 self._later.append((job, job.more(result)))
 
     def _better(self, job: Job, steps: Steps[Any]) -> None:
         """One step towards a better result, so that jobs which have come in the meantime are next."""
         try:
             progress = next(steps)
-            job.progress = progress, progress.done / max(progress.total, 1), math.nan
+            job.progress = progress, progress.done / max(progress.total, 1), None
             with self._changed:
                 self._later.appendleft((job, steps))
         except StopIteration as stop:

@@ -178,11 +178,16 @@ def _stream(
             continue
         x, is_last = item
         rows = x if strip is None else x[:, :, :, strip.start : strip.stop]
+        told: Progress | None = next(progress)
         for y in work.pushed(push, rows, is_last):
             whole = _joined(y, *share, to_all) if share else y
+            if told:  # before its output goes on, which is work of others
+                yield told
+                told = None
             if whole is not None and (to_all or ranks is None or ranks.world.is_main):
                 yield whole
-        yield next(progress)
+        if told:
+            yield told
 
 
 def _own_strip(ranks: Lockstep, strips: AxisPlan) -> Span:

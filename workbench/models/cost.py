@@ -15,7 +15,7 @@ from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.plans import Size, decode_plan, encode_plan
 from workbench.models.registry import architecture_of, build_autoencoder
 from workbench.stages import CodingPlan, StreamPlan, TiledPlan
-from workbench.tile_settings import Tiling
+from workbench.tile_settings import ONE_PIECE, Tiling
 
 _LATENTS = 10
 """Latents in time after which every convolution of a stage that is streamed holds all that it ever holds."""
@@ -88,6 +88,15 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
         raise ConfigError(f"{ae.name}: what a plan costs is counted for {', '.join(MODELS)} alone")
     tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
     return _cost(ae.name, json.dumps(architecture_of(ae)), size, tiling, ae.dtype)
+
+
+def encode_share(ae: Autoencoder) -> float | None:
+    """The encoder's share of the operations of encoding and decoding, nearly the same for every clip; None for a model
+    of diffusers, whose cannot be counted."""
+    if ae.name.startswith(PREFIX):
+        return None
+    cost = coding_cost(ae, (ae.default_tile_frames, *(2 * [2 * ae.spatial_stride])), ONE_PIECE)
+    return sum(stage.operations for stage in cost.stages_of("encode")) / max(cost.operations, 1.0)
 
 
 def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling) -> float:

@@ -18,10 +18,13 @@ from workbench.metrics.measure import ClipMetrics
 from workbench.models.auto import Choice, ran, within_memory
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, encode_pieces
+from workbench.models.cost import encode_share
+from workbench.models.plans import encode_plan
 from workbench.models.tiled import collect
 from workbench.ranks import Lockstep
 from workbench.roundtrip.clock import Clock
 from workbench.roundtrip.outputs import Outputs, OutputWriter
+from workbench.roundtrip.progress import ENCODE, MEASURE
 from workbench.roundtrip.result import FileReport, Reconstruction
 from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import OWN_TILING, Tiling
@@ -54,7 +57,7 @@ def reconstruct_steps(
     for start in range(0, video.num_frames, MEASURED_AT_ONCE):
         part = slice(start, start + MEASURED_AT_ONCE)
         metrics.add(video.frames[part], output.frames[part])
-        yield Progress("measure", min(part.stop, video.num_frames), video.num_frames)
+        yield Progress(MEASURE, min(part.stop, video.num_frames), video.num_frames)
     return Reconstruction(
         fps=video.fps,
         timestamps_s=video.timestamps_s,
@@ -199,6 +202,9 @@ def _reconstruct_clip(
 ) -> Steps[tuple[ClipMetrics, dict[str, float], tuple[str, ...]]]:
     """Write the outputs and measure every frame; metrics, seconds, and warnings."""
     clock, metrics = Clock(), ClipMetrics(lpips)
+    size = clip.num_frames, clip.height, clip.width
+    pieces = encode_plan(ae, size, tiling, ranks.world.size if ranks else 1).pieces
+    yield Progress(ENCODE, 0, pieces, encode_share(ae))
     with ExitStack() as stack:
         writer = OutputWriter(stack, outputs, clip)
         for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock, ranks))):
@@ -229,7 +235,7 @@ def _measure_and_write(
         metrics.add(pair[0].to(output.device), pair[1])
         psnr = metrics.values["psnr"]
         writer.write(pair[0], pair[1].cpu(), psnr[-len(pair[0]) :])
-        yield Progress("measure", len(psnr), num_frames)
+        yield Progress(MEASURE, len(psnr), num_frames)
 
 
 def _stream(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from workbench.steps import Progress
 
-MEASURE, WRITE = "measure", "write"
-"""Stages of frames; the others are of tiles."""
+ENCODE, MEASURE, WRITE = "encode", "measure", "write"
+"""Stages; the last two are of frames."""
 
 
 @dataclass
@@ -36,15 +36,18 @@ class ProgressMeter:
         self.latest: Progress | None = None
         self._expected = stages
         self._stages: dict[str, _Stage] = {}
+        self._encode_share: float | None = None
         self._last = time.monotonic()
 
     def add(self, progress: Progress) -> None:
         """Take note of it; the time since the report before is what it took."""
         now = time.monotonic()
         self.latest, elapsed, self._last = progress, now - self._last, now
+        self._encode_share = progress.share or self._encode_share
         if progress.stage != "count":
             before = self._stages.get(progress.stage)
-            self._stages[progress.stage] = _Stage(progress, elapsed + (before.seconds if before else 0.0))
+            spent = elapsed if progress.done else 0.0  # until a stage begins, the time is that of loading and reading
+            self._stages[progress.stage] = _Stage(progress, spent + (before.seconds if before else 0.0))
 
     @property
     def reports(self) -> list[Progress]:
@@ -58,15 +61,16 @@ class ProgressMeter:
 
     @property
     def seconds_left(self) -> float | None:
-        """None while stages are to come and nothing is decoded: with most models that takes far longer than encoding,
-        so that any number told before would be too low. Frames that are measured were decoded."""
+        """At the pace so far. While stages are to come and nothing is decoded: at the encoder's, were encoding and
+        decoding all, and None where its share is not known, because with most models decoding takes far longer. Frames
+        that are measured were decoded."""
         begun = self._begun
         waiting = max(0, self._expected - len(begun))
         decoded = any(name.endswith(("decode", MEASURE)) for name, stage in self._stages.items() if stage.latest.done)
-        if waiting and not decoded:
-            return None
-        expected = sum(stage.expected_s for stage in begun)
-        return expected - sum(stage.seconds for stage in begun) + waiting * expected / len(begun)
+        expected, spent = sum(stage.expected_s for stage in begun), sum(stage.seconds for stage in begun)
+        if not waiting or decoded:
+            return expected - spent + waiting * expected / len(begun)
+        return expected / self._encode_share - spent if self._encode_share and begun else None
 
     @property
     def _begun(self) -> list[_Stage]:

@@ -31,7 +31,7 @@ def card_state(job: Job, ahead: int) -> dict[str, Any]:
         running = doing(job) if job.progress else "Loading model and clip"
         text = running if job.state == RUNNING else waiting(ahead)
     elif job.progress:
-        text = "LPIPS is being measured"
+        text = "LPIPS to come"
     return {"id": job.id, "state": job.state, "version": job.version, "share": share, "text": text, **job.about}
 
 
@@ -55,7 +55,9 @@ def _stage(latest: Progress) -> str:
         return f"Frame {latest.done} of {latest.total}"
     if latest.stage == WRITE:
         return "Writing the results"
-    return f"Tile {latest.done} of {latest.total}, {latest.stage}"
+    what, _, direction = latest.stage.rpartition(": ")
+    words = {"encode": "Encoding", "decode": "Decoding"}[direction] + (f", {what}" if what else "")
+    return f"{words}: piece {latest.done} of {latest.total}"
 
 
 def card_result(result: JobResult) -> dict[str, Any]:

@@ -9,19 +9,17 @@ import gradio as gr
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs.choices import Choices
-from workbench.jobs.estimate import encode_share
 from workbench.jobs.found_models import BASELINE, find_models, pick
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import Job
 from workbench.jobs.reconstruct import STAGES, JobResult, lpips_job, reconstruct_job
 from workbench.jobs.shelf import Shelf
-from workbench.media.reader import probe
 from workbench.models.catalogue import DEFAULT_MODEL
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps, timed
 from workbench.ui import pieces
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import SILENT
+from workbench.ui.components import SILENT, models_list
 from workbench.ui.estimate import describe
 from workbench.ui.labels import explainer
 from workbench.ui.uploads import Uploads
@@ -29,7 +27,7 @@ from workbench.ui.visitors import visitor_of
 
 _PACE_PIXELS = 1_000_000  # of all frames: what a smaller job took says more of what every job takes
 LATENTS = '<p class="dim">A file of latents: the Latents tab decodes it.</p>'
-_LOOK = "() => window.workbench.look()"
+_STARTED = "() => window.workbench.started()"
 """Has the page's shelf ask for its cards."""
 
 
@@ -43,8 +41,8 @@ class RunPanel:
     def __init__(self, clip: ClipPanel, shelf: Shelf, uploads: Uploads, model: LoadedModel, root: Path) -> None:
         self._clip, self.shelf, self._uploads, self._model, self._root = clip, shelf, uploads, model, root
         self._paces: dict[tuple[str, str], float] = {}  # seconds a pixel of the last job
-        self.labels = gr.Dropdown(
-            list(find_models(root)),
+        self.labels = models_list(
+            lambda: list(find_models(root)),
             value=[DEFAULT_MODEL, BASELINE],
             multiselect=True,
             allow_custom_value=True,
@@ -58,15 +56,10 @@ class RunPanel:
     def wire(self) -> None:
         """Connect what was laid out; the clip's details stand by then."""
         inputs: list[Any] = [self.labels, *self._clip.components]
-        self.labels.focus(self.refresh, None, self.labels, **SILENT)
         changes = [component.change for component in inputs]
         gr.on(changes, self.describe, inputs, self.plan, trigger_mode="always_last", **SILENT)
         started = self.button.click(self.start, inputs, self.notice, **SILENT)
-        started.then(None, None, None, js=_LOOK, **SILENT)
-
-    def refresh(self) -> Any:
-        """The models that are there now."""
-        return gr.update(choices=list(find_models(self._root)))
+        started.then(None, None, None, js=_STARTED, **SILENT)
 
     def describe(self, labels: list[str], *values: Any) -> Iterator[str]:
         """What the jobs would take, before they run: at once, and again when the memory in a model is counted."""
@@ -105,17 +98,17 @@ class RunPanel:
         user = f"job {secrets.token_hex(16)}"
 
         def make(folder: Path) -> Job:
-            job = Job(
+            """The job, which writes into its card's folder."""
+            return Job(
                 visitor,
                 folder,
-                lambda folder: self._steps(choices, entry, job),
+                lambda folder: self._steps(choices, entry, folder),
                 explainer(choices, self._root),
                 STAGES,
                 more=lambda result: lpips_job(result, choices.device),
                 on_end=lambda job: self._ended(job, user),
                 about={"label": entry.label, "clip": choices.path.name},
             )
-            return job
 
         self._uploads.use(user, choices.source)
         try:
@@ -124,10 +117,9 @@ class RunPanel:
             self._uploads.release(user)
             raise
 
-    def _steps(self, choices: Choices, entry: ModelRef, job: Job) -> Steps[JobResult]:
+    def _steps(self, choices: Choices, entry: ModelRef, folder: Path) -> Steps[JobResult]:
         ae = self._model.load(entry, choices.device)
-        job.encode_share = encode_share(choices, probe(choices.path), ae)
-        result, seconds = yield from timed(reconstruct_job(choices, entry, ae, job.folder))
+        result, seconds = yield from timed(reconstruct_job(choices, entry, ae, folder))
         if result.report.volume >= _PACE_PIXELS:
             self._paces[entry.label, choices.device] = seconds / result.report.volume
         return result
