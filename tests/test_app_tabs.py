@@ -13,11 +13,12 @@ from small_models import ARCHITECTURES, small_model
 from tab_parts import BUNNY, SMALL, VISITOR, choices, jobs_in, make_tab
 
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.jobs.estimate import estimate, memory_of, typed_shape
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
+from workbench.jobs.found_models import find_models, pick, shape_of
 from workbench.jobs.runs import run_state
 from workbench.jobs.tiles import mode_costs, plan_tiles, seam_job
-from workbench.media.reader import read_video
+from workbench.media.reader import probe, read_video
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
@@ -83,8 +84,8 @@ def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles
     planned = plan_tiles(chosen, build_autoencoder("dct"))
     assert planned.plans[0].tile_shape == (8, 64, 64)
     assert f"<b>{len(planned.plans[0])} tiles</b> of 8 frames, 64×64" in words
-    assert f"<b>{planned.read_ratio:.2f} times</b>" in words
-    assert f"<b>{len(planned.plans[0]) * 1.03:.3g} TFLOP</b>" in words  # 65.8 TFLOP for 32 frames of 256 x 256, / 64
+    row = next(row for row in modes[tab.modes].split("<tr>") if ">tiles" in row)
+    assert f"<td>{len(planned.plans[0]) * 1.03:.3g}</td>" in row  # 65.8 TFLOP for 32 frames of 256 x 256, / 64
 
 
 def test_the_modes_stand_beside_each_other_with_their_plan_work_and_memory() -> None:
@@ -123,7 +124,7 @@ def test_seams_are_measured_between_the_plan_and_one_piece(root: Path) -> None:
 def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
     for label in ("dct", "hunyuan_vae"):
-        side, frames = tab.model_chosen(label)
+        side, frames = (choice["slider"] for choice in tab.model_chosen(label, 0, 0))
         ae = build_autoencoder("dct") if label == "dct" else shape_of(tab._entry(label))
         for value in range(frames["minimum"], frames["maximum"] + 1, frames["step"]):
             chosen = choices(temporal_tile_size=value, spatial_tile_size=side["minimum"])
@@ -133,16 +134,20 @@ def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:
 
 def test_sliders_begin_alike_whenever_a_model_is_chosen_and_cut_small_clips(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
-    for slider, update in zip((tab.side, tab.frames), tab.model_chosen(tab.model.value), strict=True):
-        assert {name: getattr(slider, name) for name in ("minimum", "maximum", "step", "value")} == {
-            name: update[name] for name in ("minimum", "maximum", "step", "value")
-        }
-    assert tab.model_chosen("tiny")[0]["value"] == 128
+    for slider, choice in zip((tab.side, tab.frames), tab.model_chosen(tab.model.value, 64, 8), strict=True):
+        assert {name: getattr(slider, name) for name in ("minimum", "maximum", "step", "value")} == choice["slider"]
+    side, frames = tab.model_chosen("tiny", 64, 8)
+    assert side["slider"]["value"] == 128
+    assert (side["was"], frames["was"]) == (64, 8)
 
 
-def test_the_cost_of_a_tile_counts_tensors_that_no_weight_file_holds(root: Path) -> None:
-    basis = 128 * (4 + 1) * 32 * 32 * 3 * 4  # of clips and of photos
-    assert cost_of_tile(pick(["dct"], root)[0], "cpu", (4, 32, 32)).weight_bytes == basis
+@pytest.mark.parametrize("mode", ["tiles", "stages"])
+def test_memory_is_one_number_in_the_plan_and_beside_the_other_modes(mode: str) -> None:
+    chosen, entry = choices(mode=mode, max_frames=24), ModelRef("tiny")
+    job = estimate(chosen, probe(chosen.path), entry)
+    told = sum(memory_of(chosen, entry, job)) + job.frame_bytes
+    costs = mode_costs(typed_shape(entry, "cpu"), (24, job.height, job.width), chosen.tiling)
+    assert next(cost.peak_bytes for cost in costs if cost.mode == mode) == told
 
 
 def test_a_model_without_weights_says_so_when_it_should_run(root: Path, tmp_path: Path) -> None:

@@ -7,17 +7,15 @@ from pathlib import Path
 
 from workbench.devices import pick_device, pick_dtype
 from workbench.jobs.choices import Choices
-from workbench.jobs.found_models import cost_of_tile, shape_of
+from workbench.jobs.found_models import shape_of
 from workbench.media.info import MediaInfo
 from workbench.media.resolution import plan_resize
 from workbench.models.base import Autoencoder
-from workbench.models.catalogue import PREFIX
-from workbench.models.cost import coding_cost
+from workbench.models.cost import CodingCost, coding_cost
 from workbench.models.plans import decode_plan, encode_plan, mode_of, tile_plans
 from workbench.models.ref import ModelRef
 from workbench.stages import CodingPlan, StreamPlan, TiledPlan
 from workbench.tile_settings import ONE_PIECE
-from workbench.tiling import TilePlan
 
 # Of one slab of output frames: the blend, the finished and the unfinished copy that leave it, and its rounding.
 _FLOAT_COPIES_OF_A_SLAB = 4
@@ -71,11 +69,11 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
     ae = shape_of(known_model(entry))
     height, width = taken_size(ae, info, policy.resolution)
     shape = num_frames or ae.default_tile_frames, height, width
-    mode, push = mode_of(ae, choices.tiling), min(ae.default_push_frames, shape[0])
+    mode = mode_of(ae, choices.tiling)
     tiling = replace(choices.tiling, tiling_mode="tiles" if mode == "auto" else mode)
     coding = encode_plan(ae, shape, tiling), decode_plan(ae, shape, tiling)
     is_streamed = all(one.is_exact and isinstance(stage, StreamPlan) for one in coding for stage in one.stages)
-    last = coding[1].stages[-1]
+    pushed = min(ae.default_push_frames, shape[0]), ae.legal_side(height), ae.legal_side(width)
     plans = tile_plans(ae, *shape, ONE_PIECE if is_streamed else tiling)
     return Estimate(
         num_frames=num_frames,
@@ -89,8 +87,8 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
         encode_tiles=len(plans[0]),
         decode_tiles=len(plans[1]),
         overlap_cost=plans[0].input_volume / math.prod(shape),
-        tile_shape=(push, ae.legal_side(height), ae.legal_side(width)) if is_streamed else plans[0].tile_shape,
-        frame_bytes=_slab_bytes(push if isinstance(last, StreamPlan) else _longest(last.tiles), height, width),
+        tile_shape=pushed if is_streamed else plans[0].tile_shape,
+        frame_bytes=frame_bytes(ae, coding[1]),
     )
 
 
@@ -106,30 +104,37 @@ def _how(plan: StreamPlan | TiledPlan) -> str:
 
 
 def memory_of(choices: Choices, entry: ModelRef, job: Estimate) -> tuple[int, int]:
-    """Bytes of the weights, and of all else in the model at its worst moment; counting takes up to some seconds.
+    """As `bytes_in_model`; counting takes up to some seconds where a model or a size is new."""
+    ae = typed_shape(known_model(entry), choices.device)
+    tiling = replace(choices.tiling, tiling_mode="tiles") if job.mode == "auto" else choices.tiling
+    cost = coding_cost(ae, (job.num_frames or ae.default_tile_frames, job.height, job.width), tiling)
+    return bytes_in_model(cost, job.mode in ("tiles", "auto"))
 
-    Of tiles, one is in the model at a time; of what is streamed, all stages are at work at once.
+
+def bytes_in_model(cost: CodingCost, is_tiled: bool) -> tuple[int, int]:
+    """Bytes of the weights, and of all else in the model at its worst moment.
+
+    Of what is streamed, all stages are at work at once. Of tiles, one is in the model at a time; what waits around them
+    is among the `frame_bytes`.
     """
-    entry = known_model(entry)
-    if job.mode in ("tiles", "auto"):
-        cost = cost_of_tile(entry, choices.device, job.tile_shape)
-        return cost.weight_bytes, cost.work_bytes
-    ae = shape_of(entry)
-    ae = ae.to(pick_dtype(None, pick_device(choices.device)))
-    coding = coding_cost(ae, (job.num_frames or ae.default_tile_frames, job.height, job.width), choices.tiling)
-    return coding.weight_bytes, round(coding.peak_bytes - coding.weight_bytes)
+    work = max(stage.work_bytes for stage in cost.stages) if is_tiled else cost.peak_bytes - cost.weight_bytes
+    return cost.weight_bytes, round(work)
 
 
-def encode_share(choices: Choices, info: MediaInfo, ae: Autoencoder) -> float | None:
-    """The encoder's share of the operations of a clip that is cut into tiles; None where it is streamed, and decoded
-    soon, where the clip's length is unknown, or where nothing can be counted."""
-    num_frames = choices.policy.taken_of(info.estimated_frames)
-    if num_frames is None or ae.name.startswith(PREFIX) or mode_of(ae, choices.tiling) != "tiles":
-        return None
-    encode, decode = coding_cost(
-        ae, (num_frames, *taken_size(ae, info, choices.policy.resolution)), choices.tiling
-    ).stages
-    return encode.operations / max(encode.operations + decode.operations, 1.0)
+def frame_bytes(ae: Autoencoder, decode: CodingPlan) -> int:
+    """Of the frames that are held outside the model, see `Estimate`."""
+    frames, height, width = decode.output
+    last = decode.stages[-1]
+    if isinstance(last, StreamPlan):
+        slab = min(ae.default_push_frames, frames)
+    else:
+        slab = max(span.out_stop - span.out_start for span in last.tiles.time.spans)
+    return slab * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)
+
+
+def typed_shape(entry: ModelRef, device: str) -> Autoencoder:
+    """The model of `shape_of`, in the type that the device runs it in."""
+    return shape_of(entry).to(pick_dtype(None, pick_device(device)))
 
 
 def taken_size(ae: Autoencoder, info: MediaInfo, resolution: str | None) -> tuple[int, int]:
@@ -146,11 +151,3 @@ def known_model(entry: ModelRef) -> ModelRef:
         entry.weights if entry.weights and Path(entry.weights).is_absolute() and Path(entry.weights).exists() else None
     )
     return ModelRef(entry.name, local)
-
-
-def _longest(plan: TilePlan) -> int:
-    return max(span.out_stop - span.out_start for span in plan.time.spans)
-
-
-def _slab_bytes(frames: int, height: int, width: int) -> int:
-    return frames * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.files import find_below
 from workbench.jobs.choices import RANDOM_WEIGHTS, allowed_weights
@@ -20,13 +18,8 @@ from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
 
-if TYPE_CHECKING:
-    from workbench.evaluate.tile_cost import TileCost
-
 BASELINE = "dct"
 """The linear transform of the same rate, which every comparison includes."""
-
-_COSTS_KEPT = 64
 
 
 def find_models(root: Path) -> dict[str, ModelRef]:
@@ -76,16 +69,6 @@ def shape_of(entry: ModelRef) -> Autoencoder:
         raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use `model` {held}")
     with torch.device("meta"):
         return build_autoencoder(entry.name, header.get("architecture"))
-
-
-@lru_cache(_COSTS_KEPT)  # counting takes seconds for a large model
-def cost_of_tile(entry: ModelRef, device: str, tile_shape: tuple[int, int, int]) -> "TileCost":
-    """What encoding and decoding one tile of (frames, height, width) costs in the type that the device runs in."""
-    from workbench.evaluate.tile_cost import tile_cost  # the page must not wait for what it imports
-
-    cost = tile_cost(shape_of(entry), *tile_shape)
-    share = pick_dtype(None, pick_device(device)).itemsize / torch.float32.itemsize
-    return replace(cost, weight_bytes=round(cost.weight_bytes * share), work_bytes=round(cost.work_bytes * share))
 
 
 def _weight_entries(root: Path) -> Iterator[ModelRef]:

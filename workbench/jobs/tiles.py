@@ -9,7 +9,7 @@ from torch import Tensor
 from workbench.compare.seams import Seams, find_seams
 from workbench.errors import ConfigError, MediaError
 from workbench.jobs.choices import Choices
-from workbench.jobs.estimate import stage_words
+from workbench.jobs.estimate import bytes_in_model, frame_bytes, stage_words
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
@@ -39,11 +39,6 @@ class PlannedTiles:
     num_frames: int
     plans: tuple[TilePlan, TilePlan]
 
-    @property
-    def read_ratio(self) -> float:
-        """Samples that the encoder's tiles read, over those of the clip."""
-        return self.plans[0].input_volume / (self.num_frames * self.frame.shape[1] * self.frame.shape[2])
-
 
 @dataclass(frozen=True)
 class SeamReport:
@@ -60,20 +55,23 @@ class ModeCost:
 
     Attributes:
         stages: what each stage of encoder and decoder does, in words.
-        work: operations over those of the whole clip at once.
-        peak_bytes: in the type of the model, with its weights, without the clip.
+        operations: to encode and decode the clip, 2 for a multiply-add.
+        work: these over those of the whole clip at once.
+        peak_bytes: of weights, work and frames, as `jobs.estimate` counts them before a run.
         refused: why the model cannot be run so.
     """
 
     mode: str
     stages: tuple[str, ...] = ()
+    operations: float = math.nan
     work: float = math.nan
     peak_bytes: float = math.nan
     refused: str = ""
 
 
 def mode_costs(ae: Autoencoder, size: tuple[int, int, int], tiling: Tiling) -> list[ModeCost]:
-    """Every mode with tiles of this size, the whole clip at once first; the model may be without memory.
+    """Every mode with tiles of this size, the whole clip at once first, in the type of the model, which may be without
+    memory.
 
     Args:
         size: frames, height and width.
@@ -88,7 +86,8 @@ def _mode_cost(ae: Autoencoder, size: tuple[int, int, int], mode: str, tiling: T
         cost = coding_cost(ae, size, tiling)
     except ConfigError as error:
         return ModeCost(mode, refused=str(error))
-    return ModeCost(mode, stage_words(plans), cost.work, cost.peak_bytes)
+    peak_bytes = sum(bytes_in_model(cost, tiling.tiling_mode == "tiles")) + frame_bytes(ae, plans[1])
+    return ModeCost(mode, stage_words(plans), cost.operations, cost.work, peak_bytes)
 
 
 def plan_tiles(choices: Choices, ae: Autoencoder, frame: int = 0) -> PlannedTiles:

@@ -10,6 +10,7 @@ import gradio as gr
 from workbench.jobs.found_models import find_models
 from workbench.media.files import EXAMPLES
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, ModelSpec, needs_weights
+from workbench.ui import pieces
 from workbench.ui.components import SILENT
 
 _PACKAGES = ("torch", "torchvision", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
@@ -39,20 +40,16 @@ class AboutTab:
         rows = []
         for name, spec in MODELS.items():
             labels = [entry.label for entry in found.values() if entry.name == name and entry.weights]
-            what = f"{spec.summary} ({spec.source})"
-            rows.append(
-                _row(name, what, _weights(labels, str(spec.weights)) if needs_weights(name) else _none_missing(spec))
-            )
+            weights = _weights(labels, str(spec.weights)) if needs_weights(name) else _none_missing(spec)
+            rows.append((name, html.escape(f"{spec.summary} ({spec.source})"), weights))
         folders = [label for label in found if label.startswith(PREFIX)]
         classes = f"autoencoders of diffusers: {', '.join(DIFFUSERS_CLASSES)}"
-        rows.append(_row(PREFIX + "FOLDER", classes, _weights(folders, "a folder written by save_pretrained")))
-        head = "".join(f'<th scope="col">{text}</th>' for text in ("Model", "What", "Weights"))
+        rows.append((PREFIX + "FOLDER", classes, _weights(folders, "a folder written by save_pretrained")))
         note = (
             "Weights are found in .safetensors files, checkpoints of train.py and folders of diffusers, at most three "
             "folders deep under the folder that app.py was started with (--root)."
         )
-        body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-        return f'<div style="overflow-x: auto"><table class="metrics">{body}</table></div><p>{note}</p>'
+        return f"{pieces.table(('Model', 'What', 'Weights'), rows)}<p>{note}</p>"
 
 
 def _none_missing(spec: ModelSpec) -> str:
@@ -62,12 +59,7 @@ def _none_missing(spec: ModelSpec) -> str:
 def version_table() -> str:
     """HTML: Python and the packages that matter, as they are installed."""
     rows = [("Python", platform.python_version()), *((name, _version(name)) for name in _PACKAGES)]
-    cells = "".join(f'<tr><th scope="row">{name}</th><td>{html.escape(text)}</td></tr>' for name, text in rows)
-    return f'<table class="metrics"><tbody>{cells}</tbody></table>'
-
-
-def _row(name: str, what: str, weights: str) -> str:
-    return f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(what)}</td><td>{weights}</td></tr>'
+    return pieces.table((), rows)
 
 
 def _weights(labels: list[str], wanted: str) -> str:

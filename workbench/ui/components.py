@@ -1,15 +1,26 @@
 """Gradio's components, without the files that its own leave behind."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ImageData
 
-from workbench.compare.pictures import png_url
 from workbench.ui.quick_import import without_stubs
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of listeners that are the page's own: no veil over what they change, and no place in the API."""
+
+
+def models_list(labels: Callable[[], list[str]], **arguments: Any) -> gr.Dropdown:
+    """Models to choose from, looked for anew whenever the list is opened; the first of them where none is named."""
+    found = labels()
+    box = gr.Dropdown(found, **{"value": found[0], **arguments})
+    box.focus(lambda: gr.update(choices=labels()), None, box, **SILENT)
+    return box
+
+
+IMAGE_BUTTONS: list[Any] = ["fullscreen", "download"]
+"""What a picture offers; sharing would send it to a public site."""
 
 with without_stubs():
 
@@ -21,12 +32,3 @@ with without_stubs():
         def preprocess(self, payload: Any) -> Any:
             """The path of the one file; what kind it is, the job finds out."""
             return None if payload is None else payload.path
-
-    class InlineImage(gr.Image):
-        """A picture that travels inside the page's update: Gradio would keep each one on the disk for a day."""
-
-        is_template = True  # drawn as its parent is
-
-        def postprocess(self, value: Any) -> ImageData | None:
-            """The picture as the page takes it."""
-            return None if value is None else ImageData(url=png_url(value), orig_name=f"{self.elem_id}.png")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from workbench.compare.latent_figures import (
     channel_grid,
@@ -15,7 +16,6 @@ from workbench.compare.latent_figures import (
     spectrum_figure,
     tile_grid,
 )
-from workbench.compare.pictures import picture
 from workbench.errors import WorkbenchError
 from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
@@ -28,9 +28,8 @@ from workbench.models.latent_moments import LatentMoments
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import SILENT
+from workbench.ui.components import IMAGE_BUTTONS, SILENT, models_list
 from workbench.ui.estimate import compression_words, size_words
-from workbench.ui.images import IMAGE_BUTTONS, captioned_image
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
 
@@ -50,8 +49,9 @@ class LatentsTab:
         self._model, self._root, self._clip = model, root, clip
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=240):
-                found = list(find_models(root))
-                self.model = gr.Dropdown(found, value=found[0], label="Model", info="weights under the app's root")
+                self.model = models_list(
+                    lambda: list(find_models(root)), label="Model", info="weights under the app's root"
+                )
                 self.panel = JobPanel(folders, queue, "latents", "Encode, or decode latents")
             with gr.Column(scale=3, min_width=300):
                 self.panel.lay_out_idle("What the model keeps of the clip appears here, channel by channel.")
@@ -70,30 +70,19 @@ class LatentsTab:
         explain = explainer(choices, self._root)
         yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=1)
 
-    def frame_chosen(self, view: tuple[str, str] | None, frame: int) -> Any:
+    @staticmethod
+    def frame_chosen(view: tuple[str, str] | None, frame: int) -> Any:
         """The channels of another latent frame."""
-        if view is None:
+        latents = _seen(view)
+        if latents is None:
             return gr.skip()
-        try:
-            latents = read_latents(Path(view[0]), view[1])
-        except WorkbenchError:  # a newer job has taken its place
-            return gr.skip()
-        return picture(channel_grid(latents[:, min(int(frame), latents.shape[1] - 1)]))
+        return channels_figure(latents, min(int(frame), latents.shape[1] - 1))
 
     @staticmethod
     def follow(view: tuple[str, str] | None, event: gr.EventData) -> Any:
         """The latent frame at the place in time where the player stands."""
-        if view is None:
-            return gr.skip()
-        try:
-            last = read_latents(Path(view[0]), view[1]).shape[1] - 1
-        except WorkbenchError:  # a newer job has taken its place
-            return gr.skip()
-        return round(last * event.frame / max(event.last, 1))
-
-    def refresh(self) -> Any:
-        """The models that are there now."""
-        return gr.update(choices=list(find_models(self._root)))
+        latents = _seen(view)
+        return gr.skip() if latents is None else round((latents.shape[1] - 1) * event.frame / max(event.last, 1))
 
     def _shown(self, view: LatentView) -> dict[Any, Any]:
         frames = view.latents.shape[1]
@@ -106,7 +95,7 @@ class LatentsTab:
             self.photo: gr.update(value=decoded if is_image else None, visible=bool(decoded) and is_image),
             self.download: gr.update(value=str(view.file)),
             self.frame: gr.update(value=0, maximum=max(frames - 1, 1), visible=frames > 1),
-            self.channels: picture(channel_grid(view.latents[:, 0])),
+            self.channels: channels_figure(view.latents, 0),
             **self._figures(view),
         }
 
@@ -132,16 +121,13 @@ class LatentsTab:
             self.video = gr.Video(label="Decoded", loop=True, autoplay=True, visible=False, elem_id="latents-video")
             self.photo = gr.Image(label="Decoded", format="png", visible=False, buttons=IMAGE_BUTTONS)
             self.download = gr.DownloadButton("Latents", size="sm", elem_id="latents-download")
-            self.components = captioned_image(
-                "Three principal components of the channels as red, green and blue, over time", "latents-pca"
-            )
-            self.channels = captioned_image("Every channel of one latent frame, each on a scale of its own", "channels")
+            self.components = gr.HTML("", elem_id="latents-pca", elem_classes="summary-box")
+            self.channels = gr.HTML("", elem_id="channels", elem_classes="summary-box")
             self.frame = gr.Slider(0, 1, 0, step=1, label="Latent frame", info="of the channels above")
             self.statistics = gr.Plot(label="Mean and deviation of each channel", format="png")
             self.spectrum = gr.Plot(label="Spatial spectrum", format="png")
 
     def _wire(self) -> None:
-        self.model.focus(self.refresh, None, self.model, **SILENT)
         self.frame.change(
             self.frame_chosen, [self.view, self.frame], self.channels, trigger_mode="always_last", **SILENT
         )
@@ -152,13 +138,29 @@ class LatentsTab:
         self.panel.wire(self.run, [self.model, *self._clip.components], self.results, outputs)
 
 
-def components_strip(view: LatentView) -> Any:  # an image of Pillow
-    """The principal components of all latent frames, or of some of them evenly chosen, row by row."""
+def _seen(view: tuple[str, str] | None) -> Tensor | None:
+    """The latents that are shown; None where there are none, or a newer job has taken their place."""
+    try:
+        return view and read_latents(Path(view[0]), view[1])
+    except WorkbenchError:
+        return None
+
+
+def channels_figure(latents: Tensor, frame: int) -> str:
+    """HTML: all channels of one frame of latents (C, t, h, w)."""
+    return pieces.figure(
+        channel_grid(latents[:, frame]), "Every channel of one latent frame, each on a scale of its own"
+    )
+
+
+def components_strip(view: LatentView) -> str:
+    """HTML: the principal components of all latent frames, or of some of them evenly chosen, row by row."""
     frames = pca_rgb(view.latents)
     frames = frames[:: -(-len(frames) // _MOST_FRAMES)]
     rows = -(-len(frames) // _STRIP_COLUMNS)
     scale = max(1, round(_STRIP_PIXELS / max(frames.shape[2:])))
-    return picture(tile_grid(frames, -(-len(frames) // rows), scale))
+    caption = "Three principal components of the channels as red, green and blue, over time"
+    return pieces.figure(tile_grid(frames, -(-len(frames) // rows), scale), caption)
 
 
 def latent_words(view: LatentView) -> str:

@@ -1,9 +1,12 @@
 """Small pieces of HTML that the tabs share. Everything that comes from outside is escaped here."""
 
 import html
+from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
+from torch import Tensor
 
+from workbench.compare.pictures import picture, png_url
 from workbench.jobs.queue import WAITING as WAITING_STATE
 from workbench.jobs.queue import Job
 from workbench.ui.cards import doing, waiting
@@ -31,6 +34,27 @@ def progress(job: Job, ahead: int) -> str:
         return PREPARING
     bar = f'<progress max="1" value="{job.progress[1]:.3f}" aria-label="Share of the job done"></progress>'
     return f'<div class="status" role="status">{bar}{html.escape(doing(job))}</div>'
+
+
+def figure(frame_CHW: Tensor, caption: str) -> str:
+    """A picture without loss, uint8 (3, H, W), under its caption, which is also read out for it. A click fills the
+    screen with it. (What a `gr.Image` gets while its tab is opened for the first time is lost.)"""
+    words = html.escape(caption)
+    image = f'<img alt="{words}" src="{png_url(picture(frame_CHW))}">'
+    return f'<figure class="shown"><figcaption>{words}</figcaption>{image}</figure>'
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table that scrolls where it is too wide. Cells are HTML; each row begins with its head, and the last cell of a
+    short one takes the place of those that are missing."""
+    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
+    body = ""
+    for name, *cells, last in rows:
+        span = len(heads) - len(cells) - 1
+        wide = f' colspan="{span}"' if span > 1 else ""
+        body += f'<tr><th scope="row">{name}</th>{"".join(map("<td>{}</td>".format, cells))}<td{wide}>{last}</td></tr>'
+    head = f"<thead><tr>{head}</tr></thead>" if heads else ""
+    return f'<div class="scroll"><table class="metrics">{head}<tbody>{body}</tbody></table></div>'
 
 
 def on_any_background(figure: go.Figure) -> go.Figure:

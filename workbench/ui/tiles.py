@@ -5,40 +5,42 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from workbench.compare.map_figures import map_figure
-from workbench.compare.pictures import picture
 from workbench.compare.seams import Seams
 from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError, worded
 from workbench.jobs.choices import Choices
+from workbench.jobs.estimate import typed_shape
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import cost_of_tile, find_models, pick, shape_of
+from workbench.jobs.found_models import find_models, pick, shape_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.tiles import ModeCost, PlannedTiles, SeamReport, mode_costs, plan_tiles, seam_job
+from workbench.jobs.words import counted
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
 from workbench.ui import pieces
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import SILENT
+from workbench.ui.components import SILENT, models_list
 from workbench.ui.estimate import size_words
-from workbench.ui.images import captioned_image
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import LABELS, explainer
-
-if TYPE_CHECKING:
-    from workbench.evaluate.tile_cost import TileCost
 
 _MOST_TILE_PIXELS = 768
 _FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
 _MOST_TILE_LATENTS = 16  # in time
 _ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
+_HIDDEN = gr.update(visible=False)
+_CAPTION = "The tiles of a frame; yellow is what several of them give"
+_UNLESS_TYPED = """(own, ...now) => own.map(({ was, slider: { value, ...bounds } }, index) =>
+  ({ __type__: "update", ...bounds, ...(now[index] === was ? { value } : {}) }))"""
+"""A slider gets the model's value only where the visitor has not moved it meanwhile."""
 
 
 class TilesTab:
@@ -76,24 +78,21 @@ class TilesTab:
             at: the frame that the player stands on.
         """
         choices = tile_choices(clip, side, frames, overlap)
-        nothing = {self.drawing: gr.update(visible=False), self.time: gr.update(visible=False), self.modes: ""}
+        nothing = {self.picture: "", self.time: _HIDDEN, self.modes: ""}
         if not choices.source or choices.is_latents:
             yield nothing | {self.words: ""}
             return
         try:
-            entry = self._entry(label)
-            ae = shape_of(entry)
+            ae = typed_shape(self._entry(label), choices.device)
             planned = plan_tiles(choices, ae, int(at))
-            words = self._words(planned, cost_of_tile(entry, choices.device, planned.plans[0].tile_shape))
         except WorkbenchError as error:
             yield nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
             return
         time = planned.plans[1].time
         yield {
-            self.drawing: gr.update(visible=True),
-            self.picture: picture(tile_picture(planned.frame, planned.plans[1])),
+            self.picture: pieces.figure(tile_picture(planned.frame, planned.plans[1]), _CAPTION),
             self.time: gr.update(value=pieces.on_any_background(time_figure(time)), visible=len(time.spans) > 1),
-            self.words: words,
+            self.words: plan_words(planned),
         }
         size = planned.num_frames, *planned.frame.shape[1:]
         yield {self.modes: mode_table(mode_costs(ae, size, choices.tiling), ae.default_tiling_mode)}
@@ -116,39 +115,17 @@ class TilesTab:
         """The frame that the player stands on."""
         return int(event.frame)
 
-    def model_chosen(self, label: str) -> tuple[Any, Any]:
-        """Sliders of the model's tile sizes."""
-        side, frames = _slider_values(shape_of(self._entry(label)))
-        return gr.update(**side), gr.update(**frames)
-
-    def refresh(self) -> Any:
-        """The models that are there now."""
-        return gr.update(choices=self._labels())
-
-    @staticmethod
-    def _words(planned: PlannedTiles, cost: "TileCost") -> str:
-        """Tiles, operations and memory."""
-        tiles = len(planned.plans[0])
-        frames, height, width = planned.plans[0].tile_shape
-        in_time = len(planned.plans[0].time.spans)
-        lines = [
-            f"<b>{tiles} {'tile' if tiles == 1 else 'tiles'}</b> of {frames} frames, {width}×{height}: "
-            f"{planned.plans[0].spatial_tiles} in a frame, {in_time} in time.",
-            f"The encoder reads <b>{planned.read_ratio:.2f} times</b> the clip: overlaps, and padding to whole blocks.",
-            f"<b>{tiles * cost.tflop:.3g} TFLOP</b> to encode and decode the clip, {cost.tflop:.3g} a tile.",
-            f"<b>{size_words(cost.weight_bytes + cost.work_bytes)}</b> of memory at the peak: "
-            f"{size_words(cost.weight_bytes)} of weights and {size_words(cost.work_bytes)} inside one tile (counted, "
-            "not measured; the clip itself comes on top).",
-        ]
-        return "".join(f"<p>{line}</p>" for line in lines)
+    def model_chosen(self, label: str, *were: float) -> list[dict[str, Any]]:
+        """For the sliders of a tile's sizes, whose values these `were`: the model's own."""
+        sliders = _slider_values(shape_of(self._entry(label)))
+        return [{"was": was, "slider": slider} for was, slider in zip(were, sliders, strict=True)]
 
     def _shown(self, report: SeamReport) -> dict[Any, Any]:
-        hidden = gr.update(visible=False)
         if report.seams is None:
             text = "<p>The whole clip is one tile: there is no seam to look for. Choose smaller tiles.</p>"
-            return {self.seam_map: hidden, self.jumps: text}
+            return {self.seam_map: _HIDDEN, self.jumps: text}
         if report.seams.map_HW.max() < _ROUNDING:
-            return {self.seam_map: hidden, self.jumps: jump_table(report.seams, report)}
+            return {self.seam_map: _HIDDEN, self.jumps: jump_table(report.seams, report)}
         figure = map_figure({"": report.seams.map_HW}, "grey levels")
         return {
             self.seam_map: gr.update(value=pieces.on_any_background(figure), visible=True),
@@ -165,17 +142,15 @@ class TilesTab:
         return [*found, *(name for name in MODELS if name not in map(_name, found))]
 
     def _lay_out_tiles(self) -> None:
-        self.at = gr.Number(0, visible=False)
-        labels = self._labels()
-        self.model = gr.Dropdown(labels, value=labels[0], label="Model", info="one without weights can be planned for")
-        side, frames = _slider_values(shape_of(self._entry(labels[0])))
+        self.at, self.own = gr.Number(0, visible=False), gr.JSON(visible=False)
+        self.model = models_list(self._labels, label="Model", info="one without weights can be planned for")
+        side, frames = _slider_values(shape_of(self._entry(self.model.value)))
         self.side = gr.Slider(**side, label="Tile side", info="pixels")
         self.frames = gr.Slider(**frames, label="Tile frames")
         self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
 
     def _lay_out_plan(self) -> None:
-        with gr.Column(visible=False) as self.drawing:
-            self.picture = captioned_image("The tiles of a frame; yellow is what several of them give", "tiles-plan")
+        self.picture = gr.HTML("", elem_id="tiles-plan", elem_classes="summary-box")
         self.words = gr.HTML("", elem_id="tiles-words", elem_classes="summary-box")
         self.modes = gr.HTML("", elem_id="tiles-modes", elem_classes="summary-box")
         self.time = gr.Plot(label="Tiles in time", format="png", visible=False)
@@ -189,10 +164,11 @@ class TilesTab:
         sliders = [self.side, self.frames, self.overlap]
         inputs: list[Any] = [self.model, *sliders, *self.clip.components]
         planned = [self.at, *inputs]
-        plan = [self.drawing, self.picture, self.time, self.words, self.modes]
-        self.model.focus(self.refresh, None, self.model, **SILENT)
-        chosen = self.model.change(self.model_chosen, self.model, [self.side, self.frames], **SILENT)
-        chosen.then(self.plan, planned, plan, **SILENT)
+        plan = [self.picture, self.time, self.words, self.modes]
+        sizes = [self.side, self.frames]
+        chosen = self.model.change(self.model_chosen, [self.model, *sizes], self.own, **SILENT)
+        settled = chosen.then(None, [self.own, *sizes], sizes, js=_UNLESS_TYPED, **SILENT)
+        settled.then(self.plan, planned, plan, **SILENT)
         components: list[Any] = [self.at, *self.clip.components, *sliders]
         changes = [component.change for component in components]
         gr.on(changes, self.plan, planned, plan, trigger_mode="always_last", **SILENT)
@@ -220,25 +196,31 @@ def _name(label: str) -> str:
     return label.partition("@")[0]
 
 
+def plan_words(planned: PlannedTiles) -> str:
+    """HTML: how many tiles of what size."""
+    tiles, in_time = planned.plans[0], len(planned.plans[0].time.spans)
+    frames, height, width = tiles.tile_shape
+    return (
+        f"<p><b>{counted(len(tiles), 'tile')}</b> of {counted(frames, 'frame')}, {width}×{height}: "
+        f"{tiles.spatial_tiles} in a frame, {in_time} in time.</p>"
+    )
+
+
 def mode_table(costs: Sequence[ModeCost], default: str) -> str:
     """HTML: every mode with what its stages do, its work and its memory; why the model cannot be run in another."""
-    heads = ("Mode", "Stages", "Work", "Memory")
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in heads)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cost in costs:
         name = cost.mode + (" (this model's own)" if cost.mode == default else "")
         if cost.refused:
-            cells = f'<td colspan="3">{html.escape(worded(cost.refused, LABELS.get))}</td>'
-        else:
-            stages = "<br>".join(map(html.escape, cost.stages))
-            cells = f"<td>{stages}</td><td>{cost.work:.2f}×</td><td>{size_words(cost.peak_bytes)}</td>"
-        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+            rows.append((name, html.escape(worded(cost.refused, LABELS.get))))
+            continue
+        numbers = f"{cost.operations / 1e12:.3g}", f"{cost.work:.2f}×", size_words(cost.peak_bytes)
+        rows.append((name, "<br>".join(map(html.escape, cost.stages)), *numbers))
     note = (
-        "Work is that of the whole clip at once taken as 1; memory is counted with weights and without the clip, in "
-        "32-bit numbers. Tiles are of the size chosen here; windows take sums of attention over as much."
+        "To encode and decode the clip. Work is that of the whole clip at once taken as 1; memory is counted, with "
+        "weights and frames. Tiles are those drawn here; windows take sums of attention over as much."
     )
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f'<div class="scroll"><table class="metrics">{body}</table></div><p>{note}</p>'
+    return f"{pieces.table(('Mode', 'Stages', 'TFLOP', 'Work', 'Memory'), rows)}<p>{note}</p>"
 
 
 def jump_table(seams: Seams, report: SeamReport) -> str:
@@ -250,16 +232,13 @@ def jump_table(seams: Seams, report: SeamReport) -> str:
     )
     if most < _ROUNDING:
         return text + "<p>That is rounding: this model's tiles leave no seam.</p>"
-    heads = ("Along", "Jump at tile borders", "Elsewhere", "Ratio")
-    head = "".join(f'<th scope="col">{heading}</th>' for heading in heads)
-    rows = "".join(
-        f'<tr><th scope="row">{axis}</th><td>{jump.at_borders:.3g}</td><td>{jump.elsewhere:.3g}</td>'
-        f"<td>{jump.ratio:.3g}</td></tr>"
+    rows = [
+        (axis, *(f"{value:.3g}" for value in (jump.at_borders, jump.elsewhere, jump.ratio)))
         for axis, jump in seams.jumps.items()
         if not math.isnan(jump.at_borders)
-    )
+    ]
     note = (
         "A jump is the change of the difference from one pixel or frame to the next, in grey levels; a ratio well "
         "above 1 is a seam."
     )
-    return f'{text}<table class="metrics"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{note}</p>'
+    return f"{text}{pieces.table(('Along', 'Jump at tile borders', 'Elsewhere', 'Ratio'), rows)}<p>{note}</p>"

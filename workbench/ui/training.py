@@ -14,9 +14,8 @@ from workbench.jobs.folders import JobFolders
 from workbench.jobs.runs import RunState, run_state
 from workbench.training.runs import METRICS_FILE, find_runs, find_samples, read_config, read_metrics
 from workbench.ui import pieces
-from workbench.ui.components import SILENT
+from workbench.ui.components import IMAGE_BUTTONS, SILENT
 from workbench.ui.estimate import time_words
-from workbench.ui.images import IMAGE_BUTTONS
 from workbench.ui.labels import LABELS
 
 _LOOK_AGAIN_S = 3.0
