@@ -79,8 +79,11 @@ def test_one_clip_and_several_models_make_cards_that_are_compared_by_keys(page) 
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
         assert download.value.suggested_filename == file
+    choose_models(page, "dct", "tiny")
+    run(page, cards=5)
+    page.locator("#shelf").get_by_text("The player takes 4 results: dct (1) made room for tiny").wait_for()
     page.locator("#shelf").get_by_role("button", name="Remove tiny@random").click()
-    wait_for(lambda: cards(page).count() == 2, 20)
+    wait_for(lambda: cards(page).count() == 4, 20)
 
 
 def test_the_first_sight_is_a_shipped_result_to_wipe_and_nothing_is_computed(page, temporary: Path) -> None:
@@ -107,7 +110,7 @@ def test_a_reload_in_mid_job_finds_the_job_the_clip_and_the_results_again(page, 
     page.locator("#shelf .card.running progress").wait_for()
     assert page.locator("#shelf .card.done:not(.shipped)").count() == 1
     page.locator("[aria-label='bottles.mp4']").first.wait_for()
-    page.get_by_text(re.compile(r"Tile \d+ of|Frame \d+ of")).first.wait_for()
+    page.get_by_text(re.compile(r"piece \d+ of|Frame \d+ of")).first.wait_for()
     page.get_by_role("button", name="Cancel dct").click()
     wait_for(lambda: page.locator("#shelf .card.running").count() == 0, 2)  # at once
     page.locator("#shelf .card.done:not(.shipped)").wait_for()
@@ -214,6 +217,7 @@ def test_the_page_fits_a_phone_in_the_dark(browser, address) -> None:
         dark, light = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle("
                                     "document.querySelector('#player .controls output')).color]")  # fmt: skip
         assert sum(map(int, re.findall(r"\d+", dark)[:3])) < 150 < sum(map(int, re.findall(r"\d+", light)[:3]))
+        assert page.locator("#shelf").bounding_box()["y"] < 400, "the page has moved to the shelf"
         page.locator("#player .stage").scroll_into_view_if_needed()
         box = page.locator("#player .stage").bounding_box()
         page.touchscreen.tap(box["x"] + box["width"] * 0.25, box["y"] + 30)

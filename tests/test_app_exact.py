@@ -24,7 +24,7 @@ from workbench.jobs.reconstruct import reconstruct_job
 from workbench.jobs.shelf import Shelf
 from workbench.models.ref import ModelRef
 from workbench.models.registry import load_autoencoder
-from workbench.ui.shelf import server_functions
+from workbench.ui.shelf import ShelfFunctions
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,8 @@ def job(clip: Path, tmp_path_factory: pytest.TempPathFactory):
 
 
 def served(job) -> dict:
-    return {function.__name__: function for function in server_functions(job[1], JobFolders(job[2].parent / "bundles"))}
+    functions = ShelfFunctions(job[1], JobFolders(job[2].parent / "bundles"))
+    return {function.__name__: function for function in functions.all}
 
 
 def pixels(address: str) -> np.ndarray:

@@ -29,7 +29,7 @@ from workbench.ui.latents import LatentsTab
 from workbench.ui.probes import ProbesPanel
 from workbench.ui.run import RunPanel
 from workbench.ui.settings import AppSettings
-from workbench.ui.shelf import part_of_page, scripts, server_functions, styles
+from workbench.ui.shelf import ShelfFunctions, part_of_page, scripts, styles
 from workbench.ui.shipped import SHIPPED
 from workbench.ui.tiles import TilesTab
 from workbench.ui.training import TrainingTab
@@ -61,7 +61,8 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                 clip.lay_out_details(settings.device)
                 run.wire()
             with gr.Column(elem_id="results", min_width=300):
-                part_of_page("shelf", server_functions=server_functions(shelf, JobFolders(temporary / "bundles")))
+                functions = ShelfFunctions(shelf, JobFolders(temporary / "bundles"))
+                part_of_page("shelf", server_functions=functions.all)
                 with gr.Tabs():
                     with gr.Tab("Player"):
                         player = part_of_page("player")

@@ -1,6 +1,7 @@
 """The shelf, the player and the table: parts of the page that its scripts fill with what they ask the server for."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -49,44 +50,53 @@ def part_of_page(name: str, **arguments: Any) -> gr.HTML:
     )
 
 
-def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., dict[str, Any]]]:
+class ShelfFunctions:
     """What the scripts may ask for; a result is named by a token that only its visitor knows.
 
     Args:
         bundles: for files of several results, of which a visitor keeps the last.
     """
 
-    def cards(_: Any, request: gr.Request) -> dict[str, Any]:
+    def __init__(self, shelf: Shelf, bundles: JobFolders) -> None:
+        self._shelf, self._bundles = shelf, bundles
+
+    @property
+    def all(self) -> list[Callable[..., dict[str, Any]]]:
+        """For `server_functions` of a part of the page."""
+        methods = (self.cards, self.result, self.remove, self.frame, self.slice, self.bundle)
+        return [_as_function(method) for method in methods]
+
+    def cards(self, _: Any, request: gr.Request) -> dict[str, Any]:
         """What is shipped, then the visitor's own, and how many of these had to go."""
         visitor = visitor_of(request)
-        own = [card_state(job, shelf.queue.ahead_of(job)) for job in shelf.of(visitor)]
-        return {"cards": [*shipped_cards(), *own], "gone": shelf.gone(visitor)}
+        own = [card_state(job, self._shelf.queue.ahead_of(job)) for job in self._shelf.of(visitor)]
+        return {"cards": [*shipped_cards(), *own], "gone": self._shelf.gone(visitor)}
 
-    def result(asked: dict[str, Any]) -> dict[str, Any]:
+    def result(self, asked: dict[str, Any]) -> dict[str, Any]:
         """All of {card}."""
         name = str(asked.get("card"))
-        job = shelf.find(name)
+        job = self._shelf.find(name)
         return shipped_result(name) or (card_result(job.result) if job and job.result else {"error": _EXPIRED})
 
-    def remove(asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+    def remove(self, asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Take {card} off the shelf, and stop its job."""
-        shelf.remove(visitor_of(request), str(asked.get("card")))
+        self._shelf.remove(visitor_of(request), str(asked.get("card")))
         return {}
 
-    def frame(asked: dict[str, Any]) -> dict[str, str]:
+    def frame(self, asked: dict[str, Any]) -> dict[str, str]:
         """{card, index, is_original} to a picture without loss."""
-        return _picture(asked, read_frame)
+        return self._picture(asked, read_frame)
 
-    def slice_(asked: dict[str, Any]) -> dict[str, str]:
+    def slice(self, asked: dict[str, Any]) -> dict[str, str]:
         """The same of a row over time."""
-        return _picture(asked, read_slice)
+        return self._picture(asked, read_slice)
 
-    def bundle(asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+    def bundle(self, asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Tables and a report of all of the visitor's results, or {cards} beside each other in one video."""
-        visitor, folder = visitor_of(request), bundles.new()
-        bundles.keep(visitor, folder)
+        visitor, folder = visitor_of(request), self._bundles.new()
+        self._bundles.keep(visitor, folder)
         wanted = asked.get("cards")
-        jobs = [job for job in shelf.of(visitor) if job.result and (wanted is None or job.id in wanted)]
+        jobs = [job for job in self._shelf.of(visitor) if job.result and (wanted is None or job.id in wanted)]
         results = [job.result for job in jobs]
         if not results:
             return {"error": "There is no result of yours yet."}
@@ -98,8 +108,8 @@ def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., di
             return {"error": _in_words(error, folder, jobs)}
         return {"grid": str(grid)} if grid else {"error": "One video takes results of the same frames, kept exactly."}
 
-    def _picture(asked: dict[str, Any], read: Callable) -> dict[str, str]:
-        job, index = shelf.find(str(asked.get("card"))), asked.get("index")
+    def _picture(self, asked: dict[str, Any], read: Callable) -> dict[str, str]:
+        job, index = self._shelf.find(str(asked.get("card"))), asked.get("index")
         if job is None or not isinstance(index, int):
             return {"error": _EXPIRED}
         try:
@@ -108,8 +118,15 @@ def server_functions(shelf: Shelf, bundles: JobFolders) -> list[Callable[..., di
             return {"error": _EXPIRED}
         return {"picture": png_url(picture(found), compress_level=1)}
 
-    slice_.__name__ = "slice"
-    return [cards, result, remove, frame, slice_, bundle]
+
+def _as_function(method: Callable) -> Callable:
+    """Gradio marks what it serves, which a bound method does not let it do."""
+
+    @wraps(method)
+    def function(*asked: Any) -> Any:
+        return method(*asked)
+
+    return function
 
 
 def _in_words(error: WorkbenchError, folder: Path, jobs: Sequence[Job]) -> str:

@@ -21,3 +21,9 @@ document.addEventListener("drop", async (event) => {
   field().files = files;
   field().dispatchEvent(new Event("change", { bubbles: true }));
 }, true);
+
+// A picture of the tabs fills the screen by a click, and goes back by another.
+document.addEventListener("click", ({ target }) => {
+  if (document.fullscreenElement === target) document.exitFullscreen();
+  else if (target.matches?.(".shown img")) target.requestFullscreen?.();
+});

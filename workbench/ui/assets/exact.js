@@ -72,7 +72,11 @@ function drawHeat() {
 }
 
 function showValues() {
-  if (!state.pixel) return;
+  const hasValues = onStage().some(canBeExact);
+  part("values").dataset.hint = hasValues ? "Point at the picture for exact values; ? lists the keys."
+    : "Exact values come with results of your own: press Reconstruct. ? lists the keys.";
+  if (!hasValues) part("values").textContent = "";
+  if (!state.pixel || !hasValues) return;
   const [x, y] = state.pixel, where = `x ${x}, y ${y}`, known = onStage().filter(exactOf);
   if (!known.length) {
     part("values").textContent = state.playing ? `${where}: pause for exact values` : where;

@@ -7,9 +7,9 @@ bench.shelf = (element, server) => {
     const focused = list.contains(document.activeElement) ? document.activeElement.dataset : null;
     list.replaceChildren(...cards);
     if (focused?.card) list.querySelector(`[data-card="${focused.card}"][data-do="${focused.do}"]`)?.focus();
-    const { gone } = store;
-    part("note").textContent = gone
-      ? `${gone} older ${gone === 1 ? "result" : "results"} had to go: the shelf was full.` : "";
+    const { gone, said } = store;
+    const full = gone && `${gone} older ${gone === 1 ? "result" : "results"} had to go: the shelf was full.`;
+    part("note").textContent = [said, full].filter(Boolean).join(" ");
   });
   element.addEventListener("click", ({ target }) => {
     const button = target.closest("[data-do]"), { card, do: what } = button?.dataset ?? {};
@@ -43,7 +43,7 @@ function face(card, result, isShown) {
   const psnr = mean("psnr"), lpips = mean("lpips");
   const figures = [psnr && `${psnr.toFixed(2)} dB`, lpips !== undefined && `LPIPS ${lpips.toFixed(3)}`].filter(Boolean);
   const seconds = result.costs.encode_total_s + result.costs.decode_total_s;
-  const cost = card.is_shipped ? "shipped example" : card.text || `${seconds.toFixed(1)} s`;
+  const cost = card.is_shipped ? "shipped example" : card.text || `${seconds.toFixed(1)} s in the model`;
   return make(
     "button",
     { type: "button", class: "card-face", "data-do": "show", "data-card": card.id, "aria-pressed": isShown,

@@ -10,6 +10,7 @@ const store = {
   shown: [], // cards in the player, at most four, of one subject
   a: ORIGINAL, b: null, // the two that are compared
   gone: 0,
+  said: "", // of what left the player for something new
 };
 const listeners = [];
 const listen = (listener) => listeners.push(listener);
@@ -69,8 +70,10 @@ async function take({ cards, gone }) {
 
 // A new result goes into the player: beside those of the same frames, or instead of all others.
 function arrive(card) {
-  const beside = subject()?.subject === resultOf(card).subject;
-  if (beside) store.shown = [...store.shown, card].slice(-MOST_SHOWN);
+  const beside = subject()?.subject === resultOf(card).subject, isFull = beside && store.shown.length === MOST_SHOWN;
+  const leaves = isFull ? store.shown.find((shown) => shown !== store.a && shown !== store.b) : null;
+  store.said = isFull ? `The player takes ${MOST_SHOWN} results: ${nameOf(leaves)} made room for ${resultOf(card).label}.` : "";
+  if (beside) store.shown = [...store.shown.filter((shown) => shown !== leaves), card];
   else Object.assign(store, { shown: [card], a: ORIGINAL, b: card });
   settle();
 }
@@ -102,6 +105,7 @@ function toggleShown(card) {
     arrive(card);
     store.b = card;
   } else if (store.shown.length > 1) {
+    store.said = "";
     store.shown = store.shown.filter((other) => other !== card);
   }
   settle();
@@ -134,4 +138,8 @@ function make(tag, attributes = {}, ...children) {
   return made;
 }
 
-bench.look = look;
+// A job was put on the shelf, which on a phone is below what was pressed.
+bench.started = () => {
+  look();
+  if (window.matchMedia("(max-width: 860px)").matches) document.querySelector("#shelf").scrollIntoView();
+};

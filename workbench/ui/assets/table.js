@@ -19,7 +19,7 @@ bench.table = (element) => {
   });
   let drawn = "";
   listen(() => {
-    const now = JSON.stringify([store.cards.map((card) => [card.id, resultOf(card.id)?.version]), store.shown]);
+    const now = JSON.stringify([store.cards.map((card) => [card.id, card.text, resultOf(card.id)?.version]), store.shown]);
     if (drawn !== now) draw();
     drawn = now;
   });
@@ -52,7 +52,9 @@ function row(card, metrics, best, which) {
     make("small", {}, `${result.clip} · ${result.detail}${card.is_shipped ? " · shipped" : ""}`));
   const values = metrics.map((metric) => {
     const value = result.metrics.find((one) => one.name === metric.name)?.[which];
-    return make("td", { class: value !== undefined && value === best.get(metric.name) ? "best" : null }, digits(value));
+    const isComing = value === undefined && card.text && metric.name === "lpips";
+    return make("td", { class: value !== undefined && value === best.get(metric.name) ? "best" : null, title: isComing ? card.text : null },
+      isComing ? "…" : digits(value));
   });
   const costs = COSTS.map(([key, , count]) => make("td", {}, digits(result.costs[key], count)));
   return make("tr", {}, name, ...values, ...costs);
