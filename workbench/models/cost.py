@@ -95,7 +95,8 @@ def encode_share(ae: Autoencoder) -> float | None:
     of diffusers, whose cannot be counted."""
     if ae.name.startswith(PREFIX):
         return None
-    cost = coding_cost(ae, (ae.default_tile_frames, *(2 * [2 * ae.spatial_stride])), ONE_PIECE)
+    side = 2 * ae.spatial_stride
+    cost = coding_cost(ae, (ae.default_tile_frames, side, side), ONE_PIECE)
     return sum(stage.operations for stage in cost.stages_of("encode")) / max(cost.operations, 1.0)
 
 
