@@ -32,14 +32,14 @@ MAY_IMPORT = {
     "probe": "tile_settings tiling media metrics ranks models vision data.index compare latents.clips",
     "training": "media metrics ranks models vision data",
     "bench": "tile_settings metrics models",
-    "course": "tiling stages media models data compare",
+    "course": "tile_settings tiling stages media models data compare",
     "fetch": "metrics models",
     "jobs": "tile_settings tiling stages media metrics ranks models compare roundtrip evaluate.statistics"
-    " evaluate.tile_cost latents probe",
+    " latents probe",
     "cli": "",
     "commands": "tile_settings media metrics ranks models data check compare roundtrip evaluate latents probe bench"
     " fetch jobs cli",
-    "ui": "tile_settings media metrics models compare roundtrip.progress training.runs evaluate.tile_cost probe jobs",
+    "ui": "tile_settings media metrics models compare roundtrip.progress training.runs probe jobs",
     "__main__": "cli commands",
     "__init__": "",
 }
