@@ -56,7 +56,8 @@ def _stage(latest: Progress) -> str:
     if latest.stage == WRITE:
         return "Writing the results"
     what, _, direction = latest.stage.rpartition(": ")
-    words = {"encode": "Encoding", "decode": "Decoding"}[direction] + (f", {what}" if what else "")
+    verb = {"encode": "Encoding", "decode": "Decoding"}.get(direction, direction.capitalize())
+    words = verb + (f", {what}" if what else "")
     return f"{words}: piece {latest.done} of {latest.total}"
 
 
