@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training_runs import ARCHITECTURE, STEPS, networks, run_steps, small_config, state_of
+from training_runs import ARCHITECTURE, STEPS, aligned_steps, networks, run_steps, small_config, state_of
 
 from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
 from workbench.models.weights import checkpoints
@@ -81,6 +81,15 @@ def test_two_ranks_train_as_one_process_on_the_same_global_batch(results, world,
     alone = run_steps(networks(config, world), config, world, 0, STEPS)
     for expected, found in zip(alone, results[f"{stage}-{parallel}"], strict=True):
         for name in expected.keys() - {"train_psnr"}:  # a mean of logarithms
+            assert found[name] == pytest.approx(expected[name], **TOLERANCE), name
+
+
+def test_two_ranks_align_as_one_process_on_the_same_global_batch(results, world, tmp_path):
+    alone = aligned_steps(tmp_path / "vision", world)
+    for expected, found in zip(alone, results["alignment"], strict=True):
+        assert expected["alignment"] > 0
+        assert expected["alignment_grad_norm"] > 0
+        for name in expected.keys() - {"train_psnr"}:
             assert found[name] == pytest.approx(expected[name], **TOLERANCE), name
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from small_vision import write_dinov2
 from torch import Tensor, nn
 
 from workbench.config import override
@@ -102,10 +103,20 @@ def on_ranks(folder: Path) -> None:
                 nets = networks(config, world)
                 results[key] = run_steps(nets, config, world, 0, STEPS)
                 _checkpoint_and_resume(folder / key, nets, config, world, results)
+        results["alignment"] = aligned_steps(folder / f"vision{world.rank}", world)
         _batch_norm(world, results)
         _one_rank_not_finite(world, results)
         if world.is_main:
             (folder / "results.json").write_text(json.dumps(results))
+
+
+def aligned_steps(file: Path, world: World) -> list[dict[str, float]]:
+    """Figures of two steps with latents aligned to a small vision network, which is written to `file` first."""
+    weights = str(write_dinov2(file.with_suffix(".safetensors")))
+    config = small_config(latent_loss_config__alignment=0.5, alignment_config__network=weights)
+    nets = networks(config, world)
+    batches = [share(nn.functional.interpolate(clips(step), (8, 64, 64)), world) for step in range(2)]
+    return [train_step(nets, [x.to(world.device)], step, config, world) for step, x in enumerate(batches)]
 
 
 def _checkpoint_and_resume(run: Path, nets: Networks, config: TrainConfig, world: World, results: dict) -> None:
