@@ -1,4 +1,8 @@
-"""With `pytest -n 2` each worker, and what it starts, computes on one thread: fighting over cores is far slower."""
+"""With `pytest -n 2` each worker, and what it starts, computes on one thread: fighting over cores is far slower.
+
+Networks that `fetch` has brought to this machine are out of sight: LPIPS in every run would take minutes, and results
+would depend on the machine. Tests of the networks bring their own.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +12,7 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TORCH_HOME"] = str(Path(__file__).with_name("no_networks"))
 
 
 @pytest.fixture

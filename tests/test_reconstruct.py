@@ -13,6 +13,7 @@ from small_models import small_model
 import workbench as wb
 from workbench.media.video import to_uint8
 from workbench.media.writer import VideoWriter
+from workbench.models.cost import encode_share
 from workbench.roundtrip.clip import reconstruct_file_steps
 from workbench.steps import Progress
 
@@ -136,6 +137,16 @@ def test_progress_counts_every_tile_of_both_stages(dct, tmp_path):
     for stage, first in (("encode", 0), ("decode", 1)):  # before the first tile it is said how many there are
         events = [p for p in seen if p.stage == stage]
         assert [p.done for p in events] == list(range(first, events[0].total + 1))
+
+
+@pytest.mark.parametrize(("long_s", "is_told"), [(0.0, True), (1e9, False)])
+def test_the_encoders_share_is_counted_only_where_encoding_takes_long(dct, tmp_path, monkeypatch, long_s, is_told):
+    monkeypatch.setattr("workbench.roundtrip.clip._LONG_S", long_s)
+    source = write_clip(tmp_path / "in.mp4", 20, 40, 64)
+    seen: list[Progress] = []
+    wb.reconstruct_file(dct, source, tmp_path / "out.mp4", SMALL_TILES, on_progress=seen.append)
+    shares = {p.share for p in seen if p.stage == "decode"}
+    assert shares == {encode_share(dct) if is_told else None}
 
 
 def test_a_cancelled_job_leaves_no_file(dct, tmp_path):

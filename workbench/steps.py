@@ -18,7 +18,7 @@ class Progress:
     "decode", with the name of what is coded before it where there are several; total 0 is unknown.
 
     Attributes:
-        share: the encoder's part of encoding and decoding, where it is known: said once, before the first piece.
+        share: the encoder's part of encoding and decoding, where it is known.
     """
 
     stage: str

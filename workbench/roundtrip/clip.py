@@ -1,8 +1,10 @@
 """A clip in, its reconstruction and what was lost out: in memory, or file to file in constant memory."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import OWN_TILING, Tiling
 
 MEASURED_AT_ONCE = 8  # frames between two signs of progress
+_LONG_S = 3.0  # of encoding: only then is it worth 1.5 s to count the encoder's share, which tells the time left
 
 
 def reconstruct(
@@ -204,12 +207,15 @@ def _reconstruct_clip(
     clock, metrics = Clock(), ClipMetrics(lpips)
     size = clip.num_frames, clip.height, clip.width
     pieces = encode_plan(ae, size, tiling, ranks.world.size if ranks else 1).pieces
-    yield Progress(ENCODE, 0, pieces, encode_share(ae))
+    yield Progress(ENCODE, 0, pieces)
+    begin, share = time.monotonic(), None
     with ExitStack() as stack:
         writer = OutputWriter(stack, outputs, clip)
         for piece in stack.enter_context(closing(_stream(ae, clip, tiling, clock, ranks))):
             if isinstance(piece, Progress):
-                yield piece
+                if share is None and piece.stage == ENCODE and time.monotonic() - begin > _LONG_S:
+                    share = encode_share(ae)
+                yield replace(piece, share=share)
             else:
                 yield from _measure_and_write(*piece, metrics, writer, clip.num_frames)
         writer.finish()
