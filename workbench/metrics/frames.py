@@ -33,7 +33,8 @@ def unit_chunks(x: Tensor, y: Tensor, data_range: float, overlap: int = 0) -> It
 
 
 def _unit(x: Tensor, low: float, data_range: float) -> Tensor:
-    return x.to(torch.float32, copy=True).sub_(low).div_(data_range)  # in place: one pass over memory is half the cost
+    x = x.to(torch.float32, copy=True)  # and then in place: a pass over memory is half the cost
+    return (x.sub_(low) if low else x).div_(data_range)
 
 
 def undefined(frames: int) -> Tensor:

