@@ -62,10 +62,15 @@ class TemporalConv(nn.Module):
     def valid(self, x: Tensor) -> Tensor:
         """The same without padding."""
         before, now, after = self.linear.weight.chunk(3, dim=1)
-        y = F.linear(x[:, 1:-1], now, self.linear.bias)
-        y += F.linear(x[:, :-2], before)
-        y += F.linear(x[:, 2:], after)
-        return y
+        y = F.linear(_rows(x[:, 1:-1]), now, self.linear.bias)
+        y = torch.addmm(y, _rows(x[:, :-2]), before.t())  # not in place, which autocast would leave as it is
+        y = torch.addmm(y, _rows(x[:, 2:]), after.t())
+        return y.unflatten(0, (x.shape[0], x.shape[1] - 2, *x.shape[2:-1]))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """All positions of (..., C) as one matrix: of more dimensions torch makes many small products, half as fast."""
+    return x.flatten(0, -2)
 
 
 class RMSNorm(nn.RMSNorm):
