@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from torch import Tensor
 
 from workbench.compare.pictures import picture, png_url
+from workbench.compare.report_figures import SEE_THROUGH
 from workbench.jobs.queue import WAITING as WAITING_STATE
 from workbench.jobs.queue import Job
 from workbench.ui.cards import doing, waiting
@@ -59,9 +60,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def on_any_background(figure: go.Figure) -> go.Figure:
     """The figure without a background of its own, in greys that can be read on a light and on a dark page."""
-    figure.update_layout(
-        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font_color=_GREY, margin_t=64
-    )
+    figure.update_layout(**SEE_THROUGH, font_color=_GREY, margin_t=64)
     axis = {"gridcolor": "rgba(128,128,128,0.25)", "linecolor": _GREY, "zerolinecolor": "rgba(128,128,128,0.25)"}
     figure.update_xaxes(**axis).update_yaxes(**axis).update_annotations(font_size=13)
     return figure.update_layout(showlegend=len({trace.name for trace in figure.data}) > 1)
