@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from workbench.bench.settings import BenchSettings
 from workbench.cli import Command
+from workbench.commands.progress import ShareBar
 from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import text_table
 from workbench.config import setting, to_dict
@@ -19,8 +20,6 @@ from workbench.tile_settings import ONE_PIECE
 
 if TYPE_CHECKING:
     import torch
-
-    from workbench.roundtrip.progress import ProgressMeter
 
 
 @dataclass(frozen=True)
@@ -71,17 +70,14 @@ def _compare_on_clip(config: BenchConfig, device: "torch.device") -> tuple[list[
     from workbench.media.whole import read_clip_steps
     from workbench.models.attention import attends
     from workbench.models.identity import model_record
-    from workbench.roundtrip.progress import ProgressMeter
 
     ae = config.model.load(device, config.dtype)
     policy = ClipPolicy(resolution=config.resolution, max_frames=config.frames)
-    clip, frames = _drained(read_clip_steps(str(config.clip), policy, ae.spatial_stride))
+    clip, frames = drain(read_clip_steps(str(config.clip), policy, ae.spatial_stride))
     print(f"{ae.name} on {clip.num_frames} frames of {clip.width}x{clip.height}: grey levels of 255", flush=True)
     modes = str(config.modes).split(",")
-    meter = ProgressMeter(stages=2 * (1 + attends(ae) + len(modes)))
-    layout = "{desc}: {percentage:3.0f}%|{bar:10}| {elapsed}{postfix}"
-    with tqdm(desc="comparing", total=1.0, bar_format=layout, dynamic_ncols=True) as bar:
-        rows = drain(mode_seams_job(ae, frames, modes, config.model), lambda step: _show_share(bar, meter, step))
+    with ShareBar("comparing", stages=2 * (1 + attends(ae) + len(modes))) as bar:
+        rows = drain(mode_seams_job(ae, frames, modes, config.model), bar.show)
     return list(map(asdict, rows)), {"used": model_record(ae, config.model), "policy": policy.record()}
 
 
@@ -104,12 +100,6 @@ def _drained(steps: Steps[T]) -> T:
 def _show(bar: tqdm, progress: Progress) -> None:
     bar.total = progress.total
     bar.update()
-
-
-def _show_share(bar: tqdm, meter: "ProgressMeter", progress: Progress) -> None:
-    meter.add(progress)
-    bar.set_postfix_str(progress.stage, refresh=False)
-    bar.update(meter.share - bar.n)
 
 
 COMMAND = Command(
