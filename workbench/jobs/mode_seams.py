@@ -13,8 +13,8 @@ from workbench.media.video import to_float
 from workbench.metrics.psnr import psnr
 from workbench.models.attention import attends, attention_as_mean
 from workbench.models.base import Autoencoder
-from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.plans import tile_plans
+from workbench.roundtrip.clip import round_trip_steps
 from workbench.steps import Steps, named
 from workbench.tile_settings import ONE_PIECE, Tiling
 
@@ -61,7 +61,8 @@ def mode_seams_job(ae: Autoencoder, frames: Tensor, modes: Sequence[str], tiling
     whole, rows = original, []
     for way, asked in ways:
         with attention_as_mean(ae) if way == WITHOUT_ATTENTION else nullcontext():
-            output = yield from _round_trip(ae, frames, asked, way)
+            _, y, *_ = yield from named(way, round_trip_steps(ae, frames, asked))
+        output = y[0].transpose(0, 1).clamp_(-1.0, 1.0)
         whole = output if way == WHOLE else whole
         seams = find_seams(output, whole, plan, data_range=2.0)
         difference = (output - whole).abs_() * 127.5
@@ -69,9 +70,3 @@ def mode_seams_job(ae: Autoencoder, frames: Tensor, modes: Sequence[str], tiling
         quality = psnr(original, output, 2.0).mean().item()
         rows.append(ModeSeams(way, quality, difference.mean().item(), difference.max().item(), *ratios))
     return rows
-
-
-def _round_trip(ae: Autoencoder, frames: Tensor, tiling: Tiling, way: str) -> Steps[Tensor]:
-    z = yield from named(way, encode_steps(ae, frames.transpose(0, 1)[None], tiling))
-    y = yield from named(way, decode_steps(ae, z, tiling, len(frames), (frames.shape[2], frames.shape[3])))
-    return y[0].transpose(0, 1).float().cpu().clamp(-1.0, 1.0)

@@ -16,9 +16,9 @@ from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
-from workbench.models.coding import decode_steps, encode_steps
 from workbench.models.cost import coding_cost
 from workbench.models.plans import decode_plan, encode_plan, tile_plans
+from workbench.roundtrip.clip import round_trip_steps
 from workbench.steps import Steps, named
 from workbench.tile_settings import MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
@@ -128,15 +128,13 @@ def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
         ConfigError: a tile size is not legal for the model.
     """
     clip, frames = yield from read_clip_steps(choices.path, choices.policy, ae.spatial_stride)
-    x = frames.transpose(0, 1)[None]
     size = clip.num_frames, clip.height, clip.width
     plan = tile_plans(ae, *size, choices.tiling)[1]
     if len(plan) == 1:
         return SeamReport(None, 1, size[0])
     clips = []
     for name, tiling in (("one piece", ONE_PIECE), ("tiles", choices.tiling)):
-        z = yield from named(name, encode_steps(ae, x, tiling))
-        y = yield from named(name, decode_steps(ae, z, tiling, size[0], size[1:]))
-        clips.append(y[0].transpose(0, 1).clamp(-1.0, 1.0))
+        _, y, *_ = yield from named(name, round_trip_steps(ae, frames, tiling))
+        clips.append(y[0].transpose(0, 1).clamp_(-1.0, 1.0))
     untiled, tiled = clips
     return SeamReport(find_seams(tiled, untiled, plan, data_range=2.0), len(plan), size[0])

@@ -76,7 +76,7 @@ def reconstruct_steps(
 def round_trip_steps(
     ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling, sample_posterior: bool = False
 ) -> Steps[tuple[Tensor, Tensor, dict[str, Any], Choice]]:
-    """Encode and decode a clip in memory, uint8 (T, 3, H, W); the one place where that is done.
+    """Encode and decode a clip in memory, uint8 (T, 3, H, W).
 
     Args:
         sample_posterior: as in `Autoencoder.encode`.
