@@ -47,6 +47,11 @@ def pick(labels: Sequence[str], root: Path) -> list[ModelRef]:
     return [found[label] if label in found else _named(label, root) for label in labels]
 
 
+def plain_name(label: str) -> str:
+    """The model of a label without its weights; that of a diffusers folder is relative to the root."""
+    return label.partition("@")[0]
+
+
 def _named(label: str, root: Path) -> ModelRef:
     name, _, weights = label.partition("@")
     if name not in MODELS or MODELS[name].weights is None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.config import to_dict
 from workbench.errors import DataError
 from workbench.jobs.choices import LATENTS_EXTENSION, Choices
+from workbench.jobs.found_models import plain_name
 from workbench.jobs.reconstruct import safe_stem
 from workbench.latents.clips import decode_clip_steps, encode_file_steps
 from workbench.latents.decode import model_latents
@@ -66,7 +67,7 @@ def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
     path = folder / f"{safe_stem(choices.path)}_latents{LATENTS_EXTENSION}"
     tensors = clip_tensors(_KEY, latents, clip.timestamps_s)
     write_shard(path, _facts(choices, entry, ae), {_KEY: record}, tensors)
-    return LatentView(path, _KEY, record, _plain_name(entry), latents, _statistics(entry), notes=clip.warnings)
+    return LatentView(path, _KEY, record, plain_name(entry.label), latents, _statistics(entry), notes=clip.warnings)
 
 
 def decode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[LatentView]:
@@ -87,7 +88,7 @@ def decode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
     path = folder / f"{safe_stem(choices.path)}_decoded{'.png' if clip.is_image else '.mp4'}"
     yield from _written(steps, path, clip, times)
     notes = tuple(_notes(shard, ae))
-    return LatentView(file, key, clip, _plain_name(entry), latents, _statistics(entry), path, notes)
+    return LatentView(file, key, clip, plain_name(entry.label), latents, _statistics(entry), path, notes)
 
 
 def read_latents(file: Path, key: str) -> Tensor:
@@ -122,13 +123,8 @@ def _written(
 def _facts(choices: Choices, entry: ModelRef, ae: Autoencoder) -> dict[str, Any]:
     """What the file says of its latents: as `encode` writes it, without the server's folders."""
     settings = EncodeSettings(**to_dict(choices.policy))
-    identity = identity_of(ae) | {"model": _plain_name(entry)}
-    return Encoding(ae, settings, choices.tiling, None, identity, {"name": _plain_name(entry)}).facts
-
-
-def _plain_name(entry: ModelRef) -> str:
-    """The model's name; that of a diffusers folder is relative to the app's root."""
-    return entry.label.partition("@")[0]
+    identity = identity_of(ae) | {"model": plain_name(entry.label)}
+    return Encoding(ae, settings, choices.tiling, None, identity, {"name": plain_name(entry.label)}).facts
 
 
 def _statistics(entry: ModelRef) -> LatentStatistics | None:

@@ -7,6 +7,7 @@ import torch
 
 from workbench.errors import ConfigError
 from workbench.jobs.choices import Choices
+from workbench.jobs.found_models import plain_name
 from workbench.latents.clips import encode_clip_steps
 from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
@@ -37,7 +38,7 @@ def probe_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) 
     """
     if choices.is_latents:
         raise ConfigError("latents alone cannot be probed here; drop the clip that they are of")
-    label = entry.label.partition("@")[0]  # that of a diffusers folder is relative to the app's root
+    label = plain_name(entry.label)
     clip, frames = yield from read_clip_steps(choices.path, choices.policy, ae.spatial_stride)
     latents = yield from encode_clip_steps(ae, clip, choices.tiling)
     of_clip = yield from probe_clip(ae, frames, choices.tiling)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from workbench.jobs.folders import discard
-from workbench.jobs.queue import DONE, FAILED, Job, JobQueue
+from workbench.jobs.queue import CANCELLED, DONE, FAILED, Job, JobQueue
 
 
 class Shelf:
@@ -48,7 +48,7 @@ class Shelf:
     def of(self, visitor: str) -> list[Job]:
         """A visitor's cards, oldest first; cancelled ones are none."""
         with self._lock:
-            return [job for job in self._jobs.values() if job.visitor == visitor and job.state != "cancelled"]
+            return [job for job in self._jobs.values() if job.visitor == visitor and job.state != CANCELLED]
 
     def find(self, job: str) -> Job | None:
         """A card by its name, which only its visitor knows."""

@@ -16,7 +16,7 @@ from workbench.errors import WorkbenchError, worded
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import typed_shape
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import find_models, pick, shape_of
+from workbench.jobs.found_models import find_models, pick, plain_name, shape_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.tiles import ModeCost, PlannedTiles, SeamReport, mode_costs, plan_tiles, seam_job
@@ -139,7 +139,7 @@ class TilesTab:
     def _labels(self) -> list[str]:
         """Models to plan for: those that can run first, then those whose weights are not here."""
         found = [label for label in find_models(self._root) if not label.startswith(PREFIX)]
-        return [*found, *(name for name in MODELS if name not in map(_name, found))]
+        return [*found, *(name for name in MODELS if name not in map(plain_name, found))]
 
     def _lay_out_tiles(self) -> None:
         self.at, self.own = gr.Number(0, visible=False), gr.JSON(visible=False)
@@ -190,10 +190,6 @@ def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:
         side | {"value": min(_FIRST_TILE_PIXELS, ae.default_tile_pixels)},
         frames | {"value": ae.default_tile_frames},
     )
-
-
-def _name(label: str) -> str:
-    return label.partition("@")[0]
 
 
 def plan_words(planned: PlannedTiles) -> str:
