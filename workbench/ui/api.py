@@ -71,19 +71,8 @@ class Api:
         figures of each model by its name.
         """
         choices = Choices(self._path_of(clip), device, max_frames, resolution)
-
-        def steps(folder: Path) -> Steps[tuple[dict[str, Path], list[JobResult]]]:
-            results = []
-            for index, label in enumerate(models):
-                at = folder / str(index)
-                at.mkdir()
-                results.append((yield from self._one(choices, label, at)))
-            if not results:
-                raise ConfigError("`model`: name one at least")
-            grid = write_grid(results, folder)
-            return write_tables(results, folder) | ({"comparison": grid} if grid else {}), results
-
-        files, results = self._run(request, choices, steps, STAGES * len(models))
+        stages = STAGES * len(models)
+        files, results = self._run(request, choices, lambda folder: self._each(choices, models, folder), stages)
         return _files(files), {result.label: result_row(result) for result in results}
 
     def latents(
@@ -140,10 +129,25 @@ class Api:
         self._folders.forget(request.session_hash)
 
     def _one(self, choices: Choices, label: str, folder: Path) -> Steps[JobResult]:
+        """A model on the clip, LPIPS included: nobody looks before it is there."""
         entry = pick([label], self._root)[0]
         ae = self._model.load(entry, choices.device)
         result = yield from reconstruct_job(choices, entry, ae, folder)
         return (yield from lpips_job(result, choices.device))
+
+    def _each(
+        self, choices: Choices, labels: list[str], folder: Path
+    ) -> Steps[tuple[dict[str, Path], list[JobResult]]]:
+        """One model after the other, each into a folder of its own; then what shows all of them."""
+        results = []
+        for index, label in enumerate(labels):
+            at = folder / str(index)
+            at.mkdir()
+            results.append((yield from self._one(choices, label, at)))
+        if not results:
+            raise ConfigError("`model`: name one at least")
+        grid = write_grid(results, folder)
+        return write_tables(results, folder) | ({"comparison": grid} if grid else {}), results
 
     def _path_of(self, clip: Any) -> str:
         """What was uploaded, or an example; no other file of the server's."""
