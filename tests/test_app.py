@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from app_server import wait_for
 from media_files import encode, moving_pattern
 from small_models import ARCHITECTURES, small_model
@@ -31,6 +32,7 @@ from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
 from workbench.media.writer import VideoWriter
 from workbench.metrics.measure import summarise
+from workbench.models.coding import decode_pieces
 from workbench.models.cost import coding_cost
 from workbench.models.plans import decode_plan, encode_plan
 from workbench.models.ref import ModelRef
@@ -185,12 +187,16 @@ def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -
 
 
 def test_a_clip_that_is_streamed_is_never_held_whole_and_a_short_one_is_not_taken_longer() -> None:
-    tiny = ModelRef("tiny")
-    short, medium, long = (estimate(choices(max_frames=frames), probe(choices().path), tiny) for frames in (3, 24, 48))
+    short, medium, long = (estimate(choices(max_frames=frames), probe(choices().path), DCT) for frames in (3, 24, 48))
     assert medium.is_streamed
     assert long.frame_bytes == medium.frame_bytes == 16 * 64 * 114 * 3 * 17
     assert short.frame_bytes == 3 * 64 * 114 * 3 * 17
     assert (short.tile_shape, long.tile_shape) == ((3, 64, 128), (16, 64, 128))
+    latents = iter([torch.zeros(1, 128, 6, 2, 4)])
+    given = decode_pieces(load_autoencoder("dct", device="cpu"), latents, (24, 64, 114), OWN_TILING)
+    assert [frames.shape[2] for frames in given if not isinstance(frames, Progress)] == [16, 8]
+    tiny = estimate(choices(max_frames=48), probe(choices().path), ModelRef("tiny"))
+    assert tiny.tile_shape[0] == 48  # its decoder takes 16 latents at once, more than there are
 
 
 @pytest.mark.parametrize("mode", ["stages", "frames", "windows"])

@@ -86,7 +86,7 @@ class StreamPlan:
 
     Attributes:
         size: (T, H, W) of its input.
-        push: frames that it takes at once.
+        push: frames of its input that it takes at once: latents where a decoder begins with it.
         strips: its rows, each strip read with the rows around it that it depends on; None for all rows at once.
     """
 

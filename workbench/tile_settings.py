@@ -27,7 +27,10 @@ class Tiling:
     tiling_mode: str | None = setting(
         None, f"{', '.join(MODES)}; by default tiles where a tile size is named, else what suits the model"
     )
-    push_frames: int | None = setting(None, "frames that streamed layers take at once; more need memory, fewer time")
+    push_frames: int | None = setting(
+        None,
+        "frames that streamed layers take at once, and latents where a decoder begins; more need memory, fewer time",
+    )
     memory_gb: float | None = setting(
         None, "memory that `tiling_mode` auto may use, 10^9 bytes; by default what is free"
     )

@@ -28,7 +28,8 @@ class Estimate:
     Attributes:
         latent_shape: (C, t, h, w).
         mode: one of `tile_settings.MODES`; of `auto`, which chooses when it runs, all else is as of `tiles`.
-        is_streamed: whether whole frames are streamed, and nothing is cut; `tile_shape` is then what is taken at once.
+        is_streamed: whether whole frames are streamed, and nothing is cut; `tile_shape` is then what leaves
+            the decoder at once.
         stages: what each stage of encoder and decoder does, in words.
         tile_shape: frames, height and width of every tile of the encoder, in mode `tiles`.
         frame_bytes: of the frames that are held outside the model, as one span in time of the output.
@@ -73,7 +74,7 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
     tiling = replace(choices.tiling, tiling_mode="tiles" if mode == "auto" else mode)
     coding = encode_plan(ae, shape, tiling), decode_plan(ae, shape, tiling)
     is_streamed = all(one.is_exact and isinstance(stage, StreamPlan) for one in coding for stage in one.stages)
-    pushed = min(ae.default_push_frames, shape[0]), ae.legal_side(height), ae.legal_side(width)
+    given = frames_at_once(ae, coding[1]), ae.legal_side(height), ae.legal_side(width)
     plans = tile_plans(ae, *shape, ONE_PIECE if is_streamed else tiling)
     return Estimate(
         num_frames=num_frames,
@@ -87,7 +88,7 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
         encode_tiles=len(plans[0]),
         decode_tiles=len(plans[1]),
         overlap_cost=plans[0].input_volume / math.prod(shape),
-        tile_shape=pushed if is_streamed else plans[0].tile_shape,
+        tile_shape=given if is_streamed else plans[0].tile_shape,
         frame_bytes=frame_bytes(ae, coding[1]),
     )
 
@@ -123,13 +124,19 @@ def bytes_in_model(cost: CodingCost, is_tiled: bool) -> tuple[int, int]:
 
 def frame_bytes(ae: Autoencoder, decode: CodingPlan) -> int:
     """Of the frames that are held outside the model, see `Estimate`."""
-    frames, height, width = decode.output
+    _, height, width = decode.output
+    return frames_at_once(ae, decode) * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)
+
+
+def frames_at_once(ae: Autoencoder, decode: CodingPlan) -> int:
+    """Frames that leave the decoder together."""
     last = decode.stages[-1]
-    if isinstance(last, StreamPlan):
-        slab = min(ae.default_push_frames, frames)
-    else:
-        slab = max(span.out_stop - span.out_start for span in last.tiles.time.spans)
-    return slab * height * width * 3 * (1 + 4 * _FLOAT_COPIES_OF_A_SLAB)
+    if isinstance(last, TiledPlan):
+        return max(span.out_stop - span.out_start for span in last.tiles.time.spans)
+    # A decoder of one streamed stage is pushed latents, each of which stands for several frames. Behind another one the
+    # last layers are pushed frames.
+    push = last.push * (ae.temporal_stride if len(decode.stages) == 1 else 1)
+    return min(push, decode.output[0])
 
 
 def typed_shape(entry: ModelRef, device: str) -> Autoencoder:

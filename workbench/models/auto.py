@@ -30,7 +30,7 @@ class Ran:
     """How a model was run over a clip, for a record of results.
 
     Attributes:
-        push_frames: frames that streamed layers took at once; None where none were streamed.
+        push_frames: see `Tiling`; None where nothing was streamed.
         work: operations over those of the model on the whole clip at once.
         is_exact: whether the result is that of the whole clip at once, but for rounding.
         chosen: what `tiling_mode` auto took and why; None where the mode was asked for.

@@ -52,7 +52,7 @@ class Autoencoder(nn.Module, ABC):
         default_tile_frames, default_tile_pixels: tile sizes of its published tiled inference, or, of the
             shipped models, what suits their memory.
         default_tiling_mode: how it is run over a clip unless another way is asked for, see `Tiling`.
-        default_push_frames: frames that its local stages take at once.
+        default_push_frames: frames that its local stages take at once, latents where the decoder begins with one.
         config: its architecture, a dataclass, or the mapping that diffusers keeps; see `registry.architecture_of`.
     """
 

@@ -107,7 +107,7 @@ def _latent_line(job: Estimate) -> str:
 
 def _tile_line(job: Estimate) -> str:
     if job.is_streamed:
-        return f"Streamed: whole frames, {job.tile_shape[0]} at once, no work twice"
+        return f"Streamed: whole frames, up to {job.tile_shape[0]} at once, no work twice"
     if job.mode == "auto":
         return "Cut no more than the free memory asks for, which is seen when it runs"
     if job.mode != "tiles":
