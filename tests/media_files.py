@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def _leave_real_time() -> None:
     """As root, SVT-AV1 puts its caller under SCHED_FIFO and leaves it there: servers and browsers that later tests
     start would inherit that, and starve each other and the machine for minutes."""
     for thread in os.listdir("/proc/self/task"):
-        os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
+        with suppress(ProcessLookupError):  # one that ended meanwhile
+            os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))
 
 
 def encode_planes(

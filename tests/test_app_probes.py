@@ -22,15 +22,9 @@ from workbench.ui.uploads import Uploads
 
 def test_a_clip_is_probed_beside_white_noise_into_one_page(root: Path, tmp_path: Path) -> None:
     steps = probe_job(choices(resolution="128"), pick(["dct"], root)[0], load_autoencoder("dct"), tmp_path)
-    reports = []
-    while True:
-        try:
-            reports.append(next(steps))
-        except StopIteration as end:
-            view = end.value
-            break
+    reports: list[Progress] = []
+    view = drain(steps, reports.append)
     assert {"robustness", "equivariance", "probe"} <= {report.stage for report in reports}
-    assert all(isinstance(report, Progress) for report in reports)
     dct, noise = view.probed.spaces["dct"].figures, view.probed.spaces["white noise"].figures
     assert dct["viv"] < noise["viv"]
     assert dct["noise_1_psnr"] > 0
