@@ -11,6 +11,7 @@ LABELS = {
     "spatial_tile_size": "Tile side",
     "temporal_tile_size": "Tile frames",
     "tile_overlap_factor": "Overlap",
+    "tiling_mode": "Cut",
     "model": "Model",
     "max_frames": "Frames at most",
     "device": "Device",
