@@ -42,6 +42,7 @@ class Networks:
         judge: `RealAndFake` around it, or DDP around that; None in stage ae.
         lpips: the frozen LPIPS network; None where its weight is 0.
         alignment: the frozen vision network and its trained projection; None where its weight is 0.
+        discriminator_optimizer, alignment_optimizer: None where what they train is.
     """
 
     autoencoder: Autoencoder
