@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from workbench.media.video import to_float
 from workbench.metrics.fvd import frechet_distance
 from workbench.models.base import Autoencoder
 from workbench.probe.blocks import Place, block_of, cut, decoded_features, original_features, places
@@ -80,7 +81,7 @@ def _originals(space: Space, held_out: Mapping[int, list[Place]], block: Place) 
     """Features of the frames that the held-out blocks stand for."""
     found: list[Tensor] = []
     for index, spots in held_out.items():
-        x = space.frames(index).transpose(0, 1).float() / 127.5 - 1
+        x = to_float(space.frames(index)).transpose(0, 1)
         found += original_features(space.ae, space.network, x, spots, block)
     return torch.stack(found)
 

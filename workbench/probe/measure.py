@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.media.video import to_float
 from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
 from workbench.probe.channels import Channels, channels_of
@@ -59,7 +60,7 @@ class SpaceProbes:
 def probe_clip(ae: Autoencoder, frames: Tensor, tiling: Tiling) -> Steps[dict[str, Any]]:
     """Probes that need the model: of a clip, uint8 (T, 3, H, W). Plain values that JSON holds; without the model's
     grid being filled twice, equivariance is left out. As steps."""
-    x = frames[:_FRAMES, :, :_PIXELS, :_PIXELS].transpose(0, 1)[None].float() / 127.5 - 1
+    x = to_float(frames[:_FRAMES, :, :_PIXELS, :_PIXELS]).transpose(0, 1)[None]
     z = encode_tiled(ae, x, tiling)
     std = z.float().transpose(0, 1).flatten(1).std(1, unbiased=False)
     begin = time.perf_counter()

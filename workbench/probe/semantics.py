@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.media.video import to_float
 from workbench.models.base import Autoencoder
 from workbench.tiling import pad_end
 from workbench.vision.base import VisionNetwork, grid_features, middle_frames
@@ -48,7 +49,7 @@ def clip_features(network: VisionNetwork, ae: Autoencoder, frames: Tensor) -> Te
     grid = sides[0] // ae.spatial_stride, sides[1] // ae.spatial_stride
     found = []
     for part in frames[middle_frames(ae, len(frames))].split(_AT_ONCE):
-        x = pad_end(part.transpose(0, 1)[None].float() / 127.5 - 1, len(part), *sides)
+        x = pad_end(to_float(part).transpose(0, 1)[None], len(part), *sides)
         found.append(grid_features(network, x[0].transpose(0, 1).to(device), grid).cpu())
     return torch.cat(found).transpose(0, 1)
 
