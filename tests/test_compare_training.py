@@ -2,12 +2,14 @@
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from workbench.compare.training_figures import training_curves
 from workbench.errors import DataError
+from workbench.training.config import LatentLossConfig
 from workbench.training.runs import find_runs, find_samples, read_config, read_metrics
 
 ROWS = [
@@ -35,6 +37,12 @@ def test_every_figure_of_the_log_has_its_curve_and_unknown_ones_come_last():
         "novel": ([5], [7.0]),
     }
     assert [note.text for note in figure.layout.annotations] == ["PSNR (dB)", "Autoencoder's loss", "Other"]
+
+
+def test_every_loss_on_latents_has_its_place():
+    names = [field.name for field in fields(LatentLossConfig)]
+    figure = training_curves([{"step": 1} | dict.fromkeys(names, 0.5)])
+    assert [note.text for note in figure.layout.annotations] == ["Losses on latents"]
 
 
 def test_an_empty_log_is_an_empty_figure():
