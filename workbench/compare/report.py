@@ -1,6 +1,5 @@
 """A leaderboard as one HTML page that needs nothing else: Plotly and pictures are inside, it opens offline."""
 
-import html
 import json
 import math
 import string
@@ -21,6 +20,7 @@ from workbench.compare.report_tables import (
     protocol_facts,
     protocol_table,
     spread_table,
+    visible,
 )
 from workbench.metrics.measure import METRICS
 
@@ -99,7 +99,7 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
         worst="".join(_worst_of(model, worst) for model in dict.fromkeys(frame.model for frame in worst)),
         gain=f"{gain:g}",
         method=_METHOD.format(bits=policy["bits_per_value"], memory=memory),
-        policy="".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in _facts(record).items()),
+        policy="".join(f"<dt>{visible(name)}</dt><dd>{visible(value)}</dd>" for name, value in _facts(record).items()),
         plotly=get_plotlyjs(),
         figures=_figures(rows, record["clips"]),
     )
@@ -110,7 +110,7 @@ def _subtitle(record: Mapping[str, Any]) -> str:
     frames = {row["clip"]: row["frames"] for row in record["clips"]}
     policy = record["policy"]
     counted = f"{len(record['models'])} models, {len(clips)} clips, {sum(frames.values())} frames"
-    return _text(f"{counted}; {policy['dtype']} on {policy['device']}")
+    return visible(f"{counted}; {policy['dtype']} on {policy['device']}")
 
 
 def _failures(failures: Sequence[Mapping[str, str]]) -> str:
@@ -119,7 +119,7 @@ def _failures(failures: Sequence[Mapping[str, str]]) -> str:
     models: dict[str, list[str]] = {}
     for one in failures:
         models.setdefault(one["reason"], []).append(one["model"])
-    items = "".join(f"<li>{_text(reason)} ({_text(', '.join(names))})</li>" for reason, names in models.items())
+    items = "".join(f"<li>{visible(reason)} ({visible(', '.join(names))})</li>" for reason, names in models.items())
     return f"<h2>Not finished</h2><ul>{items}</ul>"
 
 
@@ -134,7 +134,7 @@ def _findings(record: Mapping[str, Any]) -> str:
     if record["published"]:
         parts.append(f"<h2>Published on this set, under this protocol</h2>{protocol_table(record['published'])}")
     elif record["published_note"]:
-        parts.append(f"<p>{_text(record['published_note'])}.</p>")
+        parts.append(f"<p>{visible(record['published_note'])}.</p>")
     return "".join(parts)
 
 
@@ -149,7 +149,7 @@ def _table(rows: Sequence[Mapping[str, Any]], best_models: Mapping[str, str]) ->
 def _heading(column: Column) -> str:
     first = "descending" if column.higher_is_better else "ascending"
     sort = ' aria-sort="descending"' if column.key == "psnr" else ""
-    return f'<th scope="col" data-first="{first}"{sort}><button type="button">{_text(column.heading)}</button></th>'
+    return f'<th scope="col" data-first="{first}"{sort}><button type="button">{visible(column.heading)}</button></th>'
 
 
 def _best(column: Column, rows: Sequence[Mapping[str, Any]], best_models: Mapping[str, str]) -> float | None:
@@ -165,13 +165,13 @@ def _best(column: Column, rows: Sequence[Mapping[str, Any]], best_models: Mappin
 
 def _model_cell(row: Mapping[str, Any]) -> str:
     badge = ' <span class="badge">untrained</span>' if row["random_weights"] else ""
-    return f'<th scope="row" data-value="{_text(row["model"])}">{_text(row["model"])}{badge}</th>'
+    return f'<th scope="row" data-value="{visible(row["model"])}">{visible(row["model"])}{badge}</th>'
 
 
 def _cell(row: Mapping[str, Any], column: Column, best: float | None) -> str:
     value = row.get(column.key)
     if isinstance(value, str):
-        return f'<td data-value="{_text(value)}">{_text(value)}</td>'
+        return f'<td data-value="{visible(value)}">{visible(value)}</td>'
     if value is None or not _is_number(value):
         return '<td data-value="">–</td>'
     mark = ' class="best"' if best is not None and value == best else ""
@@ -190,7 +190,7 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _select(label: str, options: Mapping[str, str]) -> str:
-    items = "".join(f'<option value="{value}">{_text(shown)}</option>' for value, shown in options.items())
+    items = "".join(f'<option value="{value}">{visible(shown)}</option>' for value, shown in options.items())
     return f"<label>{label} <select>{items}</select></label>"
 
 
@@ -217,14 +217,14 @@ def _present_costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _worst_of(model: str, worst: Sequence[WorstFrame]) -> str:
     frames = "".join(map(_worst_frame, (frame for frame in worst if frame.model == model)))
-    return f'<section class="card model"><h3>{_text(model)}</h3>{frames}</section>'
+    return f'<section class="card model"><h3>{visible(model)}</h3>{frames}</section>'
 
 
 def _worst_frame(frame: WorstFrame) -> str:
-    caption = f"{_text(frame.clip)}, frame {frame.frame}: {frame.psnr:.2f} dB"
+    caption = f"{visible(frame.clip)}, frame {frame.frame}: {frame.psnr:.2f} dB"
     panels = zip(_PANELS, _split(frame.picture), strict=True)
     figures = "".join(
-        f'<figure><img src="{source}" alt="{name} of {_text(frame.clip)}"><figcaption>{name}</figcaption></figure>'
+        f'<figure><img src="{source}" alt="{name} of {visible(frame.clip)}"><figcaption>{name}</figcaption></figure>'
         for name, source in panels
     )
     return f'<div class="worst"><p>{caption}</p><div class="panels">{figures}</div></div>'
@@ -297,8 +297,3 @@ def _tiles(facts: Mapping[str, Any]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _text(value: str) -> str:
-    """Text for a page: escaped, with control characters made visible."""
-    return html.escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in value))

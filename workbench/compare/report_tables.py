@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.compare.report_figures import metric_title
+from workbench.compare.tables import shown
 
 _FIGURES = {
     "psnr": "PSNR (dB) ↑",
@@ -71,11 +72,11 @@ def protocol_facts(record: Mapping[str, Mapping[str, Any]]) -> str:
     """HTML: what each protocol is, where it was read, and what is odd or unknown in it."""
     items = []
     for name, protocol in record.items():
-        odd = "".join(f"<li>odd: {_text(line)}</li>" for line in protocol["odd"])
-        unknown = "".join(f"<li>unknown: {_text(line)}</li>" for line in protocol["unknown"])
+        odd = "".join(f"<li>odd: {visible(line)}</li>" for line in protocol["odd"])
+        unknown = "".join(f"<li>unknown: {visible(line)}</li>" for line in protocol["unknown"])
         lists = f"<ul>{odd}{unknown}</ul>" if odd or unknown else ""
-        text = f"{_text(protocol['title'])}, from {_text(protocol['source'])}{lists}"
-        items.append(f"<dt>{_text(name)}</dt><dd>{text}</dd>")
+        text = f"{visible(protocol['title'])}, from {visible(protocol['source'])}{lists}"
+        items.append(f"<dt>{visible(name)}</dt><dd>{text}</dd>")
     return f'<dl class="card">{"".join(items)}</dl>'
 
 
@@ -105,14 +106,14 @@ def _better(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col">{visible(name)}</th>' for name in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{_text(row.get(name, ''))}</td>" for name in columns) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{visible(row.get(name, ''))}</td>" for name in columns) + "</tr>" for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="card scroll" tabindex="0">{table}</div>'
 
 
-def _text(value: str) -> str:
+def visible(value: str) -> str:
     """Text for a page: escaped, with control characters made visible."""
-    return html.escape("".join(char if char.isprintable() else repr(char)[1:-1] for char in value))
+    return html.escape(shown(value))
