@@ -112,7 +112,7 @@ def test_a_reload_in_mid_job_finds_the_job_the_clip_and_the_results_again(page, 
     page.locator("[aria-label='bottles.mp4']").first.wait_for()
     page.get_by_text(re.compile(r"piece \d+ of|Frame \d+ of")).first.wait_for()
     page.get_by_role("button", name="Cancel dct").click()
-    wait_for(lambda: page.locator("#shelf .card.running").count() == 0, 2)  # at once
+    wait_for(lambda: page.locator("#shelf .card.running").count() == 0, 10)
     page.locator("#shelf .card.done:not(.shipped)").wait_for()
     folder = page.locator("#player video").last.get_attribute("src").split("/")[-2]
     wait_for(lambda: page.locator("#shelf .card.done:not(.shipped)").count() == 1, 20)
@@ -134,7 +134,7 @@ def test_visitors_see_their_own_results_only(page, browser, address) -> None:
     set_up(page, "dct")
     run(page)
     with visitor_page(browser, address) as other:
-        other.wait_for_timeout(500)
+        other.locator("#shelf .card.shipped").first.wait_for()  # all cards come with them
         assert cards(other).count() == 0
     with page.context.new_page() as again:  # the same browser
         again.goto(address)

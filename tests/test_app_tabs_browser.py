@@ -180,5 +180,5 @@ def test_the_tabs_fit_a_phone_in_the_dark(browser, address) -> None:
             page.get_by_role("tab", name=name).click()
             page.set_viewport_size({"width": 390, "height": 844})
             page.wait_for_timeout(200)
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+            wait_for(lambda: page.evaluate("document.documentElement.scrollWidth") <= 390, 10)
         assert page.locator("#results").bounding_box()["width"] >= 360  # of 390: the margins are a phone's
