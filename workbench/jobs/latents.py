@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,17 @@ from workbench.jobs.choices import LATENTS_EXTENSION, Choices
 from workbench.jobs.found_models import plain_name
 from workbench.jobs.reconstruct import safe_stem
 from workbench.latents.clips import decode_clip_steps, encode_file_steps
-from workbench.latents.decode import model_latents
+from workbench.latents.decode import model_latents, written_steps
 from workbench.latents.encode import Encoding, latent_clip
 from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, Shard, clip_tensors, read_shard, write_shard
-from workbench.media.image import write_image
-from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS
 from workbench.models.identity import identity_of, is_same_model
 from workbench.models.latent_moments import LatentStatistics, find_statistics
 from workbench.models.ref import ModelRef
 from workbench.records import source_record
-from workbench.steps import Progress, Steps
+from workbench.steps import Steps
 
 _KEY = "clip"
 
@@ -86,7 +83,7 @@ def decode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
     steps = decode_clip_steps(ae, latents, clip.num_frames, (clip.height, clip.width), choices.tiling)
     file = Path(shutil.copy(choices.path, folder / f"{safe_stem(choices.path)}{LATENTS_EXTENSION}"))
     path = folder / f"{safe_stem(choices.path)}_decoded{'.png' if clip.is_image else '.mp4'}"
-    yield from _written(steps, path, clip, times)
+    yield from written_steps(steps, path, clip, times)
     notes = tuple(_notes(shard, ae))
     return LatentView(file, key, clip, plain_name(entry.label), latents, _statistics(entry), path, notes)
 
@@ -98,26 +95,6 @@ def read_latents(file: Path, key: str) -> Tensor:
         DataError: the file is damaged or gone.
     """
     return model_latents(read_shard(file), key)[0]
-
-
-def _written(
-    steps: Iterator[Tensor | Progress], path: Path, clip: LatentClip, times: tuple[float, ...] | None
-) -> Steps[None]:
-    """Progress passed on; the frames, uint8 (n, 3, H, W), as a file."""
-    written = 0
-    with (
-        nullcontext(None)
-        if clip.is_image
-        else VideoWriter(path, clip.fps, last_duration_s=clip.last_duration_s) as writer
-    ):
-        for frames in steps:
-            if isinstance(frames, Progress):
-                yield frames
-            elif writer is None:
-                write_image(frames[0], path)
-            else:
-                writer.write(frames, times and times[written : written + len(frames)])
-                written += len(frames)
 
 
 def _facts(choices: Choices, entry: ModelRef, ae: Autoencoder) -> dict[str, Any]:

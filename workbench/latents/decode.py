@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from workbench.media.writer import VideoWriter
 from workbench.models.base import Autoencoder
 from workbench.models.identity import is_same_model
 from workbench.ranks import World
+from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import Tiling
 
 
@@ -129,12 +131,25 @@ def decoded_frames(
 
 def _decode_one(ae: Autoencoder, shard: Shard, key: str, path: Path, tiling: Tiling) -> None:
     frames, times = decoded_frames(ae, shard, key, tiling)
-    if path.suffix == ".png":
-        write_image(next(frames)[0], path)
-        return
-    clip = shard.clips[key]
-    with VideoWriter(path, clip.fps, path.suffix == ".mkv", clip.last_duration_s) as writer:
-        written = 0
-        for part in frames:
-            writer.write(part, times and times[written : written + len(part)])
-            written += len(part)
+    drain(written_steps(frames, path, shard.clips[key], times))
+
+
+def written_steps(
+    steps: Iterator[torch.Tensor | Progress], path: Path, clip: LatentClip, times: tuple[float, ...] | None
+) -> Steps[None]:
+    """The frames of a clip, uint8 (n, 3, H, W), as the file `path`; progress among them is passed on.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    written, lossless = 0, path.suffix == ".mkv"
+    video = None if clip.is_image else VideoWriter(path, clip.fps, lossless, clip.last_duration_s)
+    with video or nullcontext():
+        for frames in steps:
+            if isinstance(frames, Progress):
+                yield frames
+            elif video is None:
+                write_image(frames[0], path)
+            else:
+                video.write(frames, times and times[written : written + len(frames)])
+                written += len(frames)
