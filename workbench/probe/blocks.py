@@ -69,5 +69,4 @@ def original_features(
 @torch.no_grad()
 def features_of(network: VisionNetwork, frames: Tensor) -> Tensor:
     """One feature (n, D) a frame (n, 3, H, W) in [-1, 1], on the CPU."""
-    device = next(iter(network.parameters())).device
-    return mean_features(network, frames.to(device)).float().cpu()
+    return mean_features(network, frames.to(network.device)).float().cpu()

@@ -44,13 +44,12 @@ class Semantics:
 @torch.no_grad()
 def clip_features(network: VisionNetwork, ae: Autoencoder, frames: Tensor) -> Tensor:
     """Features (D, t, h, w), float32 on the CPU, where the latents of a clip are, uint8 (T, 3, H, W)."""
-    device = next(iter(network.parameters())).device
     sides = ae.legal_side(frames.shape[2]), ae.legal_side(frames.shape[3])
     grid = sides[0] // ae.spatial_stride, sides[1] // ae.spatial_stride
     found = []
     for part in frames[middle_frames(ae, len(frames))].split(_AT_ONCE):
         x = pad_end(to_float(part).transpose(0, 1)[None], len(part), *sides)
-        found.append(grid_features(network, x[0].transpose(0, 1).to(device), grid).cpu())
+        found.append(grid_features(network, x[0].transpose(0, 1).to(network.device), grid).cpu())
     return torch.cat(found).transpose(0, 1)
 
 

@@ -7,6 +7,7 @@ latents of a frame get about as many, a square of whole patches each.
 from abc import ABC, abstractmethod
 from math import sqrt
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +29,11 @@ class VisionNetwork(nn.Module, ABC):
     source: str = ""
     stride: int
     channels: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
