@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -15,6 +16,7 @@ from workbench.jobs.probe import probe_job
 from workbench.jobs.queue import JobQueue
 from workbench.models.registry import load_autoencoder
 from workbench.steps import Progress, drain
+from workbench.ui.cards import doing
 from workbench.ui.clip import ClipPanel
 from workbench.ui.probes import ProbesPanel
 from workbench.ui.uploads import Uploads
@@ -25,6 +27,7 @@ def test_a_clip_is_probed_beside_white_noise_into_one_page(root: Path, tmp_path:
     reports: list[Progress] = []
     view = drain(steps, reports.append)
     assert {"robustness", "equivariance", "probe"} <= {report.stage for report in reports}
+    assert "Robustness: piece 1 of 9" in [doing(SimpleNamespace(progress=(report, 0.0, None))) for report in reports]
     dct, noise = view.probed.spaces["dct"].figures, view.probed.spaces["white noise"].figures
     assert dct["viv"] < noise["viv"]
     assert dct["noise_1_psnr"] > 0
