@@ -12,7 +12,18 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+_OWN_TORCH_HOME = "TORCH_HOME_OF_THIS_MACHINE"  # workers inherit what is set here
+os.environ.setdefault(_OWN_TORCH_HOME, os.environ.get("TORCH_HOME", ""))
 os.environ["TORCH_HOME"] = str(Path(__file__).with_name("no_networks"))
+
+
+@pytest.fixture
+def fetched_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `fetch` brought to this machine is in sight after all."""
+    if home := os.environ[_OWN_TORCH_HOME]:
+        monkeypatch.setenv("TORCH_HOME", home)
+    else:
+        monkeypatch.delenv("TORCH_HOME")
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def test_other_sizes_are_refused():
         I3D()(torch.zeros(1, 3, 8, 224, 224))
 
 
+@pytest.mark.usefixtures("fetched_networks")
 def test_logits_are_those_of_the_published_network():
     if not network_path("i3d").is_file():
         pytest.skip(missing_network("i3d"))
