@@ -7,8 +7,12 @@ would depend on the machine. Tests of the networks bring their own.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from workbench.ranks import World
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -37,6 +41,15 @@ def exact_float32() -> Iterator[None]:
     matmul.allow_tf32 = cudnn.allow_tf32 = False
     yield
     matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator["World"]:
+    """This process alone, as training sees it."""
+    from workbench.ranks import process_group
+
+    with process_group("cpu") as world:
+        yield world
 
 
 @pytest.fixture

@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 
 from workbench.models.weights import checkpoints
-from workbench.ranks import World, process_group
 from workbench.training import checkpoint
 from workbench.training.checkpoint import CheckpointError, find_checkpoint, remove_unfinished, write_checkpoint
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    with process_group("cpu") as world:
-        yield world
 
 
 def fill(folder: Path) -> None:

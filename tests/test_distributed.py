@@ -18,7 +18,6 @@ from training_runs import ARCHITECTURE, STEPS, aligned_steps, networks, run_step
 
 from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
 from workbench.models.weights import checkpoints
-from workbench.ranks import World, process_group
 from workbench.training.resume import not_exact
 from workbench.training.state import load_state
 from workbench.training.validation import Validator
@@ -52,12 +51,6 @@ def flags(**settings: object) -> list[str]:
     small |= {"model.architecture": ARCHITECTURE, "validation.clips": 1}
     settings = small | {name.replace("__", "."): value for name, value in settings.items()}
     return [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    with process_group("cpu") as world:
-        yield world
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from training_runs import clips, networks, small_config
 
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
-from workbench.ranks import World, process_group
 from workbench.training.config import AlignmentConfig, LatentLossConfig, TrainConfig
 from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.latent_losses.equivariance import turned_and_smaller
@@ -24,12 +23,6 @@ from workbench.training.losses import l1_loss
 from workbench.training.step import step_gradients, train_step
 
 NAMES = ("scale_equivariance", "equivariance", "masked_reconstruction", "noise", "high_band_dropout")
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    with process_group("cpu") as world:
-        yield world
 
 
 @pytest.fixture

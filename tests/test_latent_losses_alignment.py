@@ -7,7 +7,6 @@ from small_vision import write_dinov2
 from training_runs import clips, networks, small_config
 
 from workbench.errors import ConfigError, WeightsError
-from workbench.ranks import World, process_group
 from workbench.training.build import build_networks
 from workbench.training.latent_losses.alignment import cosine_term, distance_term, places
 from workbench.training.losses import adaptive_weight, l1_loss
@@ -15,12 +14,6 @@ from workbench.training.presets import preset_config
 from workbench.training.state import load_state, save_state
 from workbench.training.step import step_gradients, train_step
 from workbench.vision.base import latent_features
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    with process_group("cpu") as world:
-        yield world
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,9 @@ from torch import nn
 from training_runs import clips, networks, small_config, state_of
 
 from workbench.metrics.lpips import load_lpips
-from workbench.ranks import World, process_group
 from workbench.training.config import TrainConfig
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
 from workbench.training.step import Networks, all_finite, step_gradients, train_step, warm_up
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    with process_group("cpu") as world:
-        yield world
 
 
 def exact(nets: Networks) -> Networks:

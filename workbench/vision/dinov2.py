@@ -66,6 +66,7 @@ class DINOv2(VisionNetwork):
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """As of every `VisionNetwork`: frames (n, 3, H, W) in [-1, 1] to features (n, width, H / patch, W / patch)."""
         patches = self.patch_embed["proj"](((x + 1) / 2 - self.mean) / self.std)
         rows, columns = patches.shape[2:]
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
