@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from training_runs import clips, networks, small_config, state_of
 
+from workbench.errors import ConfigError
 from workbench.metrics.lpips import load_lpips
 from workbench.training.config import TrainConfig
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
-from workbench.training.step import Networks, all_finite, step_gradients, train_step, warm_up
+from workbench.training.step import Networks, all_finite, rate_factor, step_gradients, train_step
 
 
 def exact(nets: Networks) -> Networks:
@@ -197,5 +198,19 @@ def test_variational_models_add_their_kl(world):
 
 def test_warm_up_rises_to_the_full_rate():
     config = TrainConfig(warmup_steps=4)
-    assert [warm_up(step, config) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
-    assert warm_up(0, TrainConfig()) == 1.0
+    assert [rate_factor(step, config) for step in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    assert rate_factor(0, TrainConfig()) == 1.0
+
+
+def test_a_cosine_falls_from_the_full_rate_to_nothing():
+    config = TrainConfig(warmup_steps=4, lr_schedule="cosine", max_steps=23)
+    rates = [rate_factor(step, config) for step in range(23)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[13] == pytest.approx(0.5)  # half of the way from step 3, of rate 1, to step 23, of none
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert 0.0 < rates[-1] < 0.01
+
+
+def test_a_cosine_wants_to_know_its_end():
+    with pytest.raises(ConfigError, match=r"`lr_schedule` cosine falls to 0 at `max_steps`"):
+        TrainConfig(lr_schedule="cosine")

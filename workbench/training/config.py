@@ -10,6 +10,7 @@ from workbench.errors import ConfigError
 STAGES = ("ae", "disc")
 PARALLEL = ("ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
+LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 RECONSTRUCTION_LOSSES = ("l1", "l2", "rmse")
 DISCRIMINATOR_LOSSES = ("hinge", "vanilla")
@@ -179,6 +180,9 @@ class TrainConfig:
     weight_decay: float = setting(0.0, "AdamW's weight decay, of both optimisers")
     grad_clip: float = setting(1.0, "largest gradient norm of each network")
     warmup_steps: int = setting(0, "steps over which both learning rates rise linearly to their value")
+    lr_schedule: str = setting(
+        "constant", "after the warm-up: constant, or cosine (both learning rates fall to 0 at `max_steps`)"
+    )
     grad_accumulation: int = setting(1, "batches of each rank in one step")
     ema_decay: float = setting(0.99, "decay per step of the averaged weights")
     precision: str | None = setting(None, "bfloat16 (autocast, GPUs only) or float32; by default the first on a GPU")
@@ -201,6 +205,9 @@ class TrainConfig:
         check_choice("stage", self.stage, STAGES)
         check_choice("parallel", self.parallel, PARALLEL)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("lr_schedule", self.lr_schedule, LR_SCHEDULES)
+        if self.lr_schedule == "cosine" and self.max_steps is None:
+            raise ConfigError("`lr_schedule` cosine falls to 0 at `max_steps`: give it")
         if self.optimizer == "muon" and self.parallel == "fsdp":
             raise ConfigError("`optimizer` muon: needs whole weight matrices; use `parallel` ddp, or adamw")
         if self.latent_loss_config.weights and self.parallel == "fsdp":

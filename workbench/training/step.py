@@ -141,10 +141,15 @@ def all_finite(figures: dict[str, float]) -> bool:
     return all(math.isfinite(value) for value in figures.values())
 
 
-def warm_up(step: int, config: TrainConfig) -> float:
-    """Factor of both learning rates at a step: rises linearly to 1 over `warmup_steps`. A function of the step alone,
-    so that there is no schedule to save."""
-    return min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+def rate_factor(step: int, config: TrainConfig) -> float:
+    """Factor of all learning rates at a step: rises linearly to 1 over `warmup_steps`, then, where `lr_schedule` is
+    cosine, falls to 0 at `max_steps` (Loshchilov and Hutter, arXiv 1608.03983, without restarts). A function of the
+    step alone, so that there is no schedule to save."""
+    rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.lr_schedule == "constant" or config.max_steps is None or rise < 1.0:
+        return rise
+    done = (step + 1 - config.warmup_steps) / (config.max_steps + 1 - config.warmup_steps)
+    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
 
 
 def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
@@ -282,12 +287,12 @@ def _clip(network: nn.Module, config: TrainConfig) -> Tensor:
 
 
 def _update(nets: Networks, step: int, config: TrainConfig) -> None:
-    _optimise(nets.optimizer, config.lr * warm_up(step, config))
+    _optimise(nets.optimizer, config.lr * rate_factor(step, config))
     nets.ema.update(nets.autoencoder)
     if nets.alignment_optimizer is not None:
-        _optimise(nets.alignment_optimizer, config.lr * warm_up(step, config))
+        _optimise(nets.alignment_optimizer, config.lr * rate_factor(step, config))
     if discriminates(step, config):
-        _optimise(nets.against.optimizer, config.discriminator.lr * warm_up(step, config))
+        _optimise(nets.against.optimizer, config.discriminator.lr * rate_factor(step, config))
 
 
 def _optimise(optimizer: AdamW, lr: float) -> None:

@@ -17,7 +17,7 @@ from workbench.files import write_errors, written_whole
 from workbench.ranks import World
 from workbench.training.config import TrainConfig
 from workbench.training.runs import METRICS_FILE
-from workbench.training.step import warm_up
+from workbench.training.step import rate_factor
 
 _FRAMES_SHOWN = 4
 _SHOWN = {
@@ -199,7 +199,7 @@ class Tracker:
     def _flush(self, step: int) -> None:
         means = {name: total / count for name, (total, count) in self._sums.items()}
         self._sums = {}
-        means["lr"] = self._config.lr * warm_up(step - 1, self._config)  # of the last step, which counts from 0
+        means["lr"] = self._config.lr * rate_factor(step - 1, self._config)  # of the last step, which counts from 0
         if self._world.device.type == "cuda":
             means["memory_gb"] = memory_gb(self._world.device)
         self.log(step, means)
