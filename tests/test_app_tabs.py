@@ -19,11 +19,12 @@ from workbench.jobs.found_models import find_models, pick, shape_of
 from workbench.jobs.runs import run_state
 from workbench.jobs.tiles import mode_costs, plan_tiles, seam_job
 from workbench.media.reader import probe, read_video
+from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
-from workbench.ui.about import AboutTab
+from workbench.ui.about import AboutTab, foreign_table
 from workbench.ui.tiles import TilesTab, tile_choices
 from workbench.ui.training import TrainingTab, open_run
 
@@ -269,3 +270,10 @@ def test_about_names_what_is_found_and_where_the_rest_goes(root: Path) -> None:
     assert f"found: {SMALL}" in table
     assert "not found; wanted: hpcai-tech/Open-Sora-v2/hunyuan_vae.safetensors" in table
     assert str(root) not in table
+
+
+def test_about_lists_the_classes_of_diffusers() -> None:
+    table = foreign_table()
+    for name, spec in DIFFUSERS_CLASSES.items():
+        row = next(line for line in table.split("<tr>") if f">{name}<" in line)
+        assert all(f">{fact}<" in row for fact in (spec.of, spec.tiles, spec.licence or "not known"))

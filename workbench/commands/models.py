@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli import Command
 from workbench.compare.tables import text_table
-from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX
+from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, foreign_facts, foreign_source
 
 if TYPE_CHECKING:
     from workbench.models.base import Autoencoder
@@ -24,9 +24,12 @@ def run_models(config: NoSettings) -> None:
     print(text_table([_describe(name) for name in MODELS]))
     for name, spec in MODELS.items():
         print(f"\n{name}: {spec.summary}\n    source: {spec.source}\n    weights: {_weights(name)}")
-    classes = [{"class of diffusers": name, "of": of} for name, of in DIFFUSERS_CLASSES.items()]
-    print(f"\n{text_table(classes)}\n")
+    for facts in (foreign_facts, foreign_source):
+        print(f"\n{text_table(list(map(facts, DIFFUSERS_CLASSES)))}")
+    print()
     print(f"Those of diffusers: --model {PREFIX}FOLDER_OR_REPO, or {PREFIX}CLASS with random weights.")
+    print("Strides and channels are read from a model's configuration. A licence that is not given was not to be seen")
+    print("where this list was made: see the page of the weights.")
 
 
 def _describe(name: str) -> dict[str, Any]:

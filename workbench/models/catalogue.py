@@ -53,21 +53,78 @@ MODELS: dict[str, ModelSpec] = {
 }
 DEFAULT_MODEL = next(iter(MODELS))
 
-DIFFUSERS_CLASSES: dict[str, str] = {
-    "AutoencoderKLHunyuanVideo": "HunyuanVideo",
-    "AutoencoderKLHunyuanVideo15": "HunyuanVideo 1.5",
-    "AutoencoderKLWan": "Wan 2.1 and 2.2",
-    "AutoencoderKLCogVideoX": "CogVideoX",
-    "AutoencoderKLLTXVideo": "LTX-Video",
-    "AutoencoderKLLTX2Video": "LTX-2",
-    "AutoencoderKLCosmos": "Cosmos tokenizer",
-    "AutoencoderKLMochi": "Mochi",
-    "AutoencoderKLMagvit": "EasyAnimate",
-    "AutoencoderVidTok": "VidTok, causal",
-    "AutoencoderDC": "DC-AE",
-    "AutoencoderKL": "Stable Diffusion and FLUX",
+
+@dataclass(frozen=True)
+class ForeignSpec:
+    """A class of `diffusers` that there is an adapter for.
+
+    Attributes:
+        of: the models that it is of.
+        frames: how many frames it takes at once; k is any number.
+        tiles: what tiles mean to it. `free`: a tile of any size is a smaller clip, and its borders show. `exact
+            without`: it is streamed, so that nothing is cut unless a size is asked for. `its own`: they are a part of
+            the model, so that other sizes are refused.
+        hub: where its weights are on the Hub, org/repo or org/repo/folder; empty where not known.
+        licence: of those weights, as their page or their authors say; empty where that was not to be seen.
+    """
+
+    of: str
+    frames: str
+    tiles: str = "free"
+    hub: str = ""
+    licence: str = ""
+
+
+_ANY = "any, one by one"
+DIFFUSERS_CLASSES: dict[str, ForeignSpec] = {
+    "AutoencoderKLHunyuanVideo": ForeignSpec("HunyuanVideo", "1 + 4k", hub="hunyuanvideo-community/HunyuanVideo/vae"),
+    "AutoencoderKLHunyuanVideo15": ForeignSpec(
+        "HunyuanVideo 1.5", "1 + 4k", hub="hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v/vae"
+    ),
+    "AutoencoderKLWan": ForeignSpec(
+        "Wan 2.1 and 2.2", "1 + 4k", "exact without", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae", "Apache-2.0"
+    ),
+    "AutoencoderKLCogVideoX": ForeignSpec("CogVideoX", "1 + 4k", hub="THUDM/CogVideoX-5b/vae"),
+    "AutoencoderKLLTXVideo": ForeignSpec("LTX-Video", "1 + 8k", hub="Lightricks/LTX-Video/vae"),
+    "AutoencoderKLLTX2Video": ForeignSpec("LTX-2", "1 + 8k", hub="Lightricks/LTX-2/vae"),
+    "AutoencoderKLCosmos": ForeignSpec(
+        "Cosmos tokenizer", "1 + 8k", hub="nvidia/Cosmos-1.0-Diffusion-7B-Text2World/vae"
+    ),
+    "AutoencoderKLMochi": ForeignSpec("Mochi", "1 + 6k", hub="genmo/mochi-1-preview/vae"),
+    "AutoencoderKLMagvit": ForeignSpec("EasyAnimate", "1 + 4k", hub="alibaba-pai/EasyAnimateV5.1-12b-zh/vae"),
+    "AutoencoderVidTok": ForeignSpec(
+        "VidTok: KL and FSQ, causal and not", "1 + 4k, or 4k", hub="microsoft/VidTok (.ckpt)", licence="MIT"
+    ),
+    "AutoencoderKLAllegro": ForeignSpec("Allegro", "4k", hub="rhymes-ai/Allegro/vae", licence="Apache-2.0"),
+    "AutoencoderKLTemporalDecoder": ForeignSpec("Stable Video Diffusion", "any"),
+    "AutoencoderDC": ForeignSpec("DC-AE", _ANY, hub="mit-han-lab/dc-ae-f32c32-mix-1.0-diffusers", licence="Apache-2.0"),
+    "AutoencoderKL": ForeignSpec("Stable Diffusion and FLUX", _ANY),
+    "AutoencoderTiny": ForeignSpec("TAESD", _ANY, hub="madebyollin/taesd"),
+    "AutoencoderKLFlux2": ForeignSpec("FLUX.2", _ANY, hub="black-forest-labs/FLUX.2-dev/vae", licence="Apache-2.0"),
+    "AutoencoderKLHunyuanImage": ForeignSpec(
+        "HunyuanImage 2.1", _ANY, hub="hunyuanvideo-community/HunyuanImage-2.1-Diffusers/vae"
+    ),
+    "AutoencoderKLHunyuanImageRefiner": ForeignSpec("HunyuanImage 2.1, refiner", _ANY),
+    "AutoencoderKLKVAE": ForeignSpec("KVAE 2D", _ANY, hub="kandinskylab/KVAE-2D-1.0/diffusers", licence="MIT"),
+    "AutoencoderKLQwenImage": ForeignSpec("Qwen-Image", _ANY, hub="Qwen/Qwen-Image/vae"),
+    "AutoencoderKLQwenImage21": ForeignSpec("Qwen-Image 2.1", _ANY, hub="Qwen/Qwen-Image-2.1/vae"),
 }
-"""The classes of `diffusers` that there is an adapter for, and the models that they are of."""
+"""The classes of `diffusers` that there is an adapter for; strides and channels are read from a model's configuration.
+Names on the Hub are those of the documentation of diffusers 0.42, licences those of the weights' pages, November 2026.
+"""
+
+
+def foreign_facts(name: str) -> dict[str, str]:
+    """What a class of DIFFUSERS_CLASSES is and takes."""
+    spec = DIFFUSERS_CLASSES[name]
+    return {"class of diffusers": name, "of": spec.of, "frames": spec.frames, "tiles": spec.tiles}
+
+
+def foreign_source(name: str) -> dict[str, str]:
+    """Where its weights are."""
+    spec = DIFFUSERS_CLASSES[name]
+    where = {"on the Hub": spec.hub, "licence": spec.licence}
+    return {"class of diffusers": name, **{column: value or "not known" for column, value in where.items()}}
 
 
 def find_spec(name: str) -> ModelSpec:

@@ -9,7 +9,15 @@ import gradio as gr
 
 from workbench.jobs.found_models import find_models
 from workbench.media.files import EXAMPLES
-from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, ModelSpec, needs_weights
+from workbench.models.catalogue import (
+    DIFFUSERS_CLASSES,
+    MODELS,
+    PREFIX,
+    ModelSpec,
+    foreign_facts,
+    foreign_source,
+    needs_weights,
+)
 from workbench.ui import pieces
 from workbench.ui.components import SILENT
 
@@ -28,6 +36,8 @@ class AboutTab:
         self._root = root
         gr.Markdown("## Models")
         self.models = gr.HTML(self.model_table(), elem_id="about-models", elem_classes="summary-box")
+        gr.Markdown("## Autoencoders of diffusers")
+        gr.HTML(foreign_table(), elem_id="about-classes", elem_classes="summary-box")
         licences = (EXAMPLES / "LICENCES.md").read_text(encoding="utf-8")
         gr.Markdown(licences.replace("# ", "## ", 1), elem_classes="licences")
         gr.Markdown("## Versions")
@@ -43,13 +53,25 @@ class AboutTab:
             weights = _weights(labels, str(spec.weights)) if needs_weights(name) else _none_missing(spec)
             rows.append((name, html.escape(f"{spec.summary} ({spec.source})"), weights))
         folders = [label for label in found if label.startswith(PREFIX)]
-        classes = f"autoencoders of diffusers: {', '.join(DIFFUSERS_CLASSES)}"
-        rows.append((PREFIX + "FOLDER", classes, _weights(folders, "a folder written by save_pretrained")))
+        wanted = _weights(folders, "a folder written by save_pretrained")
+        rows.append((PREFIX + "FOLDER", "autoencoders of diffusers, of the classes below", wanted))
         note = (
             "Weights are found in .safetensors files, checkpoints of train.py and folders of diffusers, at most three "
             "folders deep under the folder that app.py was started with (--root)."
         )
         return f"{pieces.table(('Model', 'What', 'Weights'), rows)}<p>{note}</p>"
+
+
+def foreign_table() -> str:
+    """HTML: the classes of diffusers, what their tiles mean, where their weights are and under which licence."""
+    listed = [foreign_facts(name) | foreign_source(name) for name in DIFFUSERS_CLASSES]
+    rows = [tuple(map(html.escape, row.values())) for row in listed]
+    note = (
+        "Free: tiles of any size, whose borders show. Exact without: streamed, nothing is cut unless a size is asked "
+        "for. Its own: a part of the model, other sizes are refused. Strides and channels are read from the model's "
+        "configuration. What is not known was not to be seen where this list was made: see the page of the weights."
+    )
+    return f"{pieces.table(tuple(map(str.capitalize, listed[0])), rows)}<p>{note}</p>"
 
 
 def _none_missing(spec: ModelSpec) -> str:

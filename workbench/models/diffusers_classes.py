@@ -1,0 +1,254 @@
+"""How each class of diffusers is called: its ratios, the statistics of its latents, its pixels, what its methods take.
+
+Every ratio is read from an instance and its configuration. A row says only what differs from a causal video model of
+1 + k * stride frames whose `encode` and `decode` take a clip and give what diffusers' usually give.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Moments = tuple[Tensor, Tensor | None]
+"""Mean and log-variance (B, C, t, h, w) of the plain latents; no log-variance where there is no Gaussian."""
+
+DECODE_TIMESTEP = 0.05  # of decoders that also denoise (LTX-Video): the value its authors recommend
+
+
+def encode_clip(vae: Any, x: Tensor) -> Moments:
+    """The moments of a clip, by the class's own `encode`."""
+    return moments(vae.encode(x))
+
+
+def decode_clip(vae: Any, z: Tensor) -> Tensor:
+    """A clip, by the class's own `decode`."""
+    extra = {"temb": z.new_tensor([DECODE_TIMESTEP])} if vae.config.get("timestep_conditioning") else {}
+    return _sample(vae.decode(z, **extra))
+
+
+def _unchanged(vae: Any, x: Tensor) -> Tensor:
+    return x
+
+
+def _configured_channels(vae: Any) -> int:
+    return vae.config["latent_channels"]
+
+
+def _configured_strides(vae: Any) -> tuple[int, int]:
+    return vae.config.temporal_compression_ratio, vae.config.spatial_compression_ratio
+
+
+def _derived_strides(vae: Any) -> tuple[int, int]:
+    return vae.temporal_compression_ratio, vae.spatial_compression_ratio
+
+
+def configured_statistics(vae: Any) -> tuple[Any, Any]:
+    """Mean and deviation that latents are normalised by: numbers, one a channel, or one a channel and frame."""
+    own = dict(vae.named_buffers(recurse=False))
+    mean, std = (own.get(name, vae.config.get(name)) for name in ("latents_mean", "latents_std"))
+    return (vae.config.get("shift_factor") or 0.0) if mean is None else mean, 1.0 if std is None else std
+
+
+@dataclass(frozen=True)
+class DiffusersClass:
+    """How one class of diffusers is adapted.
+
+    Attributes:
+        strides: frames, and pixels of a side, per latent, of an instance.
+        channels: channels of the latents that `encode` gives.
+        grid: `causal`, 1 + k * stride frames; `clips`, k * stride frames, a single frame being repeated; or `frames`,
+            an image model, which takes a clip frame by frame.
+        encode, decode: of a clip (1, 3, T, H, W), or of a batch of clips where the grid is `frames`.
+        repeat_first: whether `encode` wants the first frame of a clip `stride` times instead of once.
+        min_side: the fewest latents of a side that `decode` takes (reflecting padding needs two).
+        odd_latents: whether `decode` gives the first frame a latent of its own only if their number is odd.
+        statistics: mean and deviation of the latents.
+        to_pixels, from_pixels: between [-1, 1] and what the class takes and gives.
+        tile_pixels, tile_frames: settings of its own tiles, where it has other ones than 256 pixels and 32 frames.
+    """
+
+    strides: Callable[[Any], tuple[int, int]]
+    channels: Callable[[Any], int] = _configured_channels
+    grid: str = "causal"
+    encode: Callable[[Any, Tensor], Moments] = encode_clip
+    decode: Callable[[Any, Tensor], Tensor] = decode_clip
+    repeat_first: bool = False
+    min_side: int = 1
+    odd_latents: bool = False
+    statistics: Callable[[Any], tuple[Any, Any]] = configured_statistics
+    to_pixels: Callable[[Any, Tensor], Tensor] = _unchanged
+    from_pixels: Callable[[Any, Tensor], Tensor] = _unchanged
+    tile_pixels: Callable[[Any], int] = lambda vae: 256
+    tile_frames: int = 32
+
+
+def moments(encoded: Any) -> Moments:
+    """What diffusers' `encode` returned, taken apart."""
+    if isinstance(encoded, tuple):  # quantised latents and their indices
+        return encoded[0], None
+    for name in ("latent", "latents"):
+        if name in encoded:
+            return encoded[name], None
+    distribution = encoded.latent_dist
+    return distribution.mode(), getattr(distribution, "logvar", None)
+
+
+def _sample(decoded: Any) -> Tensor:
+    return decoded if isinstance(decoded, Tensor) else decoded.sample
+
+
+def _by_frame(frame_of: Callable[[Any, Tensor], Moments]) -> Callable[[Any, Tensor], Moments]:
+    """The moments of every frame (B, 3, 1, H, W) by itself."""
+
+    def encode(vae: Any, x: Tensor) -> Moments:
+        means, logvars = zip(*(frame_of(vae, frame) for frame in x.split(1, dim=2)), strict=True)
+        return torch.cat(means, dim=2), None if logvars[0] is None else torch.cat(logvars, dim=2)
+
+    return encode
+
+
+def _encode_image(vae: Any, x: Tensor) -> Moments:
+    mean, logvar = moments(vae.encode(x.squeeze(2)))
+    return mean.unsqueeze(2), None if logvar is None else logvar.unsqueeze(2)
+
+
+def _decode_images(vae: Any, z: Tensor) -> Tensor:
+    return torch.stack([_sample(vae.decode(frame)) for frame in z.unbind(2)], dim=2)
+
+
+def _decode_single_frames(vae: Any, z: Tensor) -> Tensor:
+    return torch.cat([_sample(vae.decode(frame)) for frame in z.split(1, dim=2)], dim=2)
+
+
+def _decode_temporally(vae: Any, z: Tensor) -> Tensor:
+    """Stable Video Diffusion: frames of several clips in a batch, told apart by their number in a clip."""
+    y = vae.decode(z.transpose(1, 2).flatten(0, 1), num_frames=z.shape[2]).sample
+    return y.unflatten(0, (-1, z.shape[2])).transpose(1, 2)
+
+
+def _each_frame(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A function of images over the frames of clips."""
+    return function(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+
+
+def _encode_allegro(vae: Any, x: Tensor) -> Moments:
+    """Its own `encode` knows tiles of one size only, and leaves out what does not fill one."""
+    mean, logvar = _each_frame(vae.quant_conv, vae.encoder(x)).chunk(2, dim=1)
+    return mean, logvar.clamp(-30.0, 20.0)  # as diffusers' DiagonalGaussianDistribution
+
+
+def _decode_allegro(vae: Any, z: Tensor) -> Tensor:
+    return vae.decoder(_each_frame(vae.post_quant_conv, z))
+
+
+def _decode_vidtok(vae: Any, z: Tensor) -> Tensor:
+    """Its own `decode`, which in a model that is not causal drops latents beyond whole groups of 16 frames."""
+    return decode_clip(vae, z) if vae.config.is_causal else vae.decoder(z)
+
+
+def _ltx_strides(vae: Any) -> tuple[int, int]:
+    config = vae.config
+    kinds = [kind for kind, on in zip(config.downsample_type, config.spatio_temporal_scaling, strict=True) if on]
+    frames = config.patch_size_t * 2 ** sum(kind != "spatial" for kind in kinds)
+    return frames, config.patch_size * 2 ** sum(kind != "temporal" for kind in kinds)
+
+
+def _wan_strides(vae: Any) -> tuple[int, int]:
+    levels = vae.config.temperal_downsample
+    return 2 ** sum(levels), 2 ** len(levels) * (vae.config.get("patch_size") or 1)
+
+
+def _image_stride(levels: str = "block_out_channels") -> Callable[[Any], tuple[int, int]]:
+    """Of an image model that halves its sides between levels."""
+    return lambda vae: (1, 2 ** (len(vae.config[levels]) - 1))
+
+
+def _opaque(vae: Any, x: Tensor) -> Tensor:
+    """RGB with an alpha channel of 1, where the model takes one."""
+    channels = vae.config.get("in_channels") or vae.config.get("input_channels")
+    return F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1), value=1.0) if channels == 4 else x
+
+
+def _without_alpha(vae: Any, y: Tensor) -> Tensor:
+    return y[:, :3]
+
+
+def _encode_flux2(vae: Any, x: Tensor) -> Moments:
+    """Latents of FLUX.2 are squares of 2 x 2 of what its encoder gives."""
+    mean, logvar = _encode_image(vae, x)
+    assert logvar is not None, "FLUX.2 is variational"
+    return _packed(vae, mean), _packed(vae, logvar)
+
+
+def _packed(vae: Any, z: Tensor) -> Tensor:
+    return F.pixel_unshuffle(z.squeeze(2), vae.config.patch_size[0]).unsqueeze(2)
+
+
+def _decode_flux2(vae: Any, z: Tensor) -> Tensor:
+    return _decode_images(vae, _each_frame(lambda frames: F.pixel_shuffle(frames, vae.config.patch_size[0]), z))
+
+
+def _flux2_statistics(vae: Any) -> tuple[Tensor, Tensor]:
+    return vae.bn.running_mean, (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
+
+
+_WAN_LIKE: dict[str, Any] = {"channels": lambda vae: vae.config.z_dim}
+_IMAGE: dict[str, Any] = {"grid": "frames", "encode": _by_frame(_encode_image), "decode": _decode_images}
+_SINGLE_FRAMES: dict[str, Any] = {"grid": "frames", "encode": _by_frame(encode_clip), "decode": _decode_single_frames}
+_QWEN: dict[str, Any] = {**_WAN_LIKE, **_SINGLE_FRAMES, "to_pixels": _opaque, "from_pixels": _without_alpha}
+
+ADAPTERS: dict[str, DiffusersClass] = {
+    "AutoencoderKLHunyuanVideo": DiffusersClass(_configured_strides),
+    "AutoencoderKLHunyuanVideo15": DiffusersClass(_configured_strides),
+    "AutoencoderKLWan": DiffusersClass(_wan_strides, **_WAN_LIKE),
+    "AutoencoderKLCogVideoX": DiffusersClass(
+        lambda vae: (vae.config.temporal_compression_ratio, 2 ** (len(vae.config.block_out_channels) - 1)),
+        odd_latents=True,
+    ),
+    "AutoencoderKLLTXVideo": DiffusersClass(_ltx_strides),
+    "AutoencoderKLLTX2Video": DiffusersClass(_ltx_strides, min_side=2),
+    "AutoencoderKLCosmos": DiffusersClass(_configured_strides),
+    "AutoencoderKLMochi": DiffusersClass(_derived_strides),
+    "AutoencoderKLMagvit": DiffusersClass(_derived_strides),
+    "AutoencoderVidTok": DiffusersClass(
+        lambda vae: (vae.temporal_compression_ratio, 2 ** len(vae.encoder.spatial_ds)),
+        channels=lambda vae: vae.config.z_channels,
+        repeat_first=True,
+        decode=_decode_vidtok,
+    ),
+    "AutoencoderKLAllegro": DiffusersClass(
+        lambda vae: (vae.config.temporal_compression_ratio, vae.spatial_compression_ratio),
+        grid="clips",
+        encode=_encode_allegro,
+        decode=_decode_allegro,
+        tile_pixels=lambda vae: vae.config.sample_size,
+        tile_frames=24,
+    ),
+    "AutoencoderKLTemporalDecoder": DiffusersClass(
+        _image_stride(), grid="clips", encode=_by_frame(_encode_image), decode=_decode_temporally
+    ),
+    "AutoencoderKLHunyuanImageRefiner": DiffusersClass(
+        lambda vae: (1, vae.config.spatial_compression_ratio), **_SINGLE_FRAMES
+    ),
+    "AutoencoderDC": DiffusersClass(lambda vae: (1, vae.spatial_compression_ratio), **_IMAGE),
+    "AutoencoderKL": DiffusersClass(_image_stride(), **_IMAGE),
+    "AutoencoderTiny": DiffusersClass(
+        lambda vae: (1, vae.config.upsampling_scaling_factor ** (len(vae.config.encoder_block_out_channels) - 1)),
+        **_IMAGE,
+    ),
+    "AutoencoderKLFlux2": DiffusersClass(
+        lambda vae: (1, 2 ** (len(vae.config.block_out_channels) - 1) * vae.config.patch_size[0]),
+        channels=lambda vae: vae.config.latent_channels * vae.config.patch_size[0] ** 2,
+        grid="frames",
+        encode=_by_frame(_encode_flux2),
+        decode=_decode_flux2,
+        statistics=_flux2_statistics,
+    ),
+    "AutoencoderKLHunyuanImage": DiffusersClass(lambda vae: (1, vae.config.spatial_compression_ratio), **_IMAGE),
+    "AutoencoderKLKVAE": DiffusersClass(_image_stride("ch_mult"), channels=lambda vae: vae.config.z_channels, **_IMAGE),
+    "AutoencoderKLQwenImage": DiffusersClass(lambda vae: (1, _wan_strides(vae)[1]), **_QWEN),
+    "AutoencoderKLQwenImage21": DiffusersClass(lambda vae: (1, _wan_strides(vae)[1]), **_QWEN),
+}
