@@ -14,6 +14,13 @@ ARCHITECTURES = {
         "decoder_depths": (1,) * 6,
         "latent_channels": 16,
     },
+    "dc_ae_v": {
+        "widths": (16, 16, 32, 32, 64, 64),
+        "encoder_depths": (1,) * 6,
+        "decoder_depths": (1,) * 6,
+        "latent_channels": 16,
+        "chunk_frames": 8,
+    },
     "hunyuan_vae": {"widths": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4},
 }
 

@@ -213,10 +213,11 @@ def test_the_list_tells_what_is_here(tmp_path):
     root = Path(__file__).parents[1]
     told = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in told.splitlines()]
-    assert [(row[0], row[-1]) for row in rows[2:7]] == [
+    assert [(row[0], row[-1]) for row in rows[2:8]] == [
         ("lpips", "no"),
         ("lpips", "no"),
         ("fvd", "no"),
         ("video_dc_ae", "no"),
+        ("dc_ae_v", "no"),
         ("hunyuan_vae", "no"),
     ]

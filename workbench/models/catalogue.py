@@ -45,6 +45,11 @@ MODELS: dict[str, ModelSpec] = {
         "arXiv 2503.09642",
         "hpcai-tech/Open-Sora-v2-Video-DC-AE/F32T4C128_AE.safetensors",
     ),
+    "dc_ae_v": ModelSpec(
+        "chunk-causal DC-AE-V f32t4c32 of DC-VideoGen; its architecture also makes c64, c128, c256 and f64t4c128",
+        "arXiv 2509.25182",
+        "nvidia/DC-VideoGen-Wan2.1-14B/dc-ae-v-f32t4c32-1.0-bf16.pt",
+    ),
     "hunyuan_vae": ModelSpec(
         "causal 3D VAE of HunyuanVideo",
         "arXiv 2412.03603",

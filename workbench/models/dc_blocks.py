@@ -5,6 +5,7 @@ its gated branch that of SANA (arXiv 2410.10629). Attribute names are those of t
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +46,14 @@ def _draw(weight: Tensor) -> Tensor:
 
 
 class Conv3d(nn.Conv3d):
-    """A convolution of odd kernel size padded with zeros, with the initial weights of the training recipe."""
+    """A convolution of odd kernel size padded with zeros, with the initial weights of the training recipe.
+
+    Attributes:
+        chunk: frames after which it begins anew: the first ones of a chunk see those before them, the last ones see
+            zeros instead of the next chunk (chunk-causal, arXiv 2509.25182). None for a clip in one piece.
+    """
+
+    chunk: int | None = None
 
     def reset_parameters(self) -> None:
         # The recipe's truncated normal is cut at 100 standard deviations, which is no cut at all.
@@ -54,8 +62,17 @@ class Conv3d(nn.Conv3d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.chunk is not None and x.shape[2] > self.chunk:
+            return torch.cat([self.valid(window) for window in self._chunks(x, self.chunk)], dim=2)
         weight = reachable_taps(self.weight, x.shape[2])
         return self._convolve(x, weight, weight.shape[2] // 2)
+
+    def _chunks(self, x: Tensor, chunk: int) -> Iterator[Tensor]:
+        """The chunks of x, each with the frames before it, or zeros at the clip's start, and zeros after it."""
+        past = self.kernel_size[0] // 2
+        for start in range(0, x.shape[2], chunk):
+            window = x[:, :, max(start - past, 0) : start + chunk]
+            yield F.pad(window, (0, 0, 0, 0, max(past - start, 0), past))
 
     def valid(self, x: Tensor) -> Tensor:
         """The same without padding in time."""
@@ -95,11 +112,12 @@ def conv_layer(
     groups: int = 1,
     bias: bool = True,
     norm: bool = False,
+    chunk: int | None = None,
 ) -> nn.Sequential:
-    """A convolution named `conv`, and RMSNorm named `norm` after it if asked."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv=Conv3d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias)
-    )
+    """A convolution named `conv`, in chunks of so many frames or in one piece, and RMSNorm named `norm` if asked."""
+    conv = Conv3d(in_channels, out_channels, kernel_size, stride, groups=groups, bias=bias)
+    conv.chunk = chunk
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
     if norm:
         layers["norm"] = RMSNorm(out_channels)
     return nn.Sequential(layers)
@@ -108,9 +126,10 @@ def conv_layer(
 class ResBlock(CheckpointedBlock):
     """Two 3x3x3 convolutions with SiLU between and RMSNorm after, beside the identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, chunk: int | None = None) -> None:
         super().__init__()
-        conv1, conv2 = conv_layer(channels, channels), conv_layer(channels, channels, bias=False, norm=True)
+        conv1 = conv_layer(channels, channels, chunk=chunk)
+        conv2 = conv_layer(channels, channels, bias=False, norm=True, chunk=chunk)
         self.main = nn.Sequential(OrderedDict(conv1=conv1, act=nn.SiLU(inplace=True), conv2=conv2))
 
     def _block(self, x: Tensor) -> Tensor:
@@ -128,6 +147,24 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if x.shape[1] == self.out_channels else match_channels(x, self.out_channels)
         return add_shortcut(self.main(x), shortcut)
+
+
+class BlockList(nn.Module):
+    """Blocks run one after another; a stage of the encoder."""
+
+    def __init__(self, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.op_list = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.op_list:
+            x = block(x)
+        return x
+
+
+def blocks_of(stages: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The blocks of `BlockList`s, in order."""
+    return (block for stage in stages for block in stage.get_submodule("op_list").children())
 
 
 class EfficientViTBlock(CheckpointedBlock):

@@ -13,6 +13,7 @@ from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
+from workbench.models.dc_ae_v import DCAEV, DCAEVConfig
 from workbench.models.dct import DCT, DCTConfig
 from workbench.models.diffusers_adapter import load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
@@ -24,6 +25,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
     "tiny": (Tiny, TinyConfig()),
     "dct": (DCT, DCTConfig()),
     "video_dc_ae": (VideoDCAE, VideoDCAEConfig()),
+    "dc_ae_v": (DCAEV, DCAEVConfig()),
     "hunyuan_vae": (HunyuanVAE, HunyuanVAEConfig()),
 }
 """How the models of the catalogue are made, and their architectures."""

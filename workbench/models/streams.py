@@ -97,6 +97,50 @@ class ConvStream:
         return self._valid(torch.cat(parts, dim=2)) if count else None
 
 
+class ChunkConvStream:
+    """A convolution that begins anew after every `chunk` frames, as `Conv3d` has it: at their end it is not late.
+
+    Args:
+        valid: the convolution without padding in time.
+        kernel: its size in time, odd; it pads half of that.
+    """
+
+    def __init__(self, valid: Apply, kernel: int, chunk: int) -> None:
+        self._valid, self._past, self._chunk = valid, kernel // 2, chunk
+        self._tail: list[Tensor] | None = None
+        self._seen = 0
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        outputs = []
+        while x.shape[2]:
+            room = self._chunk - self._seen % self._chunk
+            piece, x = x[:, :, :room], x[:, :, room:]
+            self._seen += piece.shape[2]
+            y = self._push(piece, self._seen % self._chunk == 0 or (is_last and not x.shape[2]))
+            outputs += [] if y is None else [y]
+        return torch.cat(outputs, dim=2) if outputs else None
+
+    def _push(self, x: Tensor, ends: bool) -> Tensor | None:
+        zeros = [torch.zeros_like(x[:, :, :1])] * self._past
+        parts = [*(zeros if self._tail is None else self._tail), x, *(zeros if ends else ())]
+        count = sum(part.shape[2] for part in parts) - 2 * self._past
+        kept = parts[: len(parts) - len(zeros)] if ends else parts
+        self._tail = last_frames(kept, self._past if ends else 2 * self._past)
+        return self._valid(torch.cat(parts, dim=2)) if count > 0 else None
+
+
+class Groups:
+    """Frames passed on in multiples of `count`; a clip is one."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._waiting = count, Waiting()
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        self._waiting.add(x)
+        ready = self._waiting.count // self._count * self._count
+        return self._waiting.take(ready) if ready else None
+
+
 def last_frames(parts: Sequence[Tensor], count: int) -> list[Tensor]:
     """The last `count` frames of these, in parts; whole parts are not copied, as others may hold them too."""
     kept: list[Tensor] = []

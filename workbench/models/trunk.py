@@ -18,7 +18,7 @@ from workbench.models.dc_blocks import (
     match_channels,
 )
 from workbench.models.dc_resampling import Downsample, Upsample, phase_kernels, pixel_shuffle, pixel_unshuffle
-from workbench.models.streams import Beside, ConvStream, Stream, chain, each, sequence, whole_images
+from workbench.models.streams import Beside, ChunkConvStream, ConvStream, Stream, chain, each, sequence, whole_images
 from workbench.models.windows import WindowedAttention
 from workbench.stages import Apply, GlobalStage, LocalStage, Push, Stage, Window
 
@@ -159,6 +159,8 @@ def _conv_stream(layer: nn.Module) -> Stream:
 
 def _valid_stream(conv: nn.Module) -> Stream:
     assert isinstance(conv, Conv3d)
+    if conv.chunk is not None:
+        return ChunkConvStream(conv.valid, conv.kernel_size[0], conv.chunk)
     return ConvStream(conv.valid, conv.kernel_size[0], conv.stride[0])
 
 

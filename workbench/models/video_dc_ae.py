@@ -4,7 +4,6 @@ The image autoencoder that it grew from is DC-AE (arXiv 2410.10733). Parameter n
 checkpoint, which loads strictly.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -16,11 +15,13 @@ from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
 from workbench.models.checkpointing import run_checkpointed, set_checkpointing
 from workbench.models.dc_blocks import (
+    BlockList,
     EfficientViTBlock,
     ResBlock,
     Residual,
     RMSNorm,
     attention_heads,
+    blocks_of,
     conv_layer,
 )
 from workbench.models.dc_resampling import Downsample, Upsample
@@ -137,13 +138,13 @@ class VideoDCAE(Autoencoder):
 
     def encode_stages(self) -> list[Stage]:
         encoder = self.encoder
-        blocks = _blocks(encoder.stages)
+        blocks = blocks_of(encoder.stages)
         layers: list[Layer] = [encoder.project_in, *blocks, encoder.project_out, self._scaled]
         return encode_stages(layers, (self.temporal_stride, self.spatial_stride))
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
         decoder = self.decoder
-        blocks = _blocks(reversed(decoder.stages))
+        blocks = blocks_of(reversed(decoder.stages))
         return decode_stages([self._unscaled, decoder.project_in, *blocks, decoder.project_out], is_image)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
@@ -157,24 +158,6 @@ class VideoDCAE(Autoencoder):
 
     def _unscaled(self, z: Tensor) -> Tensor:
         return z if self.config.scaling_factor is None else z * self.config.scaling_factor
-
-
-def _blocks(stages: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The blocks of `BlockList`s, in order."""
-    return (block for stage in stages for block in stage.get_submodule("op_list").children())
-
-
-class BlockList(nn.Module):
-    """Blocks run one after another; a stage of the encoder."""
-
-    def __init__(self, blocks: list[nn.Module]) -> None:
-        super().__init__()
-        self.op_list = nn.ModuleList(blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.op_list:
-            x = block(x)
-        return x
 
 
 class Encoder(nn.Module):
@@ -225,6 +208,6 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor, is_image: bool) -> Tensor:
         x = self.project_in(z)
-        for block in _blocks(reversed(self.stages)):
+        for block in blocks_of(reversed(self.stages)):
             x = block(x, is_image) if isinstance(block, Upsample) else block(x)
         return run_checkpointed(self.project_out, x, self.checkpoint_output)

@@ -23,6 +23,9 @@ ALIGN_LATE = {
     "alignment_config.cosine_margin": 0.5,
 }
 
+# The successor with 2.1 billion parameters, for clips of two chunks, so that the second learns to look into the first.
+DC_AE_V = {"model.name": "dc_ae_v", "bucket_config": {"256px_ar1:1": {80: (1.0, 1)}}, "grad_checkpoint": True}
+
 # The shipped model, for crops as `python -m workbench pack` cuts them. It starts as the linear baseline.
 TINY = {
     "model.name": "tiny",
@@ -71,6 +74,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "video_dc_ae_512px_disc": LARGER | DISC,
     "video_dc_ae_align": ALIGN,
     "video_dc_ae_align_disc": ALIGN_LATE | DISC,
+    "dc_ae_v": DC_AE_V,
+    "dc_ae_v_disc": DC_AE_V | DISC,
     "tiny": TINY,
     "tiny_disc": TINY | DISC | {"grad_checkpoint": False, "lr": 2e-4},
     "debug": DEBUG,
