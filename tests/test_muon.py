@@ -68,7 +68,7 @@ def test_it_is_refused_where_weights_are_sharded():
 
 
 def test_grouped_convolutions_are_no_matrices():
-    model = small_model("video_dc_ae")
+    model = small_model("video_dc_ae").requires_grad_()
     hidden = {id(weight) for weight in muon_groups(model)[0]["params"]}
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv3d)]
     assert not [layer for layer in layers if layer.groups > 1 and id(layer.weight) in hidden]

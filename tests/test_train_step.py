@@ -4,14 +4,18 @@ import dataclasses
 
 import pytest
 import torch
+from reference_weights import load_formula_weights
+from small_models import ARCHITECTURES
 from torch import nn
-from training_runs import clips, networks, small_config, state_of
+from training_runs import ARCHITECTURE, clips, networks, small_config, state_of
 
+from workbench.config import override
 from workbench.errors import ConfigError
 from workbench.metrics.lpips import load_lpips
 from workbench.training.config import TrainConfig
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
-from workbench.training.step import Networks, all_finite, rate_factor, step_gradients, train_step
+from workbench.training.schedules import perceptual_weight, rate_factor
+from workbench.training.step import Networks, all_finite, step_gradients, train_step
 
 
 def exact(nets: Networks) -> Networks:
@@ -214,3 +218,70 @@ def test_a_cosine_falls_from_the_full_rate_to_nothing():
 def test_a_cosine_wants_to_know_its_end():
     with pytest.raises(ConfigError, match=r"`lr_schedule` cosine falls to 0 at `max_steps`"):
         TrainConfig(lr_schedule="cosine")
+
+
+def test_the_weight_of_lpips_rises_from_its_start():
+    names = ("perceptual_loss_weight", "perceptual_start", "perceptual_ramp")
+    config = small_config("ae", **{f"vae_loss_config__{n}": v for n, v in zip(names, (0.8, 2, 4), strict=True)})
+    assert [perceptual_weight(step, config) for step in (0, 1, 2, 3, 5, 9)] == pytest.approx([0, 0, 0.2, 0.4, 0.8, 0.8])
+    assert perceptual_weight(0, small_config("ae", vae_loss_config__perceptual_loss_weight=0.5)) == 0.5
+    late = small_config("ae", vae_loss_config__perceptual_loss_weight=0.5, vae_loss_config__perceptual_start=3)
+    assert [perceptual_weight(step, late) for step in (2, 3)] == [0.0, 0.5]
+
+
+def test_lpips_counts_with_the_weight_of_its_step_and_costs_nothing_before(world, lpips_network):
+    config = small_config("ae", vae_loss_config__perceptual_start=1, vae_loss_config__perceptual_ramp=2)
+    nets = networks(config, world)
+    config = override(config, {"vae_loss_config.perceptual_loss_weight": 0.5})
+    nets.lpips = lpips_network
+    early, later = (step_gradients(nets, [clips(0)], step, config) for step in (0, 1))
+    assert "lpips" not in early
+    assert early["nll"].equal(early["l1"])
+    assert later["nll"].item() == pytest.approx((later["l1"] + 0.25 * later["lpips"]).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("video_dc_ae", ARCHITECTURE),
+        ("tiny", ARCHITECTURES["tiny"]),
+        ("hunyuan_vae", ARCHITECTURES["hunyuan_vae"]),
+        ("dc_ae_v", ARCHITECTURES["dc_ae_v"]),
+    ],
+)
+def test_a_frozen_encoder_keeps_every_bit_and_the_decoder_all_its_gradient(world, name, architecture):
+    settings = {"model__name": name, "model__architecture": architecture, "model__freeze": "encoder"}
+    frozen, free = (networks(small_config("ae", **(settings | more)), world) for more in ({}, {"model__freeze": None}))
+    x = clips(0)[:, :, :1]
+    for nets in (frozen, free):
+        load_formula_weights(nets.autoencoder)  # fresh ones of tiny give the decoder no gradient
+        step_gradients(nets, [x], 0, small_config("ae"))
+    with_gradient = {name for name, gradient in gradients(frozen.autoencoder).items() if gradient is not None}
+    for name, gradient in gradients(free.autoencoder).items():
+        if name in with_gradient:
+            torch.testing.assert_close(frozen.autoencoder.get_parameter(name).grad, gradient, msg=name)
+    before, z = state_of(frozen), frozen.autoencoder.encode(x)
+    config = small_config("ae", **settings)
+    train_step(frozen, [x], 0, config, world)
+    changes = {name for name, tensor in state_of(frozen).items() if not torch.equal(tensor, before[name])}
+    assert {name.removeprefix("model.") for name in changes if name.startswith("model.")} == with_gradient
+    assert torch.equal(frozen.autoencoder.encode(x), z)
+    assert set(frozen.ema.values) == with_gradient
+
+
+def test_muon_and_the_discriminator_go_on_beside_a_frozen_encoder(world):
+    config = small_config("disc", model__freeze="encoder", optimizer="muon", discriminator__norm="group")
+    nets = networks(config, world)
+    before = state_of(nets)
+    train_step(nets, [clips(0)], 0, config, world)
+    changes = [name for name, tensor in state_of(nets).items() if not torch.equal(tensor, before[name])]
+    assert {name.split(".")[0] for name in changes} == {"model", "ema", "ae_optimizer", "disc", "disc_optimizer"}
+    assert not [name for name in changes if ".encoder." in name]
+
+
+@pytest.mark.parametrize(
+    "loss", ["latent_loss_config.alignment", "latent_loss_config.local_correlation", "vae_loss_config.kl_loss_weight"]
+)
+def test_losses_that_only_train_latents_are_refused_beside_a_frozen_encoder(loss):
+    with pytest.raises(ConfigError, match=f"`{loss}` 0.5 trains latents, and the encoder is frozen"):
+        override(small_config("ae", model__freeze="encoder"), {loss: 0.5})

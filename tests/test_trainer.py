@@ -51,17 +51,25 @@ def batches_seen(monkeypatch) -> list[tuple[str, ...]]:
     return seen
 
 
-@pytest.mark.parametrize(("stage", "optimizer"), [("ae", "muon"), ("disc", "adamw")])
-def test_resume_is_bit_equal(tmp_path, stage, optimizer, batches_seen):
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("ae", {"optimizer": "muon", "warmup_steps": 5}),
+        ("ae", {"model.freeze": "encoder", "lr_schedule": "cosine", "warmup_steps": 1}),
+        ("disc", {"warmup_steps": 5}),
+    ],
+    ids=["muon", "frozen-cosine", "disc"],
+)
+def test_resume_is_bit_equal(tmp_path, stage, changes, batches_seen):
     """2 + 2 steps against 4: weights, averages, both optimisers, discriminator, random state and batches."""
-    settings = {"eval_every": 100, "ckpt_every": 2, "grad_accumulation": 2, "warmup_steps": 5, "image_probability": 0.5}
+    settings = {"eval_every": 100, "ckpt_every": 2, "grad_accumulation": 2, "image_probability": 0.5}
     config = small_config(stage, **settings, bucket_config={"32px_ar1:1": {4: (0.5, 1), 8: (1.0, 2)}})
-    config = override(config, {"dataset.random_crop": True, "optimizer": optimizer})
-    assert train(dataclasses.replace(config, save_dir=str(tmp_path / "unbroken"), max_steps=4)) == 0
+    config = override(config, {"dataset.random_crop": True, "max_steps": 4, **changes})
+    assert train(dataclasses.replace(config, save_dir=str(tmp_path / "unbroken"))) == 0
     unbroken = batches_seen[:]
     batches_seen.clear()
     shutil.copytree(tmp_path / "unbroken" / "step-000002", tmp_path / "broken" / "step-000002")
-    resumed = dataclasses.replace(config, save_dir=str(tmp_path / "broken"), max_steps=4, resume="latest", seed=42)
+    resumed = dataclasses.replace(config, save_dir=str(tmp_path / "broken"), resume="latest", seed=42)
     assert train(resumed) == 0
     assert batches_seen == unbroken[5:]  # the unbroken run begins with a validation pass, of one clip
     expected = files_of(tmp_path / "unbroken" / "step-000004")
@@ -268,6 +276,12 @@ def test_the_optimiser_cannot_change_within_a_run(tmp_path):
     assert changed_settings(checkpoint, small_config("ae")) == []
     with pytest.raises(CheckpointError, match="optimizer adamw -> muon: an optimiser cannot change"):
         changed_settings(checkpoint, small_config("ae", optimizer="muon"))
+
+
+def test_what_is_frozen_cannot_change_within_a_run(tmp_path):
+    (tmp_path / "config.json").write_text(to_json(small_config("ae")))
+    with pytest.raises(CheckpointError, match=r"model.freeze None -> encoder: what is trained cannot change"):
+        changed_settings(tmp_path, small_config("ae", model__freeze="encoder"))
 
 
 class Payload:

@@ -53,6 +53,7 @@ class Autoencoder(nn.Module, ABC):
             shipped models, what suits their memory.
         default_tiling_mode: how it is run over a clip unless another way is asked for, see `Tiling`.
         default_push_frames: frames that its local stages take at once, latents where the decoder begins with one.
+        encoder_parts: attributes whose weights make latents of frames; all others make frames of latents.
         config: its architecture, a dataclass, or the mapping that diffusers keeps; see `registry.architecture_of`.
     """
 
@@ -67,6 +68,7 @@ class Autoencoder(nn.Module, ABC):
     default_tiling_mode: str = "tiles"
     default_push_frames: int = 4
     config: Any
+    encoder_parts: tuple[str, ...] = ("encoder",)
 
     @property
     def last_layer(self) -> nn.Parameter | None:
@@ -111,6 +113,12 @@ class Autoencoder(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The type that inputs are converted to: that of the weights."""
         return self._a_tensor().dtype
+
+    def freeze_encoder(self) -> None:
+        """From now on no gradient reaches the weights that make the latents."""
+        for name, parameter in self.named_parameters():
+            if name.split(".")[0] in self.encoder_parts:
+                parameter.requires_grad_(False)
 
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Keep only the inputs of blocks for the backward pass, and compute the rest again.

@@ -63,6 +63,7 @@ class HunyuanVAE(Autoencoder):
     causal = True
     default_tile_frames = 65
     default_tile_pixels = 256
+    encoder_parts = ("encoder", "quant_conv")
 
     def __init__(self, config: HunyuanVAEConfig | None = None) -> None:
         super().__init__()

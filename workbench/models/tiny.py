@@ -64,6 +64,7 @@ class Tiny(Autoencoder):
     default_tile_pixels = 640
     default_tiling_mode = "stages"  # exact, without overlap
     default_push_frames = 16
+    encoder_parts = ("encoder", "to_latents", "image")
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()

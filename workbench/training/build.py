@@ -16,7 +16,7 @@ from workbench.models.weights import load_state, open_weights
 from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import replicate, shard, synchronise_batch_norm
-from workbench.training.ema import EMA
+from workbench.training.ema import EMA, trained
 from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.muon import Muon, muon_groups
 from workbench.training.state import initialise
@@ -53,7 +53,7 @@ def autoencoder_optimizer(autoencoder: nn.Module, config: TrainConfig) -> AdamW:
     settings = {"lr": config.lr} | _adamw_settings(config)
     if config.optimizer == "muon":
         return initialise(Muon(muon_groups(autoencoder), **settings))
-    return initialise(AdamW(autoencoder.parameters(), **settings))
+    return initialise(AdamW((parameter for _, parameter in trained(autoencoder)), **settings))
 
 
 def discriminator_optimizer(discriminator: nn.Module, config: TrainConfig) -> AdamW:
@@ -79,6 +79,8 @@ def fresh_autoencoder(config: TrainConfig) -> Autoencoder:
     model = build_autoencoder(config.model.name, config.model.architecture)
     if model.last_layer is None:
         raise ConfigError(f"`model.name`: {config.model.name} has no weights to train")
+    if config.keeps_encoder:
+        model.freeze_encoder()
     if config.grad_checkpoint:
         model.set_gradient_checkpointing(True, last_layer_off=config.model.disc_off_grad_ckpt)
     if config.model.channels_last:

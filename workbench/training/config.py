@@ -11,6 +11,7 @@ STAGES = ("ae", "disc")
 PARALLEL = ("ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
 LR_SCHEDULES = ("constant", "cosine")
+FREEZABLE = ("encoder",)
 PRECISIONS = ("float32", "bfloat16")
 RECONSTRUCTION_LOSSES = ("l1", "l2", "rmse")
 DISCRIMINATOR_LOSSES = ("hinge", "vanilla")
@@ -26,11 +27,16 @@ class ModelConfig:
     from_pretrained: str | None = setting(
         None, "weights to start from: a .safetensors or .pt file, a checkpoint folder or org/repo/file on the Hub"
     )
+    freeze: str | None = setting(None, "encoder: its weights stay, and so do the latents; stage decoder has it anyway")
     disc_off_grad_ckpt: bool = setting(
         False, "keep the decoder's last layer out of gradient checkpointing: the adaptive weight needs its gradient"
     )
     channels_last: bool = setting(False, "store convolution weights and activations channels-last")
     compile: bool = setting(False, "compile the autoencoder with torch.compile")
+
+    def __post_init__(self) -> None:
+        if self.freeze is not None:
+            check_choice("model.freeze", self.freeze, FREEZABLE)
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,15 @@ class VAELossConfig:
         "l1", "l1 (the recipe), l2 (squared error), or rmse (the root of every clip's squared error)"
     )
     perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its network must be here: fetch lpips")
+    perceptual_start: int = setting(0, "step from which LPIPS counts; before it costs nothing")
+    perceptual_ramp: int = setting(0, "steps over which its weight rises linearly from there")
     kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")
 
     def __post_init__(self) -> None:
         check_choice("vae_loss_config.reconstruction", self.reconstruction, RECONSTRUCTION_LOSSES)
         check_range("vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
+        check_range("vae_loss_config.perceptual_start", self.perceptual_start, 0)
+        check_range("vae_loss_config.perceptual_ramp", self.perceptual_ramp, 0)
         check_range("vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
 
 
@@ -228,7 +238,25 @@ class TrainConfig:
             check_range(name, getattr(self, name), 1)
         if self.max_steps is not None:
             check_range("max_steps", self.max_steps, 1)
+        self._check_frozen()
         self._check_adversarial_checkpointing()
+
+    @property
+    def keeps_encoder(self) -> bool:
+        """Whether the encoder's weights stay as they are."""
+        return self.model.freeze == "encoder"
+
+    def _check_frozen(self) -> None:
+        """Refuse losses that could only train the encoder."""
+        latent = self.latent_loss_config
+        weights = {
+            "vae_loss_config.kl_loss_weight": self.vae_loss_config.kl_loss_weight,
+            "latent_loss_config.local_correlation": latent.local_correlation,
+            "latent_loss_config.alignment": latent.alignment,
+        }
+        for name, weight in weights.items():
+            if self.keeps_encoder and weight > 0.0:
+                raise ConfigError(f"`{name}` {weight:g} trains latents, and the encoder is frozen: use 0")
 
     def _check_adversarial_checkpointing(self) -> None:
         if self.stage == "disc" and self.grad_checkpoint and not self.model.disc_off_grad_ckpt:

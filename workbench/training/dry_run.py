@@ -8,6 +8,7 @@ from functools import partial
 from workbench.ranks import World, process_group
 from workbench.training.config import TrainConfig
 from workbench.training.estimate import estimate
+from workbench.training.schedules import all_losses_on
 from workbench.training.step import train_step
 from workbench.training.tracking import memory_gb
 from workbench.training.trainer import Trainer
@@ -49,7 +50,7 @@ def _measure(config: TrainConfig, world: World) -> str:
             wandb=False,
             resume=None,
         )
-        step = max(config.gen_loss_config.gen_start, config.disc_loss_config.disc_start)
+        step = all_losses_on(config)
         trainer = Trainer(once, world)
         try:
             trainer.loader.go_to_largest()

@@ -13,6 +13,7 @@ from workbench.models.discriminator import PatchDiscriminator3D
 from workbench.training.build import autoencoder_optimizer, discriminator_optimizer, fresh_autoencoder
 from workbench.training.config import TrainConfig
 from workbench.training.ema import EMA
+from workbench.training.schedules import all_losses_on
 from workbench.training.step import Networks, RealAndFake, step_gradients
 
 
@@ -56,11 +57,13 @@ def estimate(config: TrainConfig) -> Estimate:
         nets = _networks(config)
         nets.lpips = lpips
         shape = largest_batch(config, nets.autoencoder.spatial_stride)
-        step = max(config.gen_loss_config.gen_start, config.disc_loss_config.disc_start)
+        step = all_losses_on(config)
         step_gradients(nets, [torch.empty(shape)], step, config)
         networks = [nets.autoencoder, nets.discriminator] if nets.discriminator else [nets.autoencoder]
         counts = [sum(p.numel() for p in network.parameters()) for network in networks]
-    state = 4 * (3 * counts[0] + 2 * sum(counts[1:])) + _optimizer_bytes(nets)  # weights, gradients, averages
+    kept = sum(p.numel() for p in nets.autoencoder.parameters() if not p.requires_grad)
+    held = 3 * counts[0] - 2 * kept + 2 * sum(counts[1:])  # weights, gradients and averages
+    state = 4 * held + _optimizer_bytes(nets)
     parameters = counts[0], sum(counts[1:])
     return Estimate(parameters, shape, counter.operations / 1e12, state / 1e9, counter.peak_bytes / 1e9)
 

@@ -41,15 +41,16 @@ class Muon(AdamW):
 
 
 def muon_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """The weights of the layers inside a model's residual blocks for Muon; all else for AdamW.
+    """The weights of the layers inside a model's residual blocks for Muon; all else that is trained for AdamW.
 
     Of a grouped convolution no matrix is the whole: its groups have nothing to do with each other.
     """
     blocks = [module for module in model.modules() if isinstance(module, Checkpointed)]
     layers = [layer for block in blocks for layer in block.modules() if isinstance(layer, _LAYERS)]
     hidden = {layer.weight for layer in layers if getattr(layer, "groups", 1) == 1}
-    others = [weight for weight in model.parameters() if weight not in hidden]
-    ordered = [weight for weight in model.parameters() if weight in hidden]
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    others = [weight for weight in trained if weight not in hidden]
+    ordered = [weight for weight in trained if weight in hidden]
     return [{"params": ordered, "orthogonal": True}, {"params": others, "orthogonal": False}]
 
 

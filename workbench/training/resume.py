@@ -73,6 +73,8 @@ def changed_settings(checkpoint: Path, config: TrainConfig) -> list[str]:
     fixed = [changed[name] for name in _FIXED & changed.keys() if config.stage == old.get("stage") == "disc"]
     if fixed:
         raise CheckpointError(f"`resume` {checkpoint}: {', '.join(fixed)}: an architecture cannot change within a run")
+    if "model.freeze" in changed:
+        raise CheckpointError(f"`resume` {checkpoint}: {changed['model.freeze']}: what is trained cannot change")
     if "optimizer" in changed:
         raise CheckpointError(f"`resume` {checkpoint}: {changed['optimizer']}: an optimiser cannot change within a run")
     return list(changed.values())

@@ -30,6 +30,7 @@ from workbench.training.checkpoint import CheckpointError, reason_of
 from workbench.training.checkpoint_reader import TensorReader
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import copy_full_, full
+from workbench.training.ema import trained
 from workbench.training.muon import initial_state
 from workbench.training.step import Networks
 
@@ -105,7 +106,7 @@ def _training_tensors(nets: Networks) -> dict[str, Tensor]:
 def _optimizer_tensors(prefix: str, network: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
     return {
         f"{prefix}.{name}.{key}": tensor
-        for name, parameter in network.named_parameters()
+        for name, parameter in trained(network)
         for key, tensor in optimizer.state[parameter].items()
     }
 

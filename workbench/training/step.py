@@ -27,6 +27,7 @@ from workbench.training.losses import (
     perceptual_loss,
     psnr_of,
 )
+from workbench.training.schedules import perceptual_weight, rate_factor
 
 _PERCEPTUAL_PIXELS = 1 << 19  # 8 frames of 256 x 256
 
@@ -141,17 +142,6 @@ def all_finite(figures: dict[str, float]) -> bool:
     return all(math.isfinite(value) for value in figures.values())
 
 
-def rate_factor(step: int, config: TrainConfig) -> float:
-    """Factor of all learning rates at a step: rises linearly to 1 over `warmup_steps`, then, where `lr_schedule` is
-    cosine, falls to 0 at `max_steps` (Loshchilov and Hutter, arXiv 1608.03983, without restarts). A function of the
-    step alone, so that there is no schedule to save."""
-    rise = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if config.lr_schedule == "constant" or config.max_steps is None or rise < 1.0:
-        return rise
-    done = (step + 1 - config.warmup_steps) / (config.max_steps + 1 - config.warmup_steps)
-    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-
-
 def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
     """The precision of the networks' activations. Their weights, gradients and averages stay float32."""
     precision = config.precision or ("bfloat16" if device.type == "cuda" else "float32")
@@ -205,8 +195,7 @@ def _loss_gradient(
     losses = {kind: RECONSTRUCTION_LOSSES[kind](fake, real), "train_psnr": psnr_of(real, fake.detach())}
     losses["nll"] = losses[kind]
     (gradient,) = torch.autograd.grad(losses[kind], fake)
-    if nets.lpips is not None:
-        weight = config.vae_loss_config.perceptual_loss_weight
+    if nets.lpips is not None and (weight := perceptual_weight(step, config)) > 0.0:
         losses["lpips"], perceptual = _perceptual_gradient(fake, real, nets.lpips)
         losses["nll"] = losses[kind] + weight * losses["lpips"]
         gradient = gradient + weight * perceptual

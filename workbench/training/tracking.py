@@ -17,7 +17,7 @@ from workbench.files import write_errors, written_whole
 from workbench.ranks import World
 from workbench.training.config import TrainConfig
 from workbench.training.runs import METRICS_FILE
-from workbench.training.step import rate_factor
+from workbench.training.schedules import rate_factor
 
 _FRAMES_SHOWN = 4
 _SHOWN = {
