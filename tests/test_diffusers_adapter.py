@@ -9,11 +9,13 @@ import workbench.models.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.coding import decode_tiled, encode_tiled
-from workbench.models.diffusers_adapter import DiffusersAutoencoder, load_diffusers
+from workbench.models.diffusers_adapter import adapted, load_diffusers
+from workbench.models.diffusers_autoencoder import DiffusersAutoencoder
 from workbench.models.diffusers_classes import ADAPTERS, encode_clip, moments
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.plans import encode_plan, tile_plans
 from workbench.tile_settings import Tiling
+from workbench.tiling import pad_end
 
 TINY = {
     "AutoencoderKLHunyuanVideo": {"block_out_channels": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4},
@@ -126,6 +128,38 @@ TINY = {
         "scaling_factor": 0.75289,
     },
     "AutoencoderKLKVAE": {"channels": 64, "ch_mult": (1, 1), "num_enc_blocks": 1, "num_dec_blocks": 1, "z_channels": 4},
+    "AutoencoderKLKVAEVideo": {"ch": 32, "ch_mult": (1, 2, 2), "num_res_blocks": 1, "z_channels": 4},
+    "Kandinsky6SRVAE": {
+        "latent_channels": 4,
+        "encoder_block_out_channels": (4, 8, 16, 32),
+        "decoder_block_out_channels": (4, 8, 16, 32),
+        "layers_per_block": 1,
+    },
+    "AutoencoderKLMiniMaxH3": {
+        "latent_channels": 4,
+        "block_out_channels": (8, 8, 8),
+        "layers_per_block": 1,
+        "spatial_downsample_factors": (2, 2, 1),
+        "temporal_downsample_factors": (2, 2, 1),
+        "norm_num_groups": 4,
+        "decoder_num_layers": 1,
+        "decoder_num_attention_heads": 2,
+        "decoder_attention_head_dim": 16,
+        "latents_mean": (0.5,) * 4,
+        "latents_std": (2.0,) * 4,
+    },
+    "AutoencoderRAE": {
+        "encoder_type": "mae",
+        "encoder_hidden_size": 64,  # of heads of 64
+        "encoder_patch_size": 8,
+        "encoder_num_hidden_layers": 1,
+        "decoder_hidden_size": 16,
+        "decoder_num_hidden_layers": 1,
+        "decoder_num_attention_heads": 2,
+        "decoder_intermediate_size": 16,
+        "patch_size": 4,
+        "encoder_input_size": 32,
+    },
     "AutoencoderKLQwenImage": {"base_dim": 8, "num_res_blocks": 1},
     "AutoencoderKLQwenImage21": {"base_dim": 8, "decoder_base_dim": 8, "num_res_blocks": 1},
 }
@@ -134,12 +168,15 @@ TINY = {
 def tiny_vae(name: str, **settings: object) -> torch.nn.Module:
     import diffusers
 
+    if name == "AutoencoderRAE":
+        pytest.importorskip("transformers")
+
     torch.manual_seed(0)
     return getattr(diffusers, name)(**TINY[name] | settings).eval()
 
 
 def tiny(name: str, **settings: object) -> DiffusersAutoencoder:
-    return DiffusersAutoencoder(tiny_vae(name, **settings)).eval()
+    return adapted(tiny_vae(name, **settings)).eval()
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -187,12 +224,12 @@ def own_reconstruction(vae: torch.nn.Module, x: Tensor) -> Tensor:
 SINGLE_FRAMES = [f"diffusers:AutoencoderKL{name}" for name in ("QwenImage", "QwenImage21", "HunyuanImageRefiner")]
 """Image models whose images have an axis of time."""
 
-TILED_BY_ITSELF = ["AutoencoderKLAllegro"]
-"""Has no `forward` without tiles, which have one size: see its own test."""
+TILED_BY_THEMSELVES = ["AutoencoderKLAllegro", "AutoencoderKLMiniMaxH3", "AutoencoderRAE"]
+"""Their own methods take clips of certain sizes alone: see the tests of each."""
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("adapter", [n for n in TINY if n not in TILED_BY_ITSELF], indirect=True)
+@pytest.mark.parametrize("adapter", [n for n in TINY if n not in TILED_BY_THEMSELVES], indirect=True)
 @pytest.mark.parametrize("latents", [1, 3, 5])
 def test_reconstruction_is_that_of_the_model_itself(adapter, latents):
     side = 2 * adapter.spatial_stride
@@ -220,7 +257,20 @@ def test_decoder_is_given_what_makes_frames_of_every_latent_count(adapter, laten
     assert frames == adapter.frames_of(padded)
 
 
+OWN_TILES = [name for name, spec in DIFFUSERS_CLASSES.items() if spec.tiles.startswith("its own")]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiles_are_what_the_list_says(name):
+    adapter, tiles = tiny(name), DIFFUSERS_CLASSES[name].tiles
+    assert adapter.tiles_are_own == tiles.startswith("its own")
+    size = adapter.frames_of(20), 1024, 1024
+    is_exact = encode_plan(adapter, size, Tiling(tiling_mode="stages")).is_exact
+    assert is_exact == (tiles != "free")
+
+
 @torch.inference_mode()
+@pytest.mark.parametrize("adapter", [n for n in TINY if n not in OWN_TILES], indirect=True)
 def test_any_clip_goes_through_tiles(adapter):
     """Tiles of the fewest latents that overlap on every axis; the clip ends inside a tile."""
     stride, frames = adapter.spatial_stride, adapter.frames_of(3)
@@ -308,7 +358,7 @@ def test_latents_of_ltx_are_normalised_by_its_buffers():
     vae.latents_std.fill_(2.0)
     x = random_clip(1, 3, 1, 32, 32)
     expected = (vae.encode(x).latent_dist.mode() - 0.5) / 2
-    torch.testing.assert_close(DiffusersAutoencoder(vae).encode(x), expected)
+    torch.testing.assert_close(adapted(vae).encode(x), expected)
 
 
 def test_latents_of_cosmos_are_normalised_alike_in_every_frame():
@@ -432,7 +482,7 @@ def test_latents_of_flux2_are_squares_normalised_by_its_batch_norm():
     x = random_clip(1, 3, 1, 16, 16)
     plain = vae.encode(x[:, :, 0]).latent_dist.mode()  # (1, 4, 8, 8)
     squares = plain.view(1, 4, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(1, 16, 4, 4)  # as its pipeline packs them
-    z = DiffusersAutoencoder(vae).encode(x)
+    z = adapted(vae).encode(x)
     torch.testing.assert_close(z[:, :, 0], (squares - torch.arange(16.0).view(1, 16, 1, 1)) / 2)
 
 
@@ -443,3 +493,94 @@ def test_frames_of_qwen_image_with_alpha_are_opaque():
     plain = adapter.vae.encode(torch.cat([x, torch.ones(1, 1, 1, 32, 32)], 1)).latent_dist.mode()
     mean, std = (torch.tensor(adapter.config[name]).view(64, 1, 1, 1) for name in ("latents_mean", "latents_std"))
     torch.testing.assert_close(adapter.encode(x), (plain - mean) / std)
+
+
+STREAMED = {
+    "AutoencoderKLKVAEVideo": [1, 5, 17, 25, 40],
+    "Kandinsky6SRVAE": [1, 5, 18, 33],
+    "AutoencoderKLMiniMaxH3": [1, 5, 22, 40],
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", STREAMED)
+def test_streamed_is_one_piece(name):
+    """By the caches of the class's own code, in float64, with pieces of any size."""
+    adapter = tiny(name).double()
+    for frames, push in zip(STREAMED[name], (1, 3, 200, 7, 4), strict=False):
+        x = random_clip(1, 3, frames, 16, 9).double()
+        z = adapter.encode(x)
+        y = adapter.decode(z, frames, (16, 9))
+        tiling = Tiling(tiling_mode="stages", push_frames=push)
+        torch.testing.assert_close(encode_tiled(adapter, x, tiling), z.float(), rtol=2e-6, atol=2e-6)
+        torch.testing.assert_close(decode_tiled(adapter, z, tiling, frames, (16, 9)), y.float(), rtol=2e-6, atol=2e-6)
+
+
+@torch.inference_mode()
+def test_kvae_gives_all_frames_where_its_own_code_gives_too_few():
+    """21 frames are 6 latents; its own `decode` takes the last, which is a segment of its own, for an image."""
+    adapter = tiny("AutoencoderKLKVAEVideo")
+    x = random_clip(1, 3, 21, 8, 8)
+    z = adapter.encode(x)
+    assert adapter.vae.decode(z).sample.shape[2] == 18
+    in_one_segment = adapter.vae.decoder(z, adapter.vae._make_decoder_cache())
+    torch.testing.assert_close(adapter.decode(z, 21), in_one_segment)
+    assert adapter(x).posterior.logvar.std() > 0  # which its own `encode` throws away
+
+
+def minimax(tile: int, overlap: int) -> DiffusersAutoencoder:
+    vae = tiny_vae("AutoencoderKLMiniMaxH3")
+    vae.enable_tiling(tile, tile, overlap, overlap)
+    return adapted(vae).eval()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("frames", [22, 39, 30])
+def test_minimax_h3_is_itself_in_its_own_tiles(frames):
+    adapter = minimax(16, 4)
+    x = random_clip(1, 3, frames, 40, 24)
+    mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    pixels = (pad_end(x, adapter.legal_frames(frames), 40, 24).add(1).div(2) - mean) / std
+    plain = adapter.vae.encode(pixels).latent_dist.mode()
+    z = adapter.encode(x)
+    assert relative_error(z, (plain - 0.5) / 2) < 1e-5
+    own = (adapter.vae.decode(plain).sample * std + mean) * 2 - 1
+    assert relative_error(adapter.decode(z, frames, (40, 24)), own[:, :, :frames]) < 1e-5
+
+
+@torch.inference_mode()
+def test_tiles_of_another_size_are_refused_where_they_are_a_part_of_the_model():
+    adapter, x = minimax(16, 4), random_clip(1, 3, 5, 40, 24)
+    own = encode_tiled(adapter, x, Tiling(spatial_tile_size=16))
+    assert torch.equal(own, adapter.encode(x))
+    for tiling, word in (
+        (
+            Tiling(spatial_tile_size=32),
+            "spatial_tile_size`: the tiles of .*MiniMaxH3, 16 pixels, are a part of the model",
+        ),
+        (Tiling(temporal_tile_size=22), "temporal_tile_size"),
+        (Tiling(tile_overlap_factor=0.5), "tile_overlap_factor"),
+        (Tiling(tiling_mode="frames"), "tiling_mode"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            encode_tiled(adapter, x, tiling)
+        with pytest.raises(ConfigError, match=word):
+            tile_plans(adapter, 22, 40, 24, tiling)
+
+
+def test_rae_without_the_package_of_its_encoders_says_which(monkeypatch):
+    monkeypatch.setattr("workbench.models.diffusers_adapter.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install transformers"):
+        load_diffusers("AutoencoderRAE")
+
+
+@torch.inference_mode()
+def test_rae_takes_frames_in_squares():
+    adapter = tiny("AutoencoderRAE")
+    assert (adapter.default_tile_pixels, adapter.latent_channels, adapter.spatial_stride) == (16, 64, 4)
+    x = random_clip(1, 3, 2, 16, 32)
+    z = adapter.encode(x)
+    square = x[:, :, 1, :, 16:]
+    torch.testing.assert_close(z[:, :, 1, :, 4:], adapter.vae.encode((square + 1) / 2).latent)
+    y = adapter.decode(z, 2, (16, 32))
+    torch.testing.assert_close(y[:, :, 1, :, 16:], adapter.vae.decode(z[:, :, 1, :, 4:]).sample * 2 - 1)

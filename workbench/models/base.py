@@ -54,6 +54,7 @@ class Autoencoder(nn.Module, ABC):
         default_tiling_mode: how it is run over a clip unless another way is asked for, see `Tiling`.
         default_push_frames: frames that its local stages take at once, latents where the decoder begins with one.
         encoder_parts: attributes whose weights make latents of frames; all others make frames of latents.
+        tiles_are_own: whether its tiles are a part of the model: it is streamed in them, and other sizes are refused.
         config: its architecture, a dataclass, or the mapping that diffusers keeps; see `registry.architecture_of`.
     """
 
@@ -67,6 +68,7 @@ class Autoencoder(nn.Module, ABC):
     default_tile_pixels: int = 256
     default_tiling_mode: str = "tiles"
     default_push_frames: int = 4
+    tiles_are_own: bool = False
     config: Any
     encoder_parts: tuple[str, ...] = ("encoder",)
 
@@ -102,7 +104,7 @@ class Autoencoder(nn.Module, ABC):
 
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """Shape (C, t, h, w) of the latents of a clip of any size."""
-        rows, columns = (_ceil_div(side, self.spatial_stride) for side in (height, width))
+        rows, columns = (self.legal_side(side) // self.spatial_stride for side in (height, width))
         return self.latent_channels, self.latent_frames(num_frames), rows, columns
 
     @property

@@ -101,6 +101,13 @@ DIFFUSERS_CLASSES: dict[str, ForeignSpec] = {
         "VidTok: KL and FSQ, causal and not", "1 + 4k, or 4k", hub="microsoft/VidTok (.ckpt)", licence="MIT"
     ),
     "AutoencoderKLAllegro": ForeignSpec("Allegro", "4k", hub="rhymes-ai/Allegro/vae", licence="Apache-2.0"),
+    "AutoencoderKLKVAEVideo": ForeignSpec("KVAE 3D", "1 + 4k", "exact without", "kandinskylab/KVAE-3D-1.0", "MIT"),
+    "Kandinsky6SRVAE": ForeignSpec(
+        "Kandinsky 6", "1 + 4k", "exact without", "kandinskylab/Kandinsky-6.0-VSR-5s-Diffusers/vae"
+    ),
+    "AutoencoderKLMiniMaxH3": ForeignSpec(
+        "MiniMax-H3", "5 + 17k", "its own, 256 px", "MiniMaxAI/MiniMax-H3/vae", "MiniMax-H3 community"
+    ),
     "AutoencoderKLTemporalDecoder": ForeignSpec("Stable Video Diffusion", "any"),
     "AutoencoderDC": ForeignSpec("DC-AE", _ANY, hub="mit-han-lab/dc-ae-f32c32-mix-1.0-diffusers", licence="Apache-2.0"),
     "AutoencoderKL": ForeignSpec("Stable Diffusion and FLUX", _ANY),
@@ -111,6 +118,7 @@ DIFFUSERS_CLASSES: dict[str, ForeignSpec] = {
     ),
     "AutoencoderKLHunyuanImageRefiner": ForeignSpec("HunyuanImage 2.1, refiner", _ANY),
     "AutoencoderKLKVAE": ForeignSpec("KVAE 2D", _ANY, hub="kandinskylab/KVAE-2D-1.0/diffusers", licence="MIT"),
+    "AutoencoderRAE": ForeignSpec("RAE", _ANY, "its own, squares"),
     "AutoencoderKLQwenImage": ForeignSpec("Qwen-Image", _ANY, hub="Qwen/Qwen-Image/vae"),
     "AutoencoderKLQwenImage21": ForeignSpec("Qwen-Image 2.1", _ANY, hub="Qwen/Qwen-Image-2.1/vae"),
 }

@@ -6,16 +6,30 @@ Every ratio is read from an instance and its configuration. A row says only what
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.models import wan_streams
+from workbench.models.segment_streams import KANDINSKY6, KVAE
+from workbench.stages import Push
+
 Moments = tuple[Tensor, Tensor | None]
 """Mean and log-variance (B, C, t, h, w) of the plain latents; no log-variance where there is no Gaussian."""
 
 DECODE_TIMESTEP = 0.05  # of decoders that also denoise (LTX-Video): the value its authors recommend
+
+
+class Streams(Protocol):
+    """How a class is streamed in time by the caches of its own code."""
+
+    def encode_push(self, vae: Any, finish: Callable[[Tensor], Tensor]) -> Push:
+        """Frames of a legal clip to latents; `finish` is given moments (B, 2 * C, n, h, w)."""
+
+    def decode_push(self, vae: Any, prepare: Callable[[Tensor], Tensor]) -> Push:
+        """Latents to frames; `prepare` undoes normalisation."""
 
 
 def encode_clip(vae: Any, x: Tensor) -> Moments:
@@ -67,6 +81,7 @@ class DiffusersClass:
         odd_latents: whether `decode` gives the first frame a latent of its own only if their number is odd.
         statistics: mean and deviation of the latents.
         to_pixels, from_pixels: between [-1, 1] and what the class takes and gives.
+        streams: how an instance is streamed, or None.
         tile_pixels, tile_frames: settings of its own tiles, where it has other ones than 256 pixels and 32 frames.
     """
 
@@ -81,6 +96,7 @@ class DiffusersClass:
     statistics: Callable[[Any], tuple[Any, Any]] = configured_statistics
     to_pixels: Callable[[Any, Tensor], Tensor] = _unchanged
     from_pixels: Callable[[Any, Tensor], Tensor] = _unchanged
+    streams: Callable[[Any], Streams | None] = lambda vae: None
     tile_pixels: Callable[[Any], int] = lambda vae: 256
     tile_frames: int = 32
 
@@ -161,6 +177,11 @@ def _wan_strides(vae: Any) -> tuple[int, int]:
     return 2 ** sum(levels), 2 ** len(levels) * (vae.config.get("patch_size") or 1)
 
 
+def _wan_streams(vae: Any) -> Streams | None:
+    """Its code takes frames in fours, whatever the strides of an instance."""
+    return wan_streams if _wan_strides(vae)[0] == wan_streams.GROUP else None
+
+
 def _image_stride(levels: str = "block_out_channels") -> Callable[[Any], tuple[int, int]]:
     """Of an image model that halves its sides between levels."""
     return lambda vae: (1, 2 ** (len(vae.config[levels]) - 1))
@@ -203,7 +224,7 @@ _QWEN: dict[str, Any] = {**_WAN_LIKE, **_SINGLE_FRAMES, "to_pixels": _opaque, "f
 ADAPTERS: dict[str, DiffusersClass] = {
     "AutoencoderKLHunyuanVideo": DiffusersClass(_configured_strides),
     "AutoencoderKLHunyuanVideo15": DiffusersClass(_configured_strides),
-    "AutoencoderKLWan": DiffusersClass(_wan_strides, **_WAN_LIKE),
+    "AutoencoderKLWan": DiffusersClass(_wan_strides, **_WAN_LIKE, streams=_wan_streams),
     "AutoencoderKLCogVideoX": DiffusersClass(
         lambda vae: (vae.config.temporal_compression_ratio, 2 ** (len(vae.config.block_out_channels) - 1)),
         odd_latents=True,
@@ -226,6 +247,23 @@ ADAPTERS: dict[str, DiffusersClass] = {
         decode=_decode_allegro,
         tile_pixels=lambda vae: vae.config.sample_size,
         tile_frames=24,
+    ),
+    "AutoencoderKLKVAEVideo": DiffusersClass(
+        lambda vae: (vae.config.temporal_compress_times, 2 ** (len(vae.config.ch_mult) - 1)),
+        channels=lambda vae: vae.config.z_channels,
+        encode=KVAE.encode,
+        decode=KVAE.decode,
+        streams=lambda vae: KVAE,
+    ),
+    "Kandinsky6SRVAE": DiffusersClass(
+        _derived_strides, encode=KANDINSKY6.encode, decode=KANDINSKY6.decode, streams=lambda vae: KANDINSKY6
+    ),
+    "AutoencoderKLMiniMaxH3": DiffusersClass(_derived_strides, grid="clips"),
+    "AutoencoderRAE": DiffusersClass(
+        lambda vae: (1, vae.decoder_patch_size),
+        channels=lambda vae: vae.config.encoder_hidden_size,
+        **_IMAGE,
+        statistics=lambda vae: (0.0, 1.0),  # its own methods apply them
     ),
     "AutoencoderKLTemporalDecoder": DiffusersClass(
         _image_stride(), grid="clips", encode=_by_frame(_encode_image), decode=_decode_temporally

@@ -58,9 +58,29 @@ def tile_plans(ae: Autoencoder, num_frames: int, height: int, width: int, tiling
 
 
 def mode_of(ae: Autoencoder, tiling: Tiling) -> str:
-    """How a clip is run. Who names the size of a tile, and no mode, wants tiles."""
+    """How a clip is run. Who names the size of a tile, and no mode, wants tiles.
+
+    Raises:
+        ConfigError: the model's tiles are its own, and other ones are asked for.
+    """
+    if ae.tiles_are_own:
+        _refuse_other_tiles(ae, tiling)
+        return "stages"
     names_size = tiling.spatial_tile_size is not None or tiling.temporal_tile_size is not None
     return tiling.tiling_mode or ("tiles" if names_size else ae.default_tiling_mode)
+
+
+def _refuse_other_tiles(ae: Autoencoder, tiling: Tiling) -> None:
+    size = ae.default_tile_pixels
+    own = f"the tiles of {ae.name}, {size} pixels, are a part of the model"
+    if tiling.spatial_tile_size not in (None, size):
+        raise ConfigError(f"`spatial_tile_size`: {own}; use {size} or leave it out")
+    if tiling.temporal_tile_size is not None:
+        raise ConfigError(f"`temporal_tile_size`: {own}, and its frames are streamed; leave it out")
+    if tiling.tile_overlap_factor != Tiling.tile_overlap_factor:
+        raise ConfigError(f"`tile_overlap_factor`: {own}, and so is their overlap; leave it out")
+    if tiling.tiling_mode in ("frames", "windows"):
+        raise ConfigError(f"`tiling_mode`: {own}; use stages or leave it out")
 
 
 def _coding_plan(
@@ -119,6 +139,8 @@ def _tiles(ae: Autoencoder, stage: GlobalStage, size: Size, grid: Size, tiling: 
 
 def tile_sizes(ae: Autoencoder, tiling: Tiling) -> tuple[int | None, int | None]:
     """Pixels of a side and frames of a tile, with the model's own sizes where none are asked for; None: not cut."""
+    if ae.tiles_are_own:
+        _refuse_other_tiles(ae, tiling)
     pixels = (tiling.spatial_tile_size or ae.default_tile_pixels) if tiling.use_spatial_tiling else None
     frames = (tiling.temporal_tile_size or ae.default_tile_frames) if tiling.use_temporal_tiling else None
     return pixels, frames

@@ -14,13 +14,8 @@ from torch import Tensor
 from workbench.models.streams import Waiting
 from workbench.stages import Push
 
-_GROUP = 4
+GROUP = 4
 """Frames of every latent but the first, which has one: as in diffusers' `_encode`."""
-
-
-def can_be_streamed(vae: Any, temporal_stride: int) -> bool:
-    """Whether an instance of a class of diffusers is one that this module streams."""
-    return type(vae).__name__ == "AutoencoderKLWan" and temporal_stride == _GROUP
 
 
 def encode_push(vae: Any, finish: Callable[[Tensor], Tensor]) -> Push:
@@ -32,8 +27,8 @@ def encode_push(vae: Any, finish: Callable[[Tensor], Tensor]) -> Push:
     def push(x: Tensor, is_last: bool) -> Iterator[Tensor]:
         nonlocal begun
         waiting.add(x if vae.config.patch_size is None else patchify(x, vae.config.patch_size))
-        while waiting.count >= (_GROUP if begun else 1):
-            piece = waiting.take(_GROUP if begun else 1)
+        while waiting.count >= (GROUP if begun else 1):
+            piece = waiting.take(GROUP if begun else 1)
             begun = True
             yield finish(vae.quant_conv(vae.encoder(piece, feat_cache=caches, feat_idx=[0])))
 
