@@ -11,6 +11,7 @@ import pytest
 import torch
 from reference_weights import formula_clip, load_formula_weights, relative_error
 from small_models import ARCHITECTURES, small_model
+from strips import assert_strips_are_the_whole
 from torch import Tensor
 
 import workbench as wb
@@ -18,9 +19,8 @@ from workbench.errors import ConfigError
 from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.dc_ae_v import DCAEV, DCAEVConfig
 from workbench.models.dc_blocks import conv_layer
+from workbench.models.local_blocks import ShuffleDown, ShuffleUp
 from workbench.models.registry import build_autoencoder
-from workbench.models.shuffle_resampling import ShuffleDown, ShuffleUp
-from workbench.stages import strips_of
 
 REFERENCE = Path(__file__).parent / "reference"
 F64 = {"widths": (256, 512, 512, 1024, 1024, 1024, 1024), "latent_channels": 128}
@@ -131,12 +131,7 @@ def test_strips_read_all_rows_that_their_own_depend_on():
     load_formula_weights(model)
     x = random(1, 3, 4, 288, 32)
     for stage, given in ((model.encode_stages()[0], x), (model.decode_stages(False)[0], model.encode(x))):
-        assert stage.reach
-        (whole,) = stage.stream(4)(given, True)
-        for span in strips_of(stage, given.shape[3], 3).spans:
-            (rows,) = stage.stream(4)(given[:, :, :, span.start : span.stop], True)
-            own = rows[:, :, :, span.skip : span.skip + span.out_stop - span.out_start]
-            torch.testing.assert_close(own, whole[:, :, :, span.out_start : span.out_stop])
+        assert_strips_are_the_whole(stage, given, push=4)
 
 
 @pytest.mark.parametrize("block", [ShuffleDown(4, 4, (4, 1, 1), 2), ShuffleUp(4, 4, (1, 2, 2), 2)])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from reference_weights import load_formula_weights
+from strips import assert_strips_are_the_whole
 
 import workbench as wb
 from workbench.models.base import Autoencoder
@@ -10,7 +11,7 @@ from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.dc_blocks import linear_attention
 from workbench.models.registry import build_autoencoder
 from workbench.models.windows import WindowedAttention
-from workbench.stages import LocalStage, Window, strips_of
+from workbench.stages import LocalStage, Window
 from workbench.tiling import pad_end
 
 HEAD_SIZE = 4
@@ -110,18 +111,4 @@ def test_strips_read_all_rows_that_their_own_depend_on(push):
     """What several ranks do, one after another: the strips of a frame under each other are the whole frame."""
     ae, x = model_of(*LOCAL["no attention"]), clip_of((5, 192, 32))
     for stage, given in ((ae.encode_stages()[0], pad_end(x, 8, 192, 32)), (ae.decode_stages(False)[0], ae.encode(x))):
-        whole = streamed(stage, given, push)
-        for count in (2, 3):
-            strips = strips_of(stage, given.shape[3], count)
-            assert len(strips.spans) == count
-            parts = []
-            for span in strips.spans:
-                rows = streamed(stage, given[:, :, :, span.start : span.stop], push)
-                parts.append(rows[:, :, :, span.skip : span.skip + span.out_stop - span.out_start])
-            torch.testing.assert_close(torch.cat(parts, dim=3), whole)
-
-
-def streamed(stage: LocalStage, x: torch.Tensor, push: int) -> torch.Tensor:
-    stream, pieces = stage.stream(push), x.split(push, dim=2)
-    with torch.no_grad():
-        return torch.cat([y for piece in pieces for y in stream(piece, piece is pieces[-1])], dim=2)
+        assert_strips_are_the_whole(stage, given, push)

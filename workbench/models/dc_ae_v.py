@@ -7,7 +7,6 @@ The published code pads clips to whole chunks. Here the last chunk may be shorte
 Clips of up to 40 frames, and of 40k, are coded as there.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -20,9 +19,16 @@ from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
 from workbench.models.checkpointing import run_checkpointed, set_checkpointing
 from workbench.models.dc_blocks import BlockList, ResBlock, RMSNorm, blocks_of, conv_layer
-from workbench.models.shuffle_resampling import ConvShuffle, ConvUnshuffle, Factors, ShuffleDown, ShuffleUp
-from workbench.models.streams import Stream, chain, each, whole_images
-from workbench.models.trunk import layer_stream
+from workbench.models.local_blocks import (
+    ConvShuffle,
+    ConvUnshuffle,
+    Factors,
+    ShuffleDown,
+    ShuffleUp,
+    reach_of,
+    stream_of,
+)
+from workbench.models.streams import chain, each, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
 TEMPORAL_STRIDE = 4
@@ -135,9 +141,9 @@ class DCAEV(Autoencoder):
 
         def stream(size: int) -> Push:
             still = whole_images(_as_still_clip, each(lambda x: x))
-            return chain([still, *map(_stream, layers), each(lambda z: z * self.config.scale)], size)
+            return chain([still, *map(stream_of, layers), each(lambda z: z * self.config.scale)], size)
 
-        reach = _reach(layers, (self.spatial_stride, 1))
+        reach = reach_of(layers, (self.spatial_stride, 1))
         return [LocalStage("encode", stream, self.frames_of, self.temporal_stride, (self.spatial_stride, 1), reach)]
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
@@ -148,10 +154,10 @@ class DCAEV(Autoencoder):
         def stream(size: int) -> Push:
             if is_image:
                 return chain([each(partial(self._decode, num_frames=1))], size)
-            return chain([each(lambda z: z / self.config.scale), *map(_stream, layers)], size)
+            return chain([each(lambda z: z / self.config.scale), *map(stream_of, layers)], size)
 
         cell = 1, self.spatial_stride
-        return [LocalStage("decode", stream, lambda latents: latents, 1, cell, _reach(layers, cell))]
+        return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach_of(layers, cell))]
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         clip = _as_still_clip(x) if x.shape[2] == 1 else x
@@ -163,25 +169,6 @@ class DCAEV(Autoencoder):
 
 def _as_still_clip(x: Tensor) -> Tensor:
     return x.expand(-1, -1, TEMPORAL_STRIDE, -1, -1)
-
-
-def _stream(layer: nn.Module) -> Stream:
-    if isinstance(layer, ConvUnshuffle | ConvShuffle | ShuffleDown | ShuffleUp):
-        return layer.stream()
-    return each(layer) if isinstance(layer, RMSNorm | nn.SiLU) else layer_stream(layer, False)
-
-
-def _reach(layers: Iterable[nn.Module], cell: tuple[int, int]) -> int:
-    """How many cells to each side an output cell depends on: the samples that it needs, walked back to the input."""
-    low, high = 0, cell[1] - 1
-    for layer in reversed([*layers]):
-        if isinstance(layer, ConvUnshuffle | ShuffleDown):
-            low, high = low * layer.factors[1], (high + 1) * layer.factors[1] - 1
-        elif isinstance(layer, ConvShuffle | ShuffleUp):
-            low, high = low // layer.factors[1], high // layer.factors[1]
-        convolutions = {RMSNorm: 0, nn.SiLU: 0, ResBlock: 2}.get(type(layer), 1)
-        low, high = low - convolutions, high + convolutions
-    return max(-(low // cell[0]), high // cell[0])
 
 
 class Encoder(nn.Module):

@@ -4,6 +4,8 @@ The image autoencoder that it grew from is DC-AE (arXiv 2410.10733). Parameter n
 checkpoint, which loads strictly.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -26,6 +28,7 @@ from workbench.models.dc_blocks import (
 )
 from workbench.models.dc_resampling import Downsample, Upsample
 from workbench.models.trunk import Layer, decode_stages, encode_stages
+from workbench.models.turbo_decoder import TIME_DOUBLINGS, TurboDecoder
 from workbench.stages import Stage
 
 TEMPORAL_DOWNSAMPLES = 2
@@ -48,16 +51,19 @@ class VideoDCAEConfig:
     latent_channels: int = setting(128, "channels of the latents")
     scaling_factor: float | None = setting(None, "standard deviation of the latents, which encode divides by")
     attention_stages: int = setting(3, "how many of the last stages have EfficientViT instead of residual blocks")
+    decoder_widths: tuple[int, ...] | None = setting(
+        None, "channels of the stages of a small decoder (Turbo-VAED's shape) in place of the DC-AE's; fewer stages"
+    )
 
     def __post_init__(self) -> None:
         stages = len(self.widths)
         check_range("widths: number of stages", stages, TEMPORAL_DOWNSAMPLES + 1)
-        for name in ("encoder_depths", "decoder_depths"):
-            depths = getattr(self, name)
-            if len(depths) != stages:
-                raise ConfigError(f"{name}: {len(depths)} values for {stages} stages of widths, give one each")
-            check_range(name, min(depths), 0)
         check_range("widths", min(self.widths), 1)
+        self._check_depths("encoder_depths", "widths")
+        if self.decoder_widths is not None:
+            check_range("decoder_widths: number of stages", len(self.decoder_widths), TIME_DOUBLINGS + 1, stages)
+            check_range("decoder_widths", min(self.decoder_widths), 1)
+        self._check_depths("decoder_depths", "widths" if self.decoder_widths is None else "decoder_widths")
         check_range("latent_channels", self.latent_channels, 1)
         check_range("attention_stages", self.attention_stages, 0, stages)
         if self.scaling_factor is not None and not (isfinite(self.scaling_factor) and self.scaling_factor > 0):
@@ -82,14 +88,23 @@ class VideoDCAEConfig:
         attends = stage >= len(self.widths) - self.attention_stages
         return (EfficientViTBlock if attends else ResBlock)(self.widths[stage])
 
+    def _check_depths(self, name: str, widths_name: str) -> None:
+        depths, stages = getattr(self, name), len(getattr(self, widths_name))
+        if len(depths) != stages:
+            raise ConfigError(f"{name}: {len(depths)} values for {stages} stages of {widths_name}, give one each")
+        check_range(name, min(depths), 0)
+
     def _check_shortcuts(self) -> None:
         """Shortcuts repeat or average whole channels: one of the two numbers must be a multiple of the other."""
-        for stage, (width, deeper) in enumerate(pairwise(self.widths)):
-            for pixels in (4, 8) if self.halves_time(stage) else (4,):
-                if not _one_divides_the_other(pixels * width, deeper):
-                    raise ConfigError(f"widths: {width} before {deeper} allows no shortcut; use a ratio of 1 or 2")
-        if not _one_divides_the_other(self.latent_channels, self.widths[-1]):
-            raise ConfigError(f"latent_channels: {self.latent_channels} must divide the last width, {self.widths[-1]}")
+        for name, widths in (("widths", self.widths), ("decoder_widths", self.decoder_widths or self.widths)):
+            for stage, (width, deeper) in enumerate(pairwise(widths)):
+                for pixels in (4, 8) if stage >= len(widths) - 1 - TEMPORAL_DOWNSAMPLES else (4,):
+                    if not _one_divides_the_other(pixels * width, deeper):
+                        raise ConfigError(f"{name}: {width} before {deeper} allows no shortcut; use a ratio of 1 or 2")
+            if not _one_divides_the_other(self.latent_channels, widths[-1]):
+                raise ConfigError(
+                    f"latent_channels: {self.latent_channels} must divide {widths[-1]}, the last of {name}"
+                )
 
     def _check_heads(self) -> None:
         for width in self.widths[len(self.widths) - self.attention_stages :]:
@@ -118,11 +133,11 @@ class VideoDCAE(Autoencoder):
         self.temporal_stride = config.temporal_stride
         self.spatial_stride = config.spatial_stride
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.decoder = _decoder(config)
 
     @property
     def last_layer(self) -> nn.Parameter:
-        return self.decoder.get_parameter("project_out.op_list.2.conv.weight")
+        return self.decoder.last_layer
 
     @property
     def encoder_last_layer(self) -> nn.Parameter:
@@ -144,6 +159,8 @@ class VideoDCAE(Autoencoder):
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
         decoder = self.decoder
+        if isinstance(decoder, TurboDecoder):
+            return [decoder.local_stage(self._unscaled, is_image)]
         blocks = blocks_of(reversed(decoder.stages))
         return decode_stages([self._unscaled, decoder.project_in, *blocks, decoder.project_out], is_image)
 
@@ -158,6 +175,12 @@ class VideoDCAE(Autoencoder):
 
     def _unscaled(self, z: Tensor) -> Tensor:
         return z if self.config.scaling_factor is None else z * self.config.scaling_factor
+
+
+def _decoder(config: VideoDCAEConfig) -> "Decoder | TurboDecoder":
+    if config.decoder_widths is None:
+        return Decoder(config)
+    return TurboDecoder(config.latent_channels, config.decoder_widths, config.decoder_depths, config.spatial_stride)
 
 
 class Encoder(nn.Module):
@@ -206,8 +229,19 @@ class Decoder(nn.Module):
             blocks.insert(0, Upsample(deeper_width, width, config.halves_time(stage)))
         return BlockList(blocks)
 
-    def forward(self, z: Tensor, is_image: bool) -> Tensor:
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the last convolution."""
+        return self.get_parameter("project_out.op_list.2.conv.weight")
+
+    def stage_outputs(self, z: Tensor, is_image: bool) -> Iterator[Tensor]:
+        """What every stage makes, the deepest first, computed as it is taken."""
         x = self.project_in(z)
-        for block in blocks_of(reversed(self.stages)):
-            x = block(x, is_image) if isinstance(block, Upsample) else block(x)
+        for stage in reversed(self.stages):
+            for block in stage.get_submodule("op_list").children():
+                x = block(x, is_image) if isinstance(block, Upsample) else block(x)
+            yield x
+
+    def forward(self, z: Tensor, is_image: bool) -> Tensor:
+        x = deque(self.stage_outputs(z, is_image), maxlen=1).pop()  # the last one; no other is kept
         return run_checkpointed(self.project_out, x, self.checkpoint_output)

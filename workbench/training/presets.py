@@ -23,6 +23,9 @@ ALIGN_LATE = {
     "alignment_config.cosine_margin": 0.5,
 }
 
+# A decoder of Turbo-VAED's shape for latents that stay: an eighth of the parameters of the Video DC-AE's.
+TURBO = {"model.architecture": {"decoder_widths": (48, 96, 192, 384), "decoder_depths": (4, 3, 3, 7)}}
+
 # The successor with 2.1 billion parameters, for clips of two chunks, so that the second learns to look into the first.
 DC_AE_V = {"model.name": "dc_ae_v", "bucket_config": {"256px_ar1:1": {80: (1.0, 1)}}, "grad_checkpoint": True}
 
