@@ -22,6 +22,7 @@ ARCHITECTURES = {
         "chunk_frames": 8,
     },
     "hunyuan_vae": {"widths": (32, 32, 64, 64), "layers_per_block": 1, "latent_channels": 4},
+    "taehv": {"encoder_width": 8, "decoder_widths": (16, 8, 8, 8), "latent_channels": 4},
 }
 
 

@@ -10,6 +10,7 @@ from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import check_range, setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import ConfigError
+from workbench.models.ref import parse_model
 from workbench.tile_settings import Tiling
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class DecodeModel:
 
     name: str | None = setting(None, "the autoencoder, where it has another name or place now than when it encoded")
     from_pretrained: str | None = setting(None, "its weights, where they are in another place now")
+    decoder: str | None = setting(None, "decode with another model of the same latents: NAME or NAME@WEIGHTS")
     spatial_tile_size: int | None = setting(None, "side of a tile in pixels; by default as in encoding")
     temporal_tile_size: int | None = setting(None, "frames of a tile; by default as in encoding")
 
@@ -47,12 +49,16 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
     if len(words) != 1:
         raise ConfigError("give one folder of latents: python -m workbench decode LATENTS_DIR --save_dir OUT")
     from workbench.latents.decode import check_model, decode_dataset, open_latents
+    from workbench.models.registry import paired
     from workbench.ranks import lockstep
 
     folder = open_latents(Path(words[0]).expanduser())
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(_model(config.model, folder), ranks.world.device, config.dtype)
         check_model(folder, identity)
+        if config.model.decoder is not None:
+            decoder = parse_model(config.model.decoder, "model.decoder")
+            ae = paired(ae, decoder.load(ranks.world.device, config.dtype))
         tiling, save_dir = _tiling(config.model, folder), Path(config.save_dir).expanduser()
         with ClipBar(ranks.world, COMMAND) as bar:
             count = decode_dataset(ae, folder, save_dir, tiling, ranks.world, config.lossless, bar.show)

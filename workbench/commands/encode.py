@@ -9,7 +9,7 @@ from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
 from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP
-from workbench.errors import WeightsError, WorkbenchError
+from workbench.errors import ConfigError, WeightsError, WorkbenchError
 from workbench.latents.settings import EncodeSettings
 from workbench.models.ref import ModelRef
 
@@ -41,6 +41,8 @@ def run_encode(config: EncodeConfig) -> None:
     from workbench.latents.encode import Encoding, encode_dataset
     from workbench.ranks import lockstep
 
+    if config.model.decoder is not None:
+        raise ConfigError("`model.decoder`: latents are made without it; give it to decode")
     clips = config.dataset.clips()
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(config.model, ranks.world.device, config.dtype)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.config import setting
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX
-from workbench.models.ref import ModelRef
+from workbench.models.ref import ModelRef, parse_model
 from workbench.tile_settings import Tiling
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from workbench.models.base import Autoencoder
 
-MODEL_ALIASES = {"model": "model.name"}
-"""`--model NAME` is short for `--model.name NAME`."""
+MODEL_ALIASES = {"model": "model.name", "decoder": "model.decoder"}
+"""`--model NAME` is short for `--model.name NAME`, and `--decoder` for `--model.decoder`."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,16 @@ class ModelSettings(Tiling):
     architecture: dict[str, Any] = setting({}, "fields of the model's configuration to replace, as a dict")
     scale_factor: float | None = setting(None, "latent scale of the model (its scaling_factor), if not its own")
 
+    decoder: str | None = setting(
+        None, "decode with another model of the same latents: NAME or NAME@WEIGHTS, as in taehv@taew2_1.safetensors"
+    )
+
     @property
     def ref(self) -> ModelRef:
         """The model and its weights, without the tiles."""
         scale = {} if self.scale_factor is None else {"scaling_factor": self.scale_factor}
-        return ModelRef(self.name, self.from_pretrained, {**self.architecture, **scale})
+        decoder = None if self.decoder is None else parse_model(self.decoder, "model.decoder")
+        return ModelRef(self.name, self.from_pretrained, {**self.architecture, **scale}, decoder=decoder)
 
     def load(self, device: "str | torch.device | None", dtype: str | None) -> "Autoencoder":
         """The model, ready for inference."""

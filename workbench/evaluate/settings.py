@@ -23,7 +23,8 @@ class EvaluateSettings(ClipPolicy):
     models: str = setting(
         f"{DEFAULT_MODEL},dct",
         "comma-separated models, each NAME or NAME@WEIGHTS, where WEIGHTS is a file, a checkpoint folder, org/repo/file"
-        ' on the Hub or random, as in "dct,video_dc_ae@runs/a/step-000100,diffusers:AutoencoderKLWan@random"',
+        ' on the Hub or random, as in "dct,video_dc_ae@runs/a/step-000100,diffusers:AutoencoderKLWan@random"; +DECODER'
+        " behind one decodes its latents with that model, as in diffusers:wan/vae+taehv@taew2_1.safetensors",
     )
     model: Tiling = Tiling()
     lpips_every: int | None = setting(None, "LPIPS and VMAF take every n-th frame; by default 8 on a CPU, 1 on a GPU")

@@ -15,7 +15,7 @@ from workbench.jobs.choices import RANDOM_WEIGHTS, allowed_weights
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, needs_weights
 from workbench.models.ref import ModelRef
-from workbench.models.registry import build_autoencoder
+from workbench.models.registry import architecture_in, build_autoencoder
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
 
 BASELINE = "dct"
@@ -72,8 +72,9 @@ def shape_of(entry: ModelRef) -> Autoencoder:
     if entry.weights and held != entry.name:
         name = Path(entry.weights).name
         raise WeightsError(f"{name}: holds weights of {held}, not of {entry.name}; use `model` {held}")
+    told = header.get("architecture") or architecture_in(entry.name, header.get("shapes", {}))
     with torch.device("meta"):
-        return build_autoencoder(entry.name, header.get("architecture"))
+        return build_autoencoder(entry.name, told)
 
 
 def _weight_entries(root: Path) -> Iterator[ModelRef]:
@@ -115,16 +116,19 @@ def _model_in(path: Path) -> str | None:
     stored = _header(path)
     if "model" in stored:
         return stored["model"] if stored["model"] in MODELS else None
-    names = frozenset(stored.get("names", ()))
-    return next((name for name in MODELS if names and names == _tensor_names(name)), None)
+    shapes = stored.get("shapes", {})
+    told = (name for name in MODELS if architecture_in(name, shapes))
+    return next(told, next((name for name in MODELS if shapes and shapes.keys() == _tensor_names(name)), None))
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """What `save_weights` put into a file, or the names of its tensors alone; nothing for a damaged one."""
+    """What `save_weights` put into a file, or the shapes of its tensors by name; nothing for a damaged one."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            return json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else {"names": list(file.keys())}
+            if METADATA_KEY in metadata:
+                return json.loads(metadata[METADATA_KEY])
+            return {"shapes": {name: file.get_slice(name).get_shape() for name in file.keys()}}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError):
         return {}
 

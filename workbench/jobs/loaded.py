@@ -18,7 +18,7 @@ class LoadedModel:
 
     def load(self, ref: ModelRef, device: str) -> Autoencoder:
         """The model, or the same as last time if its weights have not changed on disk."""
-        key = ref, device, _changed_ns(ref.weights)
+        key = ref, device, _changed_ns(ref.weights), _changed_ns(ref.decoder.weights if ref.decoder else None)
         with self._lock:
             if self._model is None or key != self._key:
                 self._key = self._model = None  # frees the old one before the new one needs its memory

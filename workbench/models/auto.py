@@ -97,7 +97,7 @@ def within_memory(
 def _candidates(ae: Autoencoder) -> list[tuple[str, int]]:
     """Modes besides tiles and frames at once, the cheapest first."""
     stages = ae.encode_stages()
-    if ae.name.startswith(PREFIX) or not isinstance(stages[0], LocalStage):
+    if PREFIX in ae.name or not isinstance(stages[0], LocalStage):
         return []  # nothing of it is streamed, or its cost cannot be counted
     pushes = (ae.default_push_frames, 1)
     modes = ("stages",) if len(stages) == 1 else ("frames", "stages")

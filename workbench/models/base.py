@@ -73,6 +73,27 @@ class Autoencoder(nn.Module, ABC):
     encoder_parts: tuple[str, ...] = ("encoder",)
 
     @property
+    def encoding_model(self) -> "Autoencoder":
+        """The model that encodes: itself, but in a pair."""
+        return self
+
+    @property
+    def decoding_model(self) -> "Autoencoder":
+        """The model that decodes: itself, but in a pair."""
+        return self
+
+    @property
+    def latents_of(self) -> frozenset[str]:
+        """Names of models, and classes of diffusers, in whose latents it works; empty where that cannot be told."""
+        return frozenset({self.name})
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and deviation, (C, 1, 1, 1) or scalars, that `encode` takes out of the network's latents and `decode`
+        puts back; None where the network works on normalised ones."""
+        return None
+
+    @property
     def last_layer(self) -> nn.Parameter | None:
         """Weight of the decoder's last convolution, for the adaptive adversarial weight; None without weights."""
         return None

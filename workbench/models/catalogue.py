@@ -55,6 +55,11 @@ MODELS: dict[str, ModelSpec] = {
         "arXiv 2412.03603",
         "hpcai-tech/Open-Sora-v2/hunyuan_vae.safetensors",
     ),
+    "taehv": ModelSpec(
+        "small autoencoders for the latents of Wan, HunyuanVideo, CogVideoX, LTX-2 and MiniMax-H3, each its own file",
+        "github.com/madebyollin/taehv (MIT)",
+        "lightx2v/Autoencoders/taew2_1.safetensors",
+    ),
 }
 DEFAULT_MODEL = next(iter(MODELS))
 

@@ -84,6 +84,10 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
     Raises:
         ConfigError: as `encode_plan`; or the model is one of diffusers, which cannot be built anew without values.
     """
+    if ae.encoding_model is not ae:  # a pair
+        first, second = (coding_cost(model, size, tiling) for model in (ae.encoding_model, ae.decoding_model))
+        stages = first.stages_of("encode") + second.stages_of("decode")
+        return CodingCost(stages, first.weight_bytes + second.weight_bytes)
     if ae.name.startswith(PREFIX):
         raise ConfigError(f"{ae.name}: what a plan costs is counted for {', '.join(MODELS)} alone")
     tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
@@ -93,7 +97,7 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
 def encode_share(ae: Autoencoder) -> float | None:
     """The encoder's share of the operations of encoding and decoding, nearly the same for every clip; None for a model
     of diffusers, whose cannot be counted."""
-    if ae.name.startswith(PREFIX):
+    if PREFIX in ae.name:
         return None
     side = 2 * ae.spatial_stride
     cost = coding_cost(ae, (ae.default_tile_frames, side, side), ONE_PIECE)

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import pairwise
 from math import isfinite
 
+import torch
 from torch import Tensor, nn
 
 from workbench.config import check_range, setting
@@ -120,6 +121,10 @@ class DCAEV(Autoencoder):
         self.spatial_stride = config.spatial_stride
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(0.0), torch.tensor(1 / self.config.scale)
 
     @property
     def last_layer(self) -> nn.Parameter:

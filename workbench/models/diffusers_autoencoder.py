@@ -43,6 +43,14 @@ class DiffusersAutoencoder(Autoencoder):
         self.register_buffer("std", self._per_channel(std), False)
         _switch_off_framewise(vae)
 
+    @property
+    def latents_of(self) -> frozenset[str]:
+        return frozenset({type(self.vae).__name__, *self.row.latents_of})
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor] | None:
+        return None if self.row.is_normalised else (self.mean, self.std / self.scaling_factor)
+
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, DiagonalGaussian | None]:
         x = self.row.to_pixels(self.vae, self._whole_clip(x))
         if self.row.repeat_first and self.causal:

@@ -80,8 +80,10 @@ class DiffusersClass:
         min_side: the fewest latents of a side that `decode` takes (reflecting padding needs two).
         odd_latents: whether `decode` gives the first frame a latent of its own only if their number is odd.
         statistics: mean and deviation of the latents.
+        is_normalised: whether its own methods work on normalised latents, so that there is nothing to take out.
         to_pixels, from_pixels: between [-1, 1] and what the class takes and gives.
         streams: how an instance is streamed, or None.
+        latents_of: other classes, and models of this library, that it shares latents with.
         tile_pixels, tile_frames: settings of its own tiles, where it has other ones than 256 pixels and 32 frames.
     """
 
@@ -94,9 +96,11 @@ class DiffusersClass:
     min_side: int = 1
     odd_latents: bool = False
     statistics: Callable[[Any], tuple[Any, Any]] = configured_statistics
+    is_normalised: bool = False
     to_pixels: Callable[[Any, Tensor], Tensor] = _unchanged
     from_pixels: Callable[[Any, Tensor], Tensor] = _unchanged
     streams: Callable[[Any], Streams | None] = lambda vae: None
+    latents_of: tuple[str, ...] = ()
     tile_pixels: Callable[[Any], int] = lambda vae: 256
     tile_frames: int = 32
 
@@ -222,7 +226,7 @@ _SINGLE_FRAMES: dict[str, Any] = {"grid": "frames", "encode": _by_frame(encode_c
 _QWEN: dict[str, Any] = {**_WAN_LIKE, **_SINGLE_FRAMES, "to_pixels": _opaque, "from_pixels": _without_alpha}
 
 ADAPTERS: dict[str, DiffusersClass] = {
-    "AutoencoderKLHunyuanVideo": DiffusersClass(_configured_strides),
+    "AutoencoderKLHunyuanVideo": DiffusersClass(_configured_strides, latents_of=("hunyuan_vae",)),
     "AutoencoderKLHunyuanVideo15": DiffusersClass(_configured_strides),
     "AutoencoderKLWan": DiffusersClass(_wan_strides, **_WAN_LIKE, streams=_wan_streams),
     "AutoencoderKLCogVideoX": DiffusersClass(
@@ -263,7 +267,8 @@ ADAPTERS: dict[str, DiffusersClass] = {
         lambda vae: (1, vae.decoder_patch_size),
         channels=lambda vae: vae.config.encoder_hidden_size,
         **_IMAGE,
-        statistics=lambda vae: (0.0, 1.0),  # its own methods apply them
+        is_normalised=True,
+        statistics=lambda vae: (0.0, 1.0),
     ),
     "AutoencoderKLTemporalDecoder": DiffusersClass(
         _image_stride(), grid="clips", encode=_by_frame(_encode_image), decode=_decode_temporally
@@ -276,6 +281,8 @@ ADAPTERS: dict[str, DiffusersClass] = {
     "AutoencoderTiny": DiffusersClass(
         lambda vae: (1, vae.config.upsampling_scaling_factor ** (len(vae.config.encoder_block_out_channels) - 1)),
         **_IMAGE,
+        is_normalised=True,
+        latents_of=("AutoencoderKL",),
     ),
     "AutoencoderKLFlux2": DiffusersClass(
         lambda vae: (1, 2 ** (len(vae.config.block_out_channels) - 1) * vae.config.patch_size[0]),

@@ -5,6 +5,7 @@ Parameters are named as in the published weights, so `hunyuan_vae.safetensors` l
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from workbench.config import check_range, setting
@@ -73,6 +74,14 @@ class HunyuanVAE(Autoencoder):
         self.quant_conv = nn.Conv3d(2 * config.latent_channels, 2 * config.latent_channels, 1)
         self.post_quant_conv = nn.Conv3d(config.latent_channels, config.latent_channels, 1)
         self.decoder = Decoder(config)
+
+    @property
+    def latents_of(self) -> frozenset[str]:
+        return frozenset({self.name, "AutoencoderKLHunyuanVideo"})
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(0.0), torch.tensor(1 / self.config.scaling_factor)
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench.models.base import DiagonalGaussian
+from workbench.models.clip_grid import ClipGrid
 from workbench.models.diffusers_autoencoder import DiffusersAutoencoder
 from workbench.models.streams import Waiting
 from workbench.stages import LocalStage, Push, Stage
@@ -37,20 +38,16 @@ class MiniMaxH3(DiffusersAutoencoder):
         super().__init__(vae)
         self.default_tile_pixels = vae.tile_sample_min_height
         self._clip, self._group = vae.config.clip_length, vae.tokens_chunk_size
-        self._least = self._group - vae.config.token_drop  # latents of the shortest clip
-        self.default_tile_frames = self.frames_of(self._group + self._least)
+        self._grid = ClipGrid(self._clip, self._group, vae.config.token_drop, self.temporal_stride)
+        self.default_tile_frames = self.frames_of(2 * self._group - vae.config.token_drop)
         self.register_buffer("pixel_mean", torch.tensor(_MEAN).view(3, 1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(_STD).view(3, 1, 1, 1), False)
 
     def frames_of(self, latent_frames: int) -> int:
-        clips, rest = divmod(latent_frames, self._group)
-        return clips * self._clip + (rest and rest * self.temporal_stride - self.vae.frame_pre_padding)
+        return self._grid.frames_of(latent_frames)
 
     def latent_frames(self, num_frames: int) -> int:
-        if num_frames == 1:
-            return 1
-        clips = -(-max(num_frames - self.frames_of(self._least), 0) // self._clip)
-        return clips * self._group + self._least
+        return self._grid.latent_frames(num_frames)
 
     def legal_side(self, pixels: int) -> int:
         """At least two latents: its convolutions reflect at borders."""

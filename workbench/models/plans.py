@@ -32,6 +32,7 @@ def encode_plan(
         ConfigError: a tile size is not legal for the model, the nearest legal ones are named; or the model cannot be
             run in this way.
     """
+    ae = ae.encoding_model
     is_whole = sample_posterior or mode_of(ae, tiling) == "tiles"
     stages: list[Stage] = [ae.whole_encoder(sample_posterior)] if is_whole else ae.encode_stages()
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=True)
@@ -39,7 +40,7 @@ def encode_plan(
 
 def decode_plan(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> CodingPlan:
     """How the latents of a clip of this size are decoded; the rest as in `encode_plan`."""
-    is_image = size[0] == 1
+    ae, is_image = ae.decoding_model, size[0] == 1
     is_whole = mode_of(ae, tiling) == "tiles"
     stages: list[Stage] = [ae.whole_decoder(is_image)] if is_whole else ae.decode_stages(is_image)
     return _coding_plan(ae, stages, size, tiling, ranks, encodes=False)
@@ -52,9 +53,10 @@ def tile_plans(ae: Autoencoder, num_frames: int, height: int, width: int, tiling
         ConfigError: a tile size is not legal for the model; the nearest legal ones are named.
     """
     size = num_frames, height, width
-    encode, decode = ae.whole_encoder(), ae.whole_decoder(num_frames == 1)
+    first, second = ae.encoding_model, ae.decoding_model
+    encode, decode = first.whole_encoder(), second.whole_decoder(num_frames == 1)
     common = size, ae.latent_shape(*size)[1:], tiling
-    return _tiles(ae, encode, *common, encodes=True), _tiles(ae, decode, *common, encodes=False)
+    return _tiles(first, encode, *common, encodes=True), _tiles(second, decode, *common, encodes=False)
 
 
 def mode_of(ae: Autoencoder, tiling: Tiling) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +11,15 @@ import torch
 from workbench.config import override, to_dict
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
+from workbench.models import taehv
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
 from workbench.models.dc_ae_v import DCAEV, DCAEVConfig
 from workbench.models.dct import DCT, DCTConfig
 from workbench.models.diffusers_adapter import load_diffusers
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
+from workbench.models.paired import Paired
+from workbench.models.taehv import TAEHV, TAEHVConfig
 from workbench.models.tiny import Tiny, TinyConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
 from workbench.models.weights import check_finite, load_state, open_weights
@@ -27,8 +30,14 @@ ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
     "video_dc_ae": (VideoDCAE, VideoDCAEConfig()),
     "dc_ae_v": (DCAEV, DCAEVConfig()),
     "hunyuan_vae": (HunyuanVAE, HunyuanVAEConfig()),
+    "taehv": (TAEHV, TAEHVConfig()),
 }
 """How the models of the catalogue are made, and their architectures."""
+
+
+def architecture_in(name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The architecture that tensors of these shapes tell, for weights that do not carry their own."""
+    return taehv.architecture_in(shapes) if name == "taehv" else {}
 
 
 def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
@@ -75,6 +84,18 @@ def load_autoencoder(
 load_autoencoder.__doc__ = (load_autoencoder.__doc__ or "").format(names=", ".join(MODELS))
 
 
+def paired(encoder: Autoencoder, decoder: Autoencoder) -> Autoencoder:
+    """The encoder of one model with the decoder of another.
+
+    Raises:
+        ConfigError: their latents are not the same, see `Paired`.
+    """
+    model = Paired(encoder, decoder)
+    model.config = {part.name: architecture_of(part) for part in (encoder, decoder)}
+    model.weights_path = encoder.weights_path
+    return model.eval()
+
+
 def architecture_of(model: Autoencoder) -> dict[str, Any]:
     """The architecture of a model as plain values: what `save_weights` stores and `build_autoencoder` takes."""
     return to_dict(model.config) if dataclasses.is_dataclass(model.config) else dict(model.config)
@@ -101,10 +122,11 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
 
 def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str, Any] | None) -> Autoencoder:
     file = open_weights(weights)
+    told = file.architecture or architecture_in(name, {key: tensor.shape for key, tensor in file.state.items()})
     if file.model not in (None, name):
         raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use `model` {file.model}")
     with torch.device("meta"):  # skips the random initialisation of half a billion weights
-        model = build_autoencoder(name, {**(file.architecture or {}), **(architecture or {})})
+        model = build_autoencoder(name, {**told, **(architecture or {})})
     load_state(model, file, assign=True)
     model.weights_path = file.path
     return model

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
 
+import torch
 from torch import Tensor, nn
 
 from workbench.config import check_range, setting
@@ -134,6 +135,10 @@ class VideoDCAE(Autoencoder):
         self.spatial_stride = config.spatial_stride
         self.encoder = Encoder(config)
         self.decoder = _decoder(config)
+
+    @property
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        return torch.tensor(0.0), torch.tensor(self.config.scaling_factor or 1.0)
 
     @property
     def last_layer(self) -> nn.Parameter:

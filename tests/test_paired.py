@@ -1,0 +1,126 @@
+"""The encoder of one model with the decoder of another: equal latents, and words where they do not fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from clips import write_clip
+from reference_weights import formula_state_dict
+from safetensors.torch import save_file
+from small_models import small_model
+
+from workbench.__main__ import COMMANDS
+from workbench.cli import main
+from workbench.errors import ConfigError, WeightsError
+from workbench.models.auto import ran
+from workbench.models.coding import decode_tiled, encode_tiled
+from workbench.models.plans import decode_plan, encode_plan
+from workbench.models.ref import ModelRef, parse_models
+from workbench.models.registry import build_autoencoder, paired
+from workbench.tile_settings import Tiling
+
+SMALL = {"encoder_width": 8, "decoder_widths": (16, 8, 8, 8)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A small Wan as diffusers saves it, and small files of TAEHV for its latents and for others."""
+    import diffusers
+
+    import workbench.models.torchvision_shim  # noqa: F401
+
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    diffusers.AutoencoderKLWan(base_dim=8, num_res_blocks=1).save_pretrained(root / "wan")
+    diffusers.AutoencoderKLWan(base_dim=8, num_res_blocks=1, latents_std=[1.0] * 16).save_pretrained(root / "other")
+    for name, channels in (("taew2_1", 16), ("taehv", 16), ("mine", 16), ("four", 4)):
+        model = build_autoencoder("taehv", SMALL | {"latent_channels": channels})
+        save_file(formula_state_dict(model), root / f"{name}.safetensors")
+    return root
+
+
+def wan(folder: Path, decoder: str | None = None, name: str = "wan") -> ModelRef:
+    other = ModelRef("taehv", str(folder / f"{decoder}.safetensors")) if decoder else None
+    return ModelRef(f"diffusers:{folder / name}", decoder=other)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tiling", [Tiling(), Tiling(tiling_mode="stages"), Tiling(spatial_tile_size=16)])
+def test_latents_are_those_of_the_first_and_frames_those_of_the_second(folder, tiling):
+    pair, alone = wan(folder, "taew2_1").load("cpu"), wan(folder).load("cpu")
+    small = ModelRef("taehv", str(folder / "taew2_1.safetensors")).load("cpu")
+    x = torch.rand(1, 3, 9, 30, 33, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    z = encode_tiled(pair, x, tiling)
+    assert torch.equal(z, encode_tiled(alone, x, tiling))
+    assert torch.equal(decode_tiled(pair, z, tiling, 9, (30, 33)), decode_tiled(small, z, tiling, 9, (30, 33)))
+    assert torch.equal(pair.decode(z, 9, (30, 33)), small.decode(z, 9, (30, 33)))
+
+
+def test_each_half_is_run_in_its_own_way(folder):
+    """The encoder in tiles, as Wan is unless asked otherwise, so that latents stay; the decoder streamed."""
+    pair = wan(folder, "mine").load("cpu")
+    size = 97, 512, 512
+    assert not encode_plan(pair, size, Tiling()).is_exact
+    assert decode_plan(pair, size, Tiling()).is_exact
+    record = ran(pair, size, next(iter_choice(Tiling())))
+    assert (record.is_exact, record.tiling_mode) == (False, "tiles")
+
+
+def iter_choice(tiling: Tiling):
+    from workbench.models.auto import Choice
+
+    yield Choice(tiling)
+
+
+def test_what_does_not_fit_is_refused_in_words(folder):
+    for ref, words in (
+        (
+            wan(folder, "four"),
+            r"`decoder`: diffusers:.*wan makes latents of 16 channels, one for 4x8x8, taehv takes 4 ch",
+        ),
+        (wan(folder, "taehv"), "taehv decodes latents of AutoencoderKLHunyuanVideo or hunyuan_vae, not of Autoenc"),
+        (ModelRef(wan(folder).name, decoder=wan(folder, name="other")), "normalise latents by another deviation"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            ref.load("cpu")
+    with pytest.raises(ConfigError, match="dct decodes latents of dct, not of tiny"):
+        paired(build_autoencoder("tiny"), build_autoencoder("dct"))
+    h3 = build_autoencoder("taehv", SMALL | {"in_clips": True})
+    with pytest.raises(ConfigError, match=r"other numbers of frames: taehv \[1, 5, 9, 13\]"):
+        paired(build_autoencoder("taehv", SMALL | {"decoder_times": (2, 2, 1)}), h3)
+
+
+def test_a_model_may_be_both(folder):
+    ae = small_model("hunyuan_vae")
+    x = torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    assert torch.equal(paired(ae, ae)(x).reconstruction, ae(x).reconstruction)
+
+
+def test_a_plus_begins_a_decoder_where_a_model_follows():
+    alone, with_decoder, path = parse_models("dct,diffusers:a/wan+taehv@b.pt,taehv@c+d.pt")
+    assert (alone.decoder, path.decoder, path.weights) == (None, None, "c+d.pt")
+    assert with_decoder.name == "diffusers:a/wan"
+    assert (with_decoder.decoder.name, with_decoder.decoder.weights) == ("taehv", "b.pt")
+    assert with_decoder.label == "diffusers:a/wan+taehv@b.pt"
+    for text, kind, words in (
+        ("dct+taehv", WeightsError, "taehv needs weights"),
+        ("dct+dct+dct", ConfigError, "2 decoders; name one"),
+        ("dct+tinny@a", ConfigError, r"unknown|did you mean|not"),
+    ):
+        with pytest.raises(kind, match=words):
+            parse_models(text)
+
+
+def test_decoders_are_compared_from_the_command_line(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    clip = write_clip(tmp_path / "clip.mkv", 5, 16, 16)
+    source, small = f"diffusers:{folder / 'wan'}", f"taehv@{folder / 'taew2_1.safetensors'}"
+    (tmp_path / "clips").mkdir()
+    clip.rename(tmp_path / "clips" / "clip.mkv")
+    main("workbench", COMMANDS, ["evaluate", "--models", f"{source},{source}+{small}", "--dataset.data_path", "clips"])
+    rows = json.loads((tmp_path / "eval" / "results.json").read_text())["leaderboard"]
+    assert [row["model"] for row in rows if "+" in row["model"]] == [f"{source}+{small}"]
+    latents = ["clips/clip.mkv", "--model", source, "--decoder", small, "--save_dir", "out"]
+    main("workbench", COMMANDS, ["reconstruct", *latents])
+    assert "latents 16x2x2x2" in capsys.readouterr().err

@@ -1,0 +1,343 @@
+"""TAEHV, small autoencoders for the latents of larger ones, by Ollin Boer Bohan (github.com/madebyollin/taehv, MIT).
+
+Frames go through 2D convolutions one by one. In a memory block a frame sees the one before it too; pooling joins
+neighbouring frames and growing parts them. Nothing looks ahead, so that frames are streamed as they come, exactly.
+Latents are those that a generator works on: normalised, with nothing to undo. Layers are named as in the published
+files (taew2_1, taew2_2, taehv, taehv1_5, taecvx, taeltx_2, taeh3, ... and `_super`), from whose tensors
+`architecture_in` reads what they are. Pixels are clamped, as published.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.config import check_range, setting
+from workbench.errors import ConfigError
+from workbench.models.base import Autoencoder
+from workbench.models.clip_grid import ClipGrid
+from workbench.models.streams import Stream, Waiting, chain, each, sequence
+from workbench.stages import LocalStage, Push, Stage
+
+BLOCKS = 3  # memory blocks of a level
+_H3_CHANNELS = 24
+
+_TAUGHT_BY: dict[str, tuple[str, ...]] = {
+    "taehv": ("AutoencoderKLHunyuanVideo", "hunyuan_vae"),
+    "taehv1_5": ("AutoencoderKLHunyuanVideo15",),
+    "taew2_1": ("AutoencoderKLWan",),
+    "taew2_2": ("AutoencoderKLWan",),
+    "taecvx": ("AutoencoderKLCogVideoX",),
+    "taeltx_2": ("AutoencoderKLLTX2Video",),
+    "taeltx2_3": ("AutoencoderKLLTX2Video",),
+    "taeh3": ("AutoencoderKLMiniMaxH3",),
+}
+"""The models whose latents a published file is for, by its name. Other files are taken at their shapes."""
+
+
+@dataclass(frozen=True)
+class TAEHVConfig:
+    """Architecture of a TAEHV; the defaults are taew2_1 and taehv, with 11.3 million parameters."""
+
+    latent_channels: int = setting(16, "channels of the latents")
+    patch_size: int = setting(1, "side of the squares of pixels that become channels first")
+    encoder_width: int = setting(64, "channels of the encoder")
+    encoder_times: tuple[int, ...] = setting((2, 2, 1), "frames that each level of the encoder joins")
+    decoder_widths: tuple[int, ...] = setting((256, 128, 64, 64), "channels of the decoder's levels and of its output")
+    decoder_times: tuple[int, ...] = setting((1, 2, 2), "frames that each level of the decoder makes of one")
+    is_super: bool = setting(False, "the larger decoder, of depthwise convolutions, of the files named `_super`")
+    in_clips: bool = setting(False, "MiniMax-H3's frame grid: clips of 17 frames, each encoded by itself")
+
+    def __post_init__(self) -> None:
+        for name in ("latent_channels", "patch_size", "encoder_width"):
+            check_range(name, getattr(self, name), 1)
+        levels = len(self.decoder_times)
+        if len(self.encoder_times) != levels or len(self.decoder_widths) != levels + 1:
+            raise ConfigError(
+                "`encoder_times` and `decoder_times` must be of as many levels, `decoder_widths` of one more"
+            )
+        if prod(self.encoder_times) != prod(self.decoder_times):
+            raise ConfigError("`decoder_times`: the decoder must make as many frames of a latent as the encoder joins")
+        if self.in_clips and prod(self.encoder_times) != ClipGrid.stride:
+            raise ConfigError(f"`in_clips`: a latent of MiniMax-H3 is {ClipGrid.stride} frames")
+
+    @property
+    def temporal_stride(self) -> int:
+        return prod(self.encoder_times)
+
+    @property
+    def spatial_stride(self) -> int:
+        return self.patch_size * 2 ** len(self.encoder_times)
+
+
+class TAEHV(Autoencoder):
+    """A small autoencoder of clips of 1 + k * stride frames, or of MiniMax-H3's frame grid."""
+
+    name = "taehv"
+    causal = True
+    default_tiling_mode = "stages"
+
+    def __init__(self, config: TAEHVConfig = TAEHVConfig()) -> None:
+        super().__init__()
+        self.config, self.causal, self._grid = config, not config.in_clips, ClipGrid()
+        self.latent_channels = config.latent_channels
+        self.temporal_stride, self.spatial_stride = config.temporal_stride, config.spatial_stride
+        self.default_tile_frames = 22 if config.in_clips else 32 + int(self.causal)
+        self.encoder = nn.Sequential(*_encoder_layers(config))
+        self.decoder = nn.Sequential(*(_super_decoder_layers if config.is_super else _decoder_layers)(config))
+
+    @property
+    def latents_of(self) -> frozenset[str]:
+        stem = self.weights_path.stem.removesuffix("_super") if self.weights_path else ""
+        return frozenset(_TAUGHT_BY.get(stem, ()))
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        return self.decoder.get_parameter(f"{len(self.decoder) - 1}.weight")
+
+    @property
+    def encoder_last_layer(self) -> nn.Parameter:
+        return self.encoder.get_parameter(f"{len(self.encoder) - 1}.weight")
+
+    def frames_of(self, latent_frames: int) -> int:
+        return self._grid.frames_of(latent_frames) if self.config.in_clips else super().frames_of(latent_frames)
+
+    def latent_frames(self, num_frames: int) -> int:
+        return self._grid.latent_frames(num_frames) if self.config.in_clips else super().latent_frames(num_frames)
+
+    def encode_stages(self) -> list[Stage]:
+        """The encoder, frame by frame."""
+        return [LocalStage("encode", self._encode_push, self.frames_of, cell=(self.spatial_stride, 1))]
+
+    def decode_stages(self, is_image: bool) -> list[Stage]:
+        """The decoder, latent by latent."""
+        cell = (1, self.spatial_stride)
+        return [LocalStage("decode", self._decode_push, lambda latents: latents, cell=cell)]
+
+    def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
+        return torch.cat(list(self._encode_push(x.shape[2])(x, True)), dim=2), None
+
+    def _decode(self, z: Tensor, num_frames: int) -> Tensor:
+        return torch.cat(list(self._decode_push(z.shape[2])(z, True)), dim=2)
+
+    def _encode_push(self, size: int) -> Push:
+        def layers() -> Stream:
+            return sequence(*map(_stream, self.encoder))
+
+        into = by_frame(lambda x: F.pixel_unshuffle(x.add(1).div(2), self.config.patch_size))
+        if self.config.in_clips:
+            return chain([InClips(self._grid, lambda: sequence(each(into), layers()))], size)
+        return chain([Padded(self.temporal_stride - 1), each(into), layers()], size)
+
+    def _decode_push(self, size: int) -> Push:
+        period = self._grid.latents * self.temporal_stride if self.config.in_clips else None
+        out = by_frame(lambda y: F.pixel_shuffle(y, self.config.patch_size).clamp(0, 1).mul(2).sub(1))
+        return chain([*map(_stream, self.decoder), Without(self.temporal_stride - 1, period), each(out)], size)
+
+
+def architecture_in(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The architecture of the tensors with these names and shapes; nothing where they are of another model.
+
+    MiniMax-H3's frame grid leaves no trace in them: of the published files only that one has 24 channels.
+    """
+    if not {"encoder.0.weight", "encoder.17.weight", "decoder.22.weight"} <= shapes.keys():
+        return {}
+    is_super = "decoder.1.conv.0.weight" in shapes
+    channels, width = shapes["encoder.17.weight"][0], shapes["encoder.0.weight"][0]
+    growing = [shapes[f"decoder.{i}.conv.weight"] for i in ((7, 14, 21) if is_super else (7, 13, 19))]
+    grown = [shape[1] for shape in growing]
+    widths = [shapes["decoder.0.weight"][0], *grown] if is_super else [*grown, shapes["decoder.22.weight"][1]]
+    return {
+        "latent_channels": channels,
+        "patch_size": round((shapes["encoder.0.weight"][1] / 3) ** 0.5),
+        "encoder_width": width,
+        "encoder_times": [shapes[f"encoder.{i}.conv.weight"][1] // width for i in (2, 7, 12)],
+        "decoder_widths": widths,
+        "decoder_times": [shape[0] // shape[1] for shape in growing],
+        "is_super": is_super,
+        "in_clips": channels == _H3_CHANNELS,
+    }
+
+
+class Bounded(nn.Module):
+    """Latents softly bounded to (-3, 3)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(z / 3) * 3
+
+
+class Memory(nn.Module):
+    """A residual block of a frame and the one before it, zeros before the first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        relu = nn.ReLU(inplace=True)
+        self.conv = nn.Sequential(conv(2 * width, width), relu, conv(width, width), relu, conv(width, width))
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Frames and those before them, both (n, C, H, W)."""
+        return F.relu(self.conv(torch.cat([x, before], dim=1)) + x)
+
+
+class SuperMemory(nn.Module):
+    """As `Memory`: a depthwise convolution over both frames, then a wide layer of single positions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(2 * width, 2 * width, 7, padding=3, groups=2 * width, bias=False),
+            nn.Conv2d(2 * width, 4 * width, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4 * width, width, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Frames and those before them, both (n, C, H, W)."""
+        return self.conv(torch.cat([x, before], dim=1)) + x
+
+
+class Pool(nn.Module):
+    """So many frames (n * times, C, H, W) to one each."""
+
+    def __init__(self, width: int, times: int) -> None:
+        super().__init__()
+        self.times = times
+        self.conv = nn.Conv2d(times * width, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.reshape(-1, self.times * x.shape[1], *x.shape[2:]))
+
+
+class Grow(nn.Module):
+    """A frame to so many, (n * times, C, H, W)."""
+
+    def __init__(self, width: int, times: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, times * width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).reshape(-1, *x.shape[1:])
+
+
+def conv(width: int, out: int, **settings: Any) -> nn.Conv2d:
+    """A convolution of 3 x 3 with zeros around."""
+    return nn.Conv2d(width, out, 3, padding=1, **settings)
+
+
+def by_frame(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of frames (n, C, H, W), which may change their number, as one of clips (B, C, T, H, W)."""
+    return lambda x: function(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
+
+
+class Remembering:
+    """The stream of a memory block."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self._block = block
+        self._last: Tensor | None = None
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor:
+        first = torch.zeros_like(x[:, :, :1]) if self._last is None else self._last
+        before, self._last = torch.cat([first, x[:, :, :-1]], dim=2), x[:, :, -1:].clone()
+        frames = by_frame(lambda both: self._block(*both.chunk(2, dim=1)))
+        return frames(torch.cat([x, before], dim=1))
+
+
+class Pooling:
+    """The stream of `Pool`, which waits for whole groups of frames."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self._waiting = pool, Waiting()
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        self._waiting.add(x)
+        ready = self._waiting.count // self._pool.times * self._pool.times
+        return by_frame(self._pool)(self._waiting.take(ready)) if ready else None
+
+
+class Padded:
+    """A clip with so many more frames, the last of it repeated."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor:
+        return torch.cat([x, x[:, :, -1:].expand(-1, -1, self._count, -1, -1)], dim=2) if is_last else x
+
+
+class Without:
+    """A clip without its first frames, or without those of every `period` frames."""
+
+    def __init__(self, count: int, period: int | None) -> None:
+        self._count, self._period, self._seen = count, period, 0
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        places = range(self._seen, self._seen + x.shape[2])
+        self._seen = places.stop
+        kept = [i for i, at in enumerate(places) if (at % self._period if self._period else at) >= self._count]
+        return x[:, :, kept] if kept else None
+
+
+class InClips:
+    """Clips of MiniMax-H3, each led by dark frames and encoded by itself; the last latents are left out.
+
+    Args:
+        encoder: makes the stream of the encoder anew.
+    """
+
+    def __init__(self, grid: ClipGrid, encoder: Callable[[], Stream]) -> None:
+        self._grid, self._encoder, self._frames, self._latents = grid, encoder, Waiting(), Waiting()
+        self._is_first = True
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        is_image, self._is_first = is_last and self._is_first and x.shape[2] == 1, False
+        self._frames.add(x)
+        while self._frames.count >= self._grid.frames or (is_last and self._frames.count):
+            clip = self._frames.take(min(self._frames.count, self._grid.frames))
+            self._latents.add(self._encoded(clip, 1 if is_image else self._grid.frames))
+        ready = self._latents.count - (0 if is_image else self._grid.dropped)
+        return self._latents.take(ready) if ready > 0 else None
+
+    def _encoded(self, clip: Tensor, frames: int) -> Tensor:
+        whole = Padded(frames - clip.shape[2])(clip, True)
+        dark = torch.full_like(clip[:, :, :1], -1.0).expand(-1, -1, self._grid.stride - 1, -1, -1)
+        latents = self._encoder()(torch.cat([dark, whole], dim=2), True)
+        assert latents is not None, "a clip without latents"
+        return latents
+
+
+def _stream(layer: nn.Module) -> Stream:
+    if isinstance(layer, Memory | SuperMemory):
+        return Remembering(layer)
+    return Pooling(layer) if isinstance(layer, Pool) else each(by_frame(layer))
+
+
+def _encoder_layers(config: TAEHVConfig) -> Iterable[nn.Module]:
+    width = config.encoder_width
+    yield from (conv(3 * config.patch_size**2, width), nn.ReLU(inplace=True))
+    for times in config.encoder_times:
+        yield from (Pool(width, times), conv(width, width, stride=2, bias=False))
+        yield from (Memory(width) for _ in range(BLOCKS))
+    yield conv(width, config.latent_channels)
+
+
+def _decoder_layers(config: TAEHVConfig) -> Iterable[nn.Module]:
+    widths = config.decoder_widths
+    yield from (Bounded(), conv(config.latent_channels, widths[0]), nn.ReLU(inplace=True))
+    for width, narrower, times in zip(widths, widths[1:], config.decoder_times, strict=False):
+        yield from (Memory(width) for _ in range(BLOCKS))
+        yield from (nn.Upsample(scale_factor=2), Grow(width, times), conv(width, narrower, bias=False))
+    yield from (nn.ReLU(inplace=True), conv(widths[-1], 3 * config.patch_size**2))
+
+
+def _super_decoder_layers(config: TAEHVConfig) -> Iterable[nn.Module]:
+    widths = config.decoder_widths
+    yield nn.Conv2d(config.latent_channels, widths[0], 1, bias=False)
+    for width, narrower, times in zip(widths, widths[1:], config.decoder_times, strict=False):
+        yield from (SuperMemory(width) for _ in range(BLOCKS))
+        yield from (conv(width, 4 * narrower), nn.ReLU(inplace=True), nn.PixelShuffle(2), Grow(narrower, times))
+    yield conv(widths[-1], 3 * config.patch_size**2)
