@@ -20,7 +20,7 @@ from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.dc_ae_v import DCAEV, DCAEVConfig
 from workbench.models.dc_blocks import conv_layer
 from workbench.models.local_blocks import ShuffleDown, ShuffleUp
-from workbench.models.registry import build_autoencoder
+from workbench.models.registry import architecture_in, architecture_of, build_autoencoder
 
 REFERENCE = Path(__file__).parent / "reference"
 F64 = {"widths": (256, 512, 512, 1024, 1024, 1024, 1024), "latent_channels": 128}
@@ -74,6 +74,11 @@ def test_the_published_sizes_are_made_by_architecture(architecture, parameters, 
     assert isinstance(model.config, DCAEVConfig)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     assert (model.spatial_stride, model.temporal_stride, model.config.scale) == (stride, 4, scale)
+    own = architecture_of(model)
+    for prefix in ("", "ema_model_state_dict.0.999."):
+        told = architecture_in("dc_ae_v", {prefix + name: x.shape for name, x in model.state_dict().items()})
+        assert told.keys() == own.keys() - {"chunk_frames", "scaling_factor"}
+        assert all(own[name] == value for name, value in told.items())
 
 
 def test_a_chunk_sees_the_one_before_and_not_the_one_after(exact):

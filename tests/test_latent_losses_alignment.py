@@ -65,7 +65,7 @@ def test_a_step_adds_the_gradient_times_the_adaptive_weight(world, weights, chec
     found = {name: parameter.grad.clone() for name, parameter in nets.autoencoder.named_parameters()}
     of_projection = nets.alignment.projection.weight.grad.clone()
     nets.optimizer.zero_grad()
-    nets.alignment_optimizer.zero_grad()
+    nets.beside["alignment"].optimizer.zero_grad()
 
     model = nets.autoencoder
     output = model(real)

@@ -40,7 +40,9 @@ def flags(**settings: object) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--stage", "gan"], "--stage: 'gan' is not one of ae, disc"),
+        (["--stage", "gan"], "--stage: 'gan' is not one of ae, disc, decoder"),
+        (["--stage", "decoder", "--preset", "video_dc_ae_96f"], "preset video_dc_ae_96f is of stage ae"),
+        (["--preset", "video_dc_ae_turbo"], "did you mean video_dc_ae_turbo_"),
         (["--preset", "tinny"], "did you mean tiny"),
         (["--preset", "debug_disc", "--stage", "ae"], "preset debug_disc is of stage disc"),
         (["--data_path", "x.csv"], "did you mean --dataset.data_path"),
@@ -84,11 +86,13 @@ def test_print_config_prints_what_a_run_would_store(capsys):
     assert config.model.disc_off_grad_ckpt
 
 
-def test_every_preset_has_both_stages_and_a_valid_configuration():
-    for name in PRESETS:
-        base = name.removesuffix("_disc")
-        assert preset_config({"preset": base, "stage": "ae"}).stage == "ae"
-        assert preset_config({"preset": base, "stage": "disc"}) == preset_config({"preset": f"{base}_disc"})
+def test_every_preset_of_a_stage_is_found_by_it_and_has_a_valid_configuration():
+    for name, preset in PRESETS.items():
+        stage = preset.get("stage", "ae")
+        base, config = name if stage == "ae" else name.removesuffix(f"_{stage}"), preset_config({"preset": name})
+        assert config.stage == stage
+        assert preset_config({"preset": base, "stage": stage}) == config
+        assert preset_config({"preset": base, "stage": "disc"}).stage == "disc"
 
 
 def test_stage_disc_differs_from_stage_ae_as_published():
@@ -124,7 +128,7 @@ def test_the_tiny_model_fits_16_megabytes_in_float16():
         assert 2 * estimate(preset_config({"preset": "tiny"})).parameters[0] <= 16_000_000
 
 
-@pytest.mark.parametrize("stage", ["ae", "disc"])
+@pytest.mark.parametrize("stage", ["ae", "disc", "decoder"])
 def test_a_dry_run_reports_time_and_memory_and_leaves_nothing(tmp_path, monkeypatch, capsys, stage):
     monkeypatch.chdir(tmp_path)
     assert dry_run(preset_config({"preset": "debug", "stage": stage})) == 0

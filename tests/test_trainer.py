@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training_runs import small_config
+from training_runs import ARCHITECTURE, SMALL_DECODER, small_config
 
 from workbench.config import override, to_json
 from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, DataError, WeightsError, WorkbenchError
 from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
-from workbench.models.registry import load_autoencoder
+from workbench.models.registry import architecture_of, load_autoencoder
 from workbench.models.weights import checkpoints
 from workbench.ranks import process_group
 from workbench.training import checkpoint, trainer
@@ -57,8 +57,9 @@ def batches_seen(monkeypatch) -> list[tuple[str, ...]]:
         ("ae", {"optimizer": "muon", "warmup_steps": 5}),
         ("ae", {"model.freeze": "encoder", "lr_schedule": "cosine", "warmup_steps": 1}),
         ("disc", {"warmup_steps": 5}),
+        ("decoder", {"model.architecture": ARCHITECTURE | SMALL_DECODER, "distil_config.weight": 1.0}),
     ],
-    ids=["muon", "frozen-cosine", "disc"],
+    ids=["muon", "frozen-cosine", "disc", "decoder"],
 )
 def test_resume_is_bit_equal(tmp_path, stage, changes, batches_seen):
     """2 + 2 steps against 4: weights, averages, both optimisers, discriminator, random state and batches."""
@@ -128,6 +129,18 @@ def test_stage_disc_starts_from_a_checkpoint_of_stage_ae(run, tmp_path):
     assert load_file(tmp_path / "step-000001" / "model.safetensors")["decoder.project_out.op_list.2.conv.weight"].equal(
         load_file(run / "step-000004" / "ema.safetensors")["decoder.project_out.op_list.2.conv.weight"]
     )
+
+
+def test_stage_decoder_gives_a_whole_model_with_the_latents_of_the_one_that_it_is_for(run, tmp_path):
+    settings = {"model__architecture": SMALL_DECODER, "distil_config__weight": 1.0, "validation__clips": 1}
+    config = small_config("decoder", save_dir=str(tmp_path), max_steps=1, model__from_pretrained=str(run), **settings)
+    assert train(config) == 0
+    teacher, student = (load_autoencoder("video_dc_ae", folder) for folder in (run, tmp_path))
+    given = teacher.encoder.state_dict()
+    assert all(torch.equal(tensor, given[name]) for name, tensor in student.encoder.state_dict().items())
+    x = torch.rand(1, 3, 4, 32, 32)
+    assert student.decode(teacher.encode(x), 4).shape == x.shape
+    assert architecture_of(student)["decoder_widths"] == [*SMALL_DECODER["decoder_widths"]]
 
 
 @pytest.mark.parametrize(

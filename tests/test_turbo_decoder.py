@@ -84,7 +84,10 @@ def test_the_published_model_gets_an_eighth_of_the_parameters_and_a_hundredth_of
         ({"decoder_widths": (8,) * 7}, "between 3 and 6"),
         ({"decoder_widths": (64, 128, 256, 512)}, "decoder_depths: 6 values for 4 stages of decoder_widths"),
         ({"decoder_widths": (64, 128, 256, 320), "decoder_depths": (1,) * 4}, "256 before 320 allows no shortcut"),
-        ({"decoder_widths": (60, 120, 240, 240), "decoder_depths": (1,) * 4}, "128 must divide 240, the last of decoder_w"),
+        (
+            {"decoder_widths": (60, 120, 240, 240), "decoder_depths": (1,) * 4},
+            "128 must divide 240, the last of",
+        ),
     ],
 )
 def test_impossible_decoders_are_config_errors(changes, message):

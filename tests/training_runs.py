@@ -26,6 +26,9 @@ ARCHITECTURE = {
     "decoder_depths": (1, 1, 1, 1, 1, 1),
     "latent_channels": 16,
 }
+SMALL_DECODER = {"decoder_widths": (8, 16, 16), "decoder_depths": (1, 1, 1)}
+"""In place of its own decoder, for stage decoder."""
+
 STEPS = 3
 
 

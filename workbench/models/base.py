@@ -1,6 +1,7 @@
 """The one interface of every autoencoder: shapes, padding to legal sizes and cropping back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -211,6 +212,15 @@ class Autoencoder(nn.Module, ABC):
     def decode_stages(self, is_image: bool) -> list[Stage]:
         """The decoder in parts, as `encode_stages`."""
         return [self.whole_decoder(is_image)]
+
+    def decoder_stages(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
+        """Features that the stages of the decoder make of latents z of `num_frames` legal frames, those next to the
+        latents first, each computed when it is taken.
+
+        Raises:
+            ConfigError: the model does not tell them.
+        """
+        raise ConfigError(f"`distil_config.weight`: {self.name} does not tell the features of its decoder; use 0")
 
     def whole_encoder(self, sample_posterior: bool = False) -> GlobalStage:
         """The encoder as one stage, which is tiled."""

@@ -46,7 +46,7 @@ MODELS: dict[str, ModelSpec] = {
         "hpcai-tech/Open-Sora-v2-Video-DC-AE/F32T4C128_AE.safetensors",
     ),
     "dc_ae_v": ModelSpec(
-        "chunk-causal DC-AE-V f32t4c32 of DC-VideoGen; its architecture also makes c64, c128, c256 and f64t4c128",
+        "chunk-causal DC-AE-V f32t4c32 of DC-VideoGen; weights of c64, c128, c256 and f64t4c128 load too",
         "arXiv 2509.25182",
         "nvidia/DC-VideoGen-Wan2.1-14B/dc-ae-v-f32t4c32-1.0-bf16.pt",
     ),

@@ -7,10 +7,14 @@ The published code pads clips to whole chunks. Here the last chunk may be shorte
 Clips of up to 40 frames, and of 40k, are coded as there.
 """
 
+import re
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +107,21 @@ class DCAEVConfig:
                 raise ConfigError(f"widths: {width} before {deeper} allows no shortcut; use a ratio of 1, 2 or 4")
 
 
+def architecture_in(shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """The architecture that tensors of these names and shapes tell, with or without a prefix; nothing for others'."""
+    ends = "encoder.project_out.conv.weight"
+    prefix = next((name.removesuffix(ends) for name in shapes if name.endswith(ends)), None)
+    if prefix is None:
+        return {}
+    told: dict[str, Any] = {"latent_channels": shapes[prefix + ends][0]}
+    for side in ("encoder", "decoder"):
+        block = re.compile(rf"{re.escape(prefix + side)}\.stages\.(\d+)\.op_list\.\d+\.main\.conv1\.conv\.weight")
+        stages = [(int(match[1]), shape[0]) for name, shape in shapes.items() if (match := block.fullmatch(name))]
+        told[f"{side}_depths"] = [count for _, count in sorted(Counter(stage for stage, _ in stages).items())]
+        told["widths"] = [width for _, width in sorted(set(stages))]
+    return told if told["widths"] else {}
+
+
 class DCAEV(Autoencoder):
     """The DC-AE-V of this configuration, with initial weights as those of the Video DC-AE.
 
@@ -163,6 +182,9 @@ class DCAEV(Autoencoder):
 
         cell = 1, self.spatial_stride
         return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach_of(layers, cell))]
+
+    def decoder_stages(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
+        return self.decoder.stage_outputs(z / self.config.scale)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         clip = _as_still_clip(x) if x.shape[2] == 1 else x
@@ -225,8 +247,13 @@ class Decoder(nn.Module):
             blocks.insert(0, ShuffleUp(deeper, width, config.factors(stage), config.chunk(stage + 1)))
         return BlockList(blocks)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def stage_outputs(self, z: Tensor) -> Iterator[Tensor]:
+        """What every stage makes, the deepest first, computed as it is taken."""
         x = self.project_in(z)
-        for block in blocks_of(reversed(self.stages)):
-            x = block(x)
+        for stage in reversed(self.stages):
+            x = stage(x)
+            yield x
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = deque(self.stage_outputs(z), maxlen=1).pop()  # the last one; no other is kept
         return run_checkpointed(self.project_out, x, self.checkpoint_output)

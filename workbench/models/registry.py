@@ -11,7 +11,7 @@ import torch
 from workbench.config import override, to_dict
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
-from workbench.models import taehv
+from workbench.models import dc_ae_v, taehv
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
 from workbench.models.dc_ae_v import DCAEV, DCAEVConfig
@@ -22,7 +22,7 @@ from workbench.models.paired import Paired
 from workbench.models.taehv import TAEHV, TAEHVConfig
 from workbench.models.tiny import Tiny, TinyConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
-from workbench.models.weights import check_finite, load_state, open_weights
+from workbench.models.weights import WeightFile, check_finite, check_model, load_state, open_weights
 
 ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
     "tiny": (Tiny, TinyConfig()),
@@ -34,10 +34,21 @@ ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
 }
 """How the models of the catalogue are made, and their architectures."""
 
+TELLS: dict[str, Callable[[Mapping[str, Sequence[int]]], dict[str, Any]]] = {
+    "dc_ae_v": dc_ae_v.architecture_in,
+    "taehv": taehv.architecture_in,
+}
+"""Models of several published sizes, and what says which from the shapes of tensors."""
+
 
 def architecture_in(name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """The architecture that tensors of these shapes tell, for weights that do not carry their own."""
-    return taehv.architecture_in(shapes) if name == "taehv" else {}
+    return TELLS[name](shapes) if name in TELLS else {}
+
+
+def architecture_told(file: WeightFile, name: str) -> dict[str, Any]:
+    """What a file says of the architecture of a named model, or else what its tensors tell."""
+    return file.architecture or architecture_in(name, {key: tensor.shape for key, tensor in file.state.items()})
 
 
 def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
@@ -117,14 +128,13 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
     if weights is None:
         hint = "give that name, a local file or checkpoint, or 'random' for untrained ones"
         raise WeightsError(f"{name} needs weights: {spec.weights}; {hint}")
-    return _from_file(name, weights, architecture)
+    return autoencoder_of(open_weights(weights), name, architecture)
 
 
-def _from_file(name: str, weights: str | os.PathLike, architecture: Mapping[str, Any] | None) -> Autoencoder:
-    file = open_weights(weights)
-    told = file.architecture or architecture_in(name, {key: tensor.shape for key, tensor in file.state.items()})
-    if file.model not in (None, name):
-        raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use `model` {file.model}")
+def autoencoder_of(file: WeightFile, name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
+    """A named model with the weights of a file, of the architecture that the file tells, changed by this one."""
+    check_model(file, name)
+    told = architecture_told(file, name)
     with torch.device("meta"):  # skips the random initialisation of half a billion weights
         model = build_autoencoder(name, {**told, **(architecture or {})})
     load_state(model, file, assign=True)

@@ -89,6 +89,12 @@ def read_weights(path: Path) -> WeightFile:
     raise WeightsError(f"{path}: unknown weight format {path.suffix or '(no extension)'}; use .safetensors or .pt")
 
 
+def check_model(file: WeightFile, name: str) -> None:
+    """Raise WeightsError where the file says that it holds weights of another model than the named one."""
+    if file.model not in (None, name):
+        raise WeightsError(f"{file.path}: holds weights of {file.model}, not of {name}; use `model` {file.model}")
+
+
 def load_state(model: nn.Module, file: WeightFile, assign: bool = False) -> None:
     """Copy (or with `assign`, put) the tensors of a weight file into a model of exactly the same names and shapes.
 

@@ -1,5 +1,6 @@
 """The networks of a run: built, given their weights, placed on the device, and spread over the ranks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,17 +11,25 @@ from workbench.devices import laid_out
 from workbench.errors import ConfigError, WeightsError
 from workbench.metrics.lpips import LPIPS, load_lpips
 from workbench.models.base import Autoencoder
+from workbench.models.catalogue import find_spec
 from workbench.models.discriminator import PatchDiscriminator3D
-from workbench.models.registry import build_autoencoder
-from workbench.models.weights import load_state, open_weights
+from workbench.models.registry import (
+    architecture_of,
+    architecture_told,
+    autoencoder_of,
+    build_autoencoder,
+    load_autoencoder,
+)
+from workbench.models.weights import check_model, load_state, open_weights
 from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
+from workbench.training.distillation import Distillation
 from workbench.training.distributed import replicate, shard, synchronise_batch_norm
 from workbench.training.ema import EMA, trained
 from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.muon import Muon, muon_groups
 from workbench.training.state import initialise
-from workbench.training.step import Networks, RealAndFake
+from workbench.training.step import Beside, Networks, RealAndFake
 from workbench.vision.load import load_vision
 
 
@@ -28,20 +37,25 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
     """Everything that a step trains, equal on all ranks; afterwards each rank draws its own random numbers.
 
     Raises, on all ranks alike:
-        ConfigError: stage disc has nothing to start from, or a loss does not fit the model.
+        ConfigError: stage disc or decoder has nothing to start from, a loss does not fit the model, or a student not
+            its teacher.
         WeightsError: the pretrained weights, or the network of a loss of weight above 0, are not there.
     """
     with agreed(world):
         lpips = _lpips(config, world)
         torch.manual_seed(config.seed)
-        autoencoder = _autoencoder(config).to(world.device)
+        teacher = _teacher(config) if config.stage == "decoder" else None
+        autoencoder = (student_of(teacher, config) if teacher else _autoencoder(config)).to(world.device)
         alignment = _alignment(config, autoencoder)
+        distillation = distillation_of(teacher, autoencoder, config)
     generator = shard(autoencoder, world) if config.parallel == "fsdp" else replicate(autoencoder, world)
     optimizer = autoencoder_optimizer(autoencoder, config)
     nets = Networks(autoencoder, generator, optimizer, EMA(autoencoder, config.ema_decay))
-    nets.lpips, nets.alignment = lpips, alignment
+    nets.lpips, nets.alignment, nets.distillation = lpips, alignment, distillation
     if alignment is not None:
-        nets.alignment_optimizer = adamw(alignment.projection, config.lr, config)
+        nets.beside["alignment"] = _beside(alignment.projection, config)
+    if distillation is not None:
+        nets.beside["distillation"] = _beside(distillation.projections, config)
     if config.stage == "disc":
         _add_discriminator(nets, config, world)
     torch.manual_seed(config.seed + world.rank)
@@ -61,6 +75,10 @@ def discriminator_optimizer(discriminator: nn.Module, config: TrainConfig) -> Ad
     return adamw(discriminator, config.discriminator.lr, config)
 
 
+def _beside(network: nn.Module, config: TrainConfig) -> Beside:
+    return Beside(network, adamw(network, config.lr, config))
+
+
 def adamw(network: nn.Module, lr: float, config: TrainConfig) -> AdamW:
     """AdamW of all parameters of a network, with its state made."""
     return initialise(AdamW(network.parameters(), lr=lr, **_adamw_settings(config)))
@@ -70,13 +88,16 @@ def _adamw_settings(config: TrainConfig) -> dict[str, Any]:
     return {"betas": config.betas, "eps": config.eps, "weight_decay": config.weight_decay}
 
 
-def fresh_autoencoder(config: TrainConfig) -> Autoencoder:
+def fresh_autoencoder(config: TrainConfig, base: Mapping[str, Any] | None = None) -> Autoencoder:
     """The autoencoder with its first random weights, float32, set up as the configuration says.
+
+    Args:
+        base: the architecture that `model.architecture` changes, in place of that of the named model.
 
     Raises:
         ConfigError: it cannot be trained, or not with these losses.
     """
-    model = build_autoencoder(config.model.name, config.model.architecture)
+    model = build_autoencoder(config.model.name, {**(base or {}), **config.model.architecture})
     if model.last_layer is None:
         raise ConfigError(f"`model.name`: {config.model.name} has no weights to train")
     if config.keeps_encoder:
@@ -94,12 +115,66 @@ def _autoencoder(config: TrainConfig) -> Autoencoder:
         raise ConfigError(
             "`model.from_pretrained`: stage disc starts from a checkpoint of stage ae; name it, or say random"
         )
-    model = fresh_autoencoder(config)
-    if weights not in (None, "random"):
-        load_state(model, open_weights(weights))
+    file = None if weights in (None, "random") else open_weights(weights)
+    model = fresh_autoencoder(config, architecture_told(file, config.model.name) if file else None)
+    if file is not None:
+        check_model(file, config.model.name)
+        load_state(model, file)
     if config.model.compile:
         model.compile()
     return model
+
+
+def _teacher(config: TrainConfig) -> Autoencoder:
+    """The autoencoder whose encoder stays, and whose decoder is replaced or trained on; float32 and frozen."""
+    if config.model.from_pretrained is None:
+        raise ConfigError(
+            "`model.from_pretrained`: stage decoder needs the autoencoder that it is for, also to go on; name it"
+        )
+    find_spec(config.model.name)
+    if config.model.from_pretrained == "random":
+        return load_autoencoder(config.model.name, "random", "cpu", "float32", encoder_fields(config))
+    file = open_weights(config.model.from_pretrained)
+    teacher = autoencoder_of(file, config.model.name, None if file.architecture else encoder_fields(config))
+    return teacher.float().eval().requires_grad_(False)
+
+
+def encoder_fields(config: TrainConfig) -> dict[str, Any]:
+    """What `model.architecture` says beside the decoder: that of a teacher whose file says nothing of its own."""
+    return {name: value for name, value in config.model.architecture.items() if not name.startswith("decoder")}
+
+
+def student_of(teacher: Autoencoder, config: TrainConfig) -> Autoencoder:
+    """A model with the frozen encoder of the teacher, and its decoder too where the architecture is the same.
+
+    Raises:
+        ConfigError: `model.architecture` changes more than the decoder.
+    """
+    given = architecture_of(teacher)
+    model = fresh_autoencoder(config, given)
+    asked = architecture_of(model)
+    changed = [name for name in given if asked[name] != given[name]]
+    for name in changed:
+        if not name.startswith("decoder"):
+            raise ConfigError(
+                f"`model.architecture`: {name} {given[name]} -> {asked[name]} does not fit the latents of "
+                f"{config.model.from_pretrained}; only the decoder's fields may differ"
+            )
+    kept = {n: t for n, t in teacher.state_dict().items() if not changed or n.split(".")[0] in model.encoder_parts}
+    model.load_state_dict(kept, strict=not changed)
+    if config.model.compile:
+        model.compile()
+    return model
+
+
+def distillation_of(teacher: Autoencoder | None, student: Autoencoder, config: TrainConfig) -> Distillation | None:
+    """The match of features, where it has a weight; the teacher loses its encoder, which nothing needs."""
+    if teacher is None or config.distil_config.weight == 0.0:
+        return None
+    distillation = Distillation(teacher.to(student.device), student, config.distil_config.stages).to(student.device)
+    for part in teacher.encoder_parts:
+        delattr(teacher, part)
+    return distillation
 
 
 def _lpips(config: TrainConfig, world: World) -> LPIPS | None:

@@ -7,7 +7,7 @@ from workbench.config import check_choice, check_range, setting
 from workbench.data.settings import BucketConfig, DataConfig
 from workbench.errors import ConfigError
 
-STAGES = ("ae", "disc")
+STAGES = ("ae", "disc", "decoder")
 PARALLEL = ("ddp", "fsdp")
 OPTIMIZERS = ("adamw", "muon")
 LR_SCHEDULES = ("constant", "cosine")
@@ -140,6 +140,18 @@ class AlignmentConfig:
 
 
 @dataclass(frozen=True)
+class DistilConfig:
+    """What a decoder of stage decoder learns from the one that it replaces; see `workbench.training.distillation`."""
+
+    weight: float = setting(0.0, "weight of the match of features; only stage decoder has a teacher")
+    stages: int = setting(2, "first stages of both decoders whose features are matched")
+
+    def __post_init__(self) -> None:
+        check_range("distil_config.weight", self.weight, 0.0)
+        check_range("distil_config.stages", self.stages, 1)
+
+
+@dataclass(frozen=True)
 class ValidationConfig:
     """The pass with EMA weights, before the first step and every `eval_every` steps."""
 
@@ -157,8 +169,12 @@ class ValidationConfig:
 class TrainConfig:
     """A training run. The defaults are stage `ae` of the published recipe; see `workbench.training.presets`."""
 
-    stage: str = setting("ae", "ae (reconstruction), or disc (the same against a discriminator, from an ae checkpoint)")
-    preset: str = setting("video_dc_ae", "a name in PRESETS; stage disc takes its NAME_disc variant")
+    stage: str = setting(
+        "ae",
+        "ae (reconstruction); disc (the same against a discriminator, from an ae checkpoint); decoder (a decoder, new "
+        "where `model.architecture` changes it, for the frozen encoder of `model.from_pretrained`)",
+    )
+    preset: str = setting("video_dc_ae", "a name in PRESETS; stages disc and decoder take its NAME_STAGE variant")
     save_dir: str = setting("", "run folder; by default outputs/PRESET")
     resume: str | None = setting(
         None, "latest, or a checkpoint folder: continue that run exactly; no code in a checkpoint is run"
@@ -181,6 +197,7 @@ class TrainConfig:
     disc_loss_config: DiscriminatorLossConfig = DiscriminatorLossConfig()
     latent_loss_config: LatentLossConfig = LatentLossConfig()
     alignment_config: AlignmentConfig = AlignmentConfig()
+    distil_config: DistilConfig = DistilConfig()
     optimizer: str = setting(
         "adamw", "of the autoencoder: adamw (the recipe), or muon (orthogonal updates: fewer steps; not with fsdp)"
     )
@@ -239,12 +256,19 @@ class TrainConfig:
         if self.max_steps is not None:
             check_range("max_steps", self.max_steps, 1)
         self._check_frozen()
+        self._check_distillation()
         self._check_adversarial_checkpointing()
 
     @property
     def keeps_encoder(self) -> bool:
         """Whether the encoder's weights stay as they are."""
-        return self.model.freeze == "encoder"
+        return self.stage == "decoder" or self.model.freeze == "encoder"
+
+    def _check_distillation(self) -> None:
+        if self.distil_config.weight > 0.0 and self.stage != "decoder":
+            raise ConfigError(f"`distil_config.weight`: stage {self.stage} has no teacher; use stage decoder, or 0")
+        if self.distil_config.weight > 0.0 and self.parallel == "fsdp":
+            raise ConfigError("`distil_config.weight`: works outside of the sharded pass; use `parallel` ddp")
 
     def _check_frozen(self) -> None:
         """Refuse losses that could only train the encoder."""

@@ -10,8 +10,16 @@ from workbench.counting import Counter
 from workbench.media.resolution import parse_resolution
 from workbench.metrics.lpips import load_lpips
 from workbench.models.discriminator import PatchDiscriminator3D
-from workbench.training.build import autoencoder_optimizer, discriminator_optimizer, fresh_autoencoder
+from workbench.models.registry import architecture_told, build_autoencoder
+from workbench.models.weights import open_weights
+from workbench.training.build import (
+    autoencoder_optimizer,
+    discriminator_optimizer,
+    encoder_fields,
+    fresh_autoencoder,
+)
 from workbench.training.config import TrainConfig
+from workbench.training.distillation import Distillation
 from workbench.training.ema import EMA
 from workbench.training.schedules import all_losses_on
 from workbench.training.step import Networks, RealAndFake, step_gradients
@@ -86,11 +94,16 @@ def largest_batch(config: TrainConfig, spatial_multiple: int) -> tuple[int, int,
 
 
 def _networks(config: TrainConfig) -> Networks:
-    autoencoder = fresh_autoencoder(config)
+    weights = config.model.from_pretrained
+    base = {} if weights in (None, "random") else architecture_told(open_weights(weights), config.model.name)
+    autoencoder = fresh_autoencoder(config, base)
     optimizer = autoencoder_optimizer(autoencoder, config)
     nets = Networks(autoencoder, autoencoder, optimizer, EMA(autoencoder, config.ema_decay))
     if config.stage == "disc":
         nets.discriminator = PatchDiscriminator3D(config.discriminator.norm, config.discriminator.channels)
         nets.judge = RealAndFake(nets.discriminator)
         nets.discriminator_optimizer = discriminator_optimizer(nets.discriminator, config)
+    if config.distil_config.weight > 0.0:
+        teacher = build_autoencoder(config.model.name, base or encoder_fields(config)).requires_grad_(False)
+        nets.distillation = Distillation(teacher, autoencoder, config.distil_config.stages)
     return nets

@@ -23,8 +23,15 @@ ALIGN_LATE = {
     "alignment_config.cosine_margin": 0.5,
 }
 
-# A decoder of Turbo-VAED's shape for latents that stay: an eighth of the parameters of the Video DC-AE's.
-TURBO = {"model.architecture": {"decoder_widths": (48, 96, 192, 384), "decoder_depths": (4, 3, 3, 7)}}
+# Stage decoder: latents stay. With LARGER it is the second half of "low resolution first, then the frozen encoder".
+DECODER = {"stage": "decoder"}
+
+# A new decoder of Turbo-VAED's shape: an eighth of the parameters of the Video DC-AE's, a hundredth of its operations.
+TURBO = {
+    "model.architecture": {"decoder_widths": (48, 96, 192, 384), "decoder_depths": (4, 3, 3, 7)},
+    "distil_config.weight": 1.0,
+    "lr": 1e-4,
+}
 
 # The successor with 2.1 billion parameters, for clips of two chunks, so that the second learns to look into the first.
 DC_AE_V = {"model.name": "dc_ae_v", "bucket_config": {"256px_ar1:1": {80: (1.0, 1)}}, "grad_checkpoint": True}
@@ -46,7 +53,7 @@ TINY = {
 }
 
 # Shows in under a minute on a CPU that everything works; its model is good for nothing.
-DEBUG = {
+DEBUG: dict[str, Any] = {
     "dataset.data_path": str(EXAMPLE_INDEX),
     "dataset.num_workers": 0,
     "model.architecture": {
@@ -75,6 +82,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "video_dc_ae_96f_disc": LONGER | DISC,
     "video_dc_ae_512px": LARGER,
     "video_dc_ae_512px_disc": LARGER | DISC,
+    "video_dc_ae_decoder": DECODER,
+    "video_dc_ae_512px_decoder": LARGER | DECODER,
+    "video_dc_ae_turbo_decoder": DECODER | TURBO,
+    "video_dc_ae_turbo_disc": DISC | {"model.freeze": "encoder"},
     "video_dc_ae_align": ALIGN,
     "video_dc_ae_align_disc": ALIGN_LATE | DISC,
     "dc_ae_v": DC_AE_V,
@@ -82,6 +93,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": TINY,
     "tiny_disc": TINY | DISC | {"grad_checkpoint": False, "lr": 2e-4},
     "debug": DEBUG,
+    "debug_decoder": DEBUG
+    | DECODER
+    | {
+        "model.architecture": {
+            **DEBUG["model.architecture"],
+            "decoder_widths": (8, 8, 16, 16),
+            "decoder_depths": (1, 1, 1, 1),
+        },
+        "distil_config.weight": 1.0,
+    },
     "debug_disc": DEBUG | DISC | {"lr": 5e-4, "max_steps": 20},
 }
 
@@ -89,16 +110,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset_config(flags: Mapping[str, Any]) -> TrainConfig:
     """The configuration that `stage` and `preset` among a command line's flags name, before its other flags.
 
-    Stage `disc` of preset NAME is preset NAME_disc.
+    Stages `disc` and `decoder` of preset NAME are presets NAME_disc and NAME_decoder.
 
     Raises:
         ConfigError: the stage or the preset is unknown, or they contradict each other.
     """
     name = flags.get("preset", "video_dc_ae")
-    stage = flags.get("stage", "disc" if str(name).endswith("_disc") else "ae")
+    stage = flags.get("stage", PRESETS.get(name, {}).get("stage", "ae"))
     check_choice("stage", stage, STAGES)
-    if stage == "disc" and f"{name}_disc" in PRESETS:
-        name = f"{name}_disc"
+    if f"{name}_{stage}" in PRESETS:
+        name = f"{name}_{stage}"
     check_choice("preset", name, PRESETS)
     if PRESETS[name].get("stage", "ae") != stage:
         raise ConfigError(f"`stage` {stage}: preset {name} is of stage {PRESETS[name].get('stage', 'ae')}")

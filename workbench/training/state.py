@@ -79,8 +79,9 @@ def load_state(folder: Path, nets: Networks, config: TrainConfig, world: World) 
         known = _names_in(folder)
     random = {name: tensor for name, tensor in _random_state(world).items() if name in known}
     tensors = _training_tensors(nets)
-    if not any(name.startswith("alignment.") for name in known):  # it was trained without, and begins now
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("alignment")}
+    for loss in nets.beside:
+        if not any(name.startswith(f"{loss}.") for name in known):  # it was trained without, and begins now
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(loss)}
     try:
         dcp.load(tensors | random, storage_reader=TensorReader(folder / TENSORS))
     except CheckpointException as error:
@@ -96,10 +97,9 @@ def _training_tensors(nets: Networks) -> dict[str, Tensor]:
     if nets.discriminator is not None and nets.discriminator_optimizer is not None:
         tensors |= {f"discriminator.{name}": tensor for name, tensor in nets.discriminator.state_dict().items()}
         tensors |= _optimizer_tensors("discriminator_optimizer", nets.discriminator, nets.discriminator_optimizer)
-    if nets.alignment is not None and nets.alignment_optimizer is not None:
-        projection = nets.alignment.projection
-        tensors |= {f"alignment.{name}": tensor for name, tensor in projection.state_dict().items()}
-        tensors |= _optimizer_tensors("alignment_optimizer", projection, nets.alignment_optimizer)
+    for loss, beside in nets.beside.items():
+        tensors |= {f"{loss}.{name}": tensor for name, tensor in beside.network.state_dict().items()}
+        tensors |= _optimizer_tensors(f"{loss}_optimizer", beside.network, beside.optimizer)
     return tensors
 
 

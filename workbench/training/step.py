@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from workbench.metrics.lpips import LPIPS
 from workbench.models.base import Autoencoder, AutoencoderOutput
 from workbench.ranks import World
 from workbench.training.config import TrainConfig
+from workbench.training.distillation import Distillation
 from workbench.training.distributed import full, gradient_sync, mean_over_ranks, reduce_mean
 from workbench.training.ema import EMA
 from workbench.training.latent_losses.alignment import Alignment
@@ -43,7 +44,9 @@ class Networks:
         judge: `RealAndFake` around it, or DDP around that; None in stage ae.
         lpips: the frozen LPIPS network; None where its weight is 0.
         alignment: the frozen vision network and its trained projection; None where its weight is 0.
-        discriminator_optimizer, alignment_optimizer: None where what they train is.
+        distillation: the teacher's decoder and trained projections; None where its weight is 0.
+        beside: what losses train beside the autoencoder, by the name of the loss.
+        discriminator_optimizer: None where the discriminator is.
     """
 
     autoencoder: Autoencoder
@@ -55,7 +58,14 @@ class Networks:
     discriminator_optimizer: AdamW | None = None
     lpips: LPIPS | None = None
     alignment: Alignment | None = None
-    alignment_optimizer: AdamW | None = None
+    distillation: Distillation | None = None
+    beside: dict[str, "Beside"] = field(default_factory=dict)
+
+    @property
+    def optimizers(self) -> list[AdamW]:
+        """All of them."""
+        others = [beside.optimizer for beside in self.beside.values()]
+        return [self.optimizer, *filter(None, [self.discriminator_optimizer]), *others]
 
     @property
     def against(self) -> "Adversary":
@@ -67,6 +77,14 @@ class Networks:
         if self.discriminator is None or self.judge is None or self.discriminator_optimizer is None:
             raise ValueError("stage ae has no discriminator")
         return Adversary(self.discriminator, self.judge, self.discriminator_optimizer)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A network that a loss trains beside the autoencoder, outside of DDP, and its optimiser."""
+
+    network: nn.Module
+    optimizer: AdamW
 
 
 @dataclass(frozen=True)
@@ -105,8 +123,8 @@ def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: Tra
     statistics = _running_statistics(nets.discriminator)
     figures = step_gradients(nets, batches, step, config)
     figures["grad_norm"] = _clip(nets.autoencoder, config)
-    if nets.alignment is not None:
-        figures["alignment_grad_norm"] = _clip(_averaged(nets.alignment.projection), config)
+    for name, beside in nets.beside.items():
+        figures[f"{name}_grad_norm"] = _clip(_averaged(beside.network), config)
     if discriminates(step, config):
         figures["disc_grad_norm"] = _clip(nets.against.discriminator, config)
     means = reduce_mean(figures, world)  # a NaN of one rank is one of all, so that they decide alike
@@ -114,8 +132,7 @@ def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: Tra
         _update(nets, step, config)
     else:
         _restore(nets.discriminator, statistics)
-    nets.optimizer.zero_grad()
-    for optimizer in filter(None, (nets.discriminator_optimizer, nets.alignment_optimizer)):
+    for optimizer in nets.optimizers:
         optimizer.zero_grad()
     return means
 
@@ -164,18 +181,10 @@ def _autoencoder_gradients(
         reconstruction = output.reconstruction.float()  # losses and their gradients are taken in full precision
         gradient, losses = _loss_gradient(nets, real, reconstruction, step, config)
         roots, gradients = [reconstruction], [gradient / count]
-        if variational:
-            if output.posterior is None:
-                raise ConfigError(f"`vae_loss_config.kl_loss_weight`: {nets.autoencoder.name} has no posterior; use 0")
-            losses["kl"] = output.posterior.kl()
-            roots.append(losses["kl"])
-            gradients.append(torch.full_like(losses["kl"], config.vae_loss_config.kl_loss_weight / count))
-        if weights := config.latent_loss_config.weights:
-            with autocast(config, real.device):
-                found = latent_losses(nets.autoencoder, output.latents, real, config.latent_loss_config)
-            losses |= found
-            roots += found.values()
-            gradients += [torch.full_like(loss, weights[name] / count) for name, loss in found.items()]
+        for name, (loss, weight) in _other_losses(nets, output, real, config).items():
+            losses[name] = loss
+            roots.append(loss)
+            gradients.append(torch.full_like(loss, weight / count))
         if nets.alignment is not None:
             with autocast(config, real.device):
                 losses |= nets.alignment(nets.autoencoder, output.latents, real)
@@ -184,6 +193,26 @@ def _autoencoder_gradients(
             gradients.append(config.latent_loss_config.alignment * losses["alignment_weight"] / count)
         torch.autograd.backward(roots, gradients)
     return reconstruction.detach(), {name: value.detach() for name, value in losses.items()}
+
+
+def _other_losses(
+    nets: Networks, output: AutoencoderOutput, real: Tensor, config: TrainConfig
+) -> dict[str, tuple[Tensor, float]]:
+    """Losses that are not of the reconstruction, each with its weight: KL, those on latents, distillation."""
+    found: dict[str, tuple[Tensor, float]] = {}
+    if config.vae_loss_config.kl_loss_weight > 0.0:
+        if output.posterior is None:
+            raise ConfigError(f"`vae_loss_config.kl_loss_weight`: {nets.autoencoder.name} has no posterior; use 0")
+        found["kl"] = output.posterior.kl(), config.vae_loss_config.kl_loss_weight
+    with autocast(config, real.device):
+        if weights := config.latent_loss_config.weights:
+            on_latents = latent_losses(nets.autoencoder, output.latents, real, config.latent_loss_config)
+            found |= {name: (loss, weights[name]) for name, loss in on_latents.items()}
+        if nets.distillation is not None:
+            frames = nets.autoencoder.legal_frames(real.shape[2])
+            loss = nets.distillation(nets.autoencoder, output.latents, frames)
+            found["distillation"] = loss, config.distil_config.weight
+    return found
 
 
 def _loss_gradient(
@@ -278,8 +307,8 @@ def _clip(network: nn.Module, config: TrainConfig) -> Tensor:
 def _update(nets: Networks, step: int, config: TrainConfig) -> None:
     _optimise(nets.optimizer, config.lr * rate_factor(step, config))
     nets.ema.update(nets.autoencoder)
-    if nets.alignment_optimizer is not None:
-        _optimise(nets.alignment_optimizer, config.lr * rate_factor(step, config))
+    for beside in nets.beside.values():
+        _optimise(beside.optimizer, config.lr * rate_factor(step, config))
     if discriminates(step, config):
         _optimise(nets.against.optimizer, config.discriminator.lr * rate_factor(step, config))
 
