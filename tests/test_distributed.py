@@ -14,7 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training_runs import ARCHITECTURE, STEPS, aligned_steps, networks, run_steps, small_config, state_of
+from training_runs import (
+    ARCHITECTURE,
+    STEPS,
+    aligned_steps,
+    distilled_steps,
+    networks,
+    run_steps,
+    small_config,
+    state_of,
+)
 
 from workbench.media.files import EXAMPLE_INDEX, EXAMPLES
 from workbench.models.weights import checkpoints
@@ -82,6 +91,13 @@ def test_two_ranks_align_as_one_process_on_the_same_global_batch(results, world,
     for expected, found in zip(alone, results["alignment"], strict=True):
         assert expected["alignment"] > 0
         assert expected["alignment_grad_norm"] > 0
+        for name in expected.keys() - {"train_psnr"}:
+            assert found[name] == pytest.approx(expected[name], **TOLERANCE), name
+
+
+def test_two_ranks_distil_as_one_process_on_the_same_global_batch(results, world):
+    for expected, found in zip(distilled_steps(world), results["distillation"], strict=True):
+        assert expected["distillation"] > 0
         for name in expected.keys() - {"train_psnr"}:
             assert found[name] == pytest.approx(expected[name], **TOLERANCE), name
 

@@ -107,6 +107,7 @@ def on_ranks(folder: Path) -> None:
                 results[key] = run_steps(nets, config, world, 0, STEPS)
                 _checkpoint_and_resume(folder / key, nets, config, world, results)
         results["alignment"] = aligned_steps(folder / f"vision{world.rank}", world)
+        results["distillation"] = distilled_steps(world)
         _batch_norm(world, results)
         _one_rank_not_finite(world, results)
         if world.is_main:
@@ -120,6 +121,12 @@ def aligned_steps(file: Path, world: World) -> list[dict[str, float]]:
     nets = networks(config, world)
     batches = [share(nn.functional.interpolate(clips(step), (8, 64, 64)), world) for step in range(2)]
     return [train_step(nets, [x.to(world.device)], step, config, world) for step, x in enumerate(batches)]
+
+
+def distilled_steps(world: World) -> list[dict[str, float]]:
+    """Figures of two steps of a small decoder beside a frozen encoder."""
+    config = small_config("decoder", model__architecture=ARCHITECTURE | SMALL_DECODER, distil_config__weight=1.0)
+    return run_steps(networks(config, world), config, world, 0, 2)
 
 
 def _checkpoint_and_resume(run: Path, nets: Networks, config: TrainConfig, world: World, results: dict) -> None:

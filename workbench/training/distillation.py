@@ -1,6 +1,6 @@
 """Features of a large decoder, which a small one learns to have too: the distillation of Turbo-VAED (arXiv 2508.09136).
 
-    loss = mean over the first stages of |P f - g|^2 / |g|^2
+    loss = mean over clips and the first stages of |P f - g|^2 / |g|^2
 
 for features f of the student and g of its teacher, a frozen decoder of the same latents, next to the latents first. P
 is a map of single positions with one hidden layer, trained beside. The published loss is not divided by |g|^2, and so
@@ -43,9 +43,9 @@ class Distillation(nn.Module):
 
 
 def relative_error(x: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of two tensors over the mean square of the second, in float32."""
-    x, target = x.float(), target.float()
-    return (x - target).square().mean() / target.square().mean().clamp_min(1e-12)
+    """Mean over a batch (B, ...) of the squared difference over the square of the second tensor, in float32."""
+    x, target = x.float().flatten(1), target.float().flatten(1)
+    return ((x - target).square().mean(1) / target.square().mean(1).clamp_min(1e-12)).mean()
 
 
 def over_frames(x: Tensor, frames: int) -> Tensor:
