@@ -8,19 +8,28 @@ from pathlib import Path
 
 import torch
 from clips import moving_video
-from small_models import small_model
+from reference_weights import load_formula_weights
 
 import workbench as wb
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
+from workbench.models.registry import build_autoencoder
 
-TILES = wb.Tiling(spatial_tile_size=64, temporal_tile_size=8)
-SIZE = 21, 64, 130
+TILES = wb.Tiling(spatial_tile_size=32, temporal_tile_size=8)
+SIZE = 21, 32, 66
+
+
+def shared_model() -> wb.Autoencoder:
+    """A Video DC-AE of four stages, 4 in time and 8 in space: tiles of few pixels, and blocks of both kinds."""
+    depths = {"encoder_depths": (1,) * 4, "decoder_depths": (1,) * 4, "attention_stages": 2}
+    model = build_autoencoder("video_dc_ae", {"widths": (16, 32, 64, 64), "latent_channels": 16, **depths})
+    load_formula_weights(model)
+    return model.eval().requires_grad_(False)
 
 
 def share_tensors(folder: Path) -> None:
     """Encode and decode one clip together and fail together; what every rank saw as `rank-N.json`."""
-    ae, x = small_model("video_dc_ae"), moving_video(*SIZE).to_tensor()
+    ae, x = shared_model(), moving_video(*SIZE).to_tensor()
     with wb.lockstep("cpu") as ranks:
         seen = {"rank": ranks.world.rank, "errors": []}
         z = wb.encode_tiled(ae, x, TILES, ranks=ranks)
@@ -78,7 +87,9 @@ def fail_midway(how: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "tensors":
+    if sys.argv[1] == "share":
         share_tensors(Path(sys.argv[2]))
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"  # torchrun's store still holds the addresses of that group
+        main("workbench", COMMANDS, ["reconstruct", *sys.argv[3:]])
     else:
         fail_midway(sys.argv[1], sys.argv[2:])

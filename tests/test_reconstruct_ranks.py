@@ -10,8 +10,7 @@ import pytest
 import torch
 from clips import write_clip
 from media_files import with_bit_rot
-from rank_runs import SIZE, TILES
-from small_models import small_model
+from rank_runs import SIZE, TILES, shared_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
@@ -32,16 +31,28 @@ def torchrun(*words: object) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory) -> list[dict]:
-    """What each of the two ranks of `rank_runs.share_tensors` saw."""
+def folder(tmp_path_factory) -> Path:
+    """Four clips in `clips`, and what two ranks made of them and of tensors: `two`, `rank-N.json` and `errors.txt`."""
     folder = tmp_path_factory.mktemp("ranks")
-    done = torchrun(RUNS, "tensors", folder)
-    assert done.returncode == 0, done.stderr[-3000:]
+    clips = folder / "clips"
+    clips.mkdir()
+    write_clip(clips / "a.mkv", 37, 100, 130)
+    (clips / "b.mp4").write_text("not a video")
+    write_clip(clips / "c.mkv", 1, 100, 130)
+    with_bit_rot(write_clip(folder / "d.mp4", 60, 96, 128)).rename(clips / "d.mp4")
+    done = torchrun(RUNS, "share", folder, clips, "--save_dir", folder / "two", *COMMAND)
+    (folder / "errors.txt").write_text(done.stderr)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(folder) -> list[dict]:
+    """What each of the two ranks of `rank_runs.share_tensors` saw."""
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def test_the_shared_clip_has_several_tiles_in_space_and_time_and_an_odd_number():
-    encode, decode = tile_plans(small_model("video_dc_ae"), *SIZE, TILES)
+    encode, decode = tile_plans(shared_model(), *SIZE, TILES)
     assert (encode.spatial_tiles, len(encode), len(decode)) == (3, 9, 9)
 
 
@@ -61,28 +72,23 @@ def test_an_error_on_either_rank_is_raised_on_both_and_the_work_goes_on(seen):
     assert [rank["still in step"] for rank in seen] == [0, 0]
 
 
-def test_the_command_writes_on_two_ranks_what_it_writes_on_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "clips").mkdir()
-    write_clip(tmp_path / "clips" / "a.mkv", 37, 100, 130)
-    (tmp_path / "clips" / "b.mp4").write_text("not a video")
-    write_clip(tmp_path / "clips" / "c.mkv", 1, 100, 130)
-    rotten = with_bit_rot(write_clip(tmp_path / "d.mp4", 60, 96, 128)).rename(tmp_path / "clips" / "d.mp4")
+def test_the_command_writes_on_two_ranks_what_it_writes_on_one(folder):
+    rotten = folder / "clips" / "d.mp4"
     assert scan_frames(rotten) == 60
     assert any("damaged" in line for line in read_video(rotten).warnings)  # all ranks begin again, counting by decoding
-    done = torchrun("-m", "workbench", "reconstruct", "clips", "--save_dir", "two", *COMMAND)
-    assert done.stderr.count("1 of 4 inputs were skipped") == done.stderr.count("skipped: 'clips/b.mp4'") == 1
+    errors = (folder / "errors.txt").read_text()
+    assert errors.count("1 of 4 inputs were skipped") == errors.count("skipped: ") == errors.count("clips/b.mp4'") == 1
     with pytest.raises(SystemExit):
-        main("workbench", COMMANDS, ["reconstruct", "clips", "--save_dir", "one", *COMMAND])
+        main("workbench", COMMANDS, ["reconstruct", str(folder / "clips"), "--save_dir", str(folder / "one"), *COMMAND])
     for clip in ("a", "c"):
-        files = {path.name for path in (tmp_path / "two" / clip).iterdir()}
-        assert files == {path.name for path in (tmp_path / "one" / clip).iterdir()}
-        one, two = (read_video(tmp_path / run / clip / "reconstruction.mkv").frames for run in ("one", "two"))
+        files = {path.name for path in (folder / "two" / clip).iterdir()}
+        assert files == {path.name for path in (folder / "one" / clip).iterdir()}
+        one, two = (read_video(folder / run / clip / "reconstruction.mkv").frames for run in ("one", "two"))
         assert torch.equal(one, two)
-        records = [json.loads((tmp_path / run / clip / "metrics.json").read_text()) for run in ("one", "two")]
+        records = [json.loads((folder / run / clip / "metrics.json").read_text()) for run in ("one", "two")]
         assert records[0]["metrics"] == records[1]["metrics"]
         assert [record["used"]["ranks"] for record in records] == [1, 2]
-    record = json.loads((tmp_path / "two" / "d" / "metrics.json").read_text())
+    record = json.loads((folder / "two" / "d" / "metrics.json").read_text())
     assert (record["num_frames"], ["damaged" in line for line in record["warnings"]]) == (60, [True])
 
 

@@ -19,11 +19,14 @@ from workbench.training.config import TrainConfig
 from workbench.training.distributed import full
 from workbench.training.state import load_state, save_state
 from workbench.training.step import Networks, train_step
+from workbench.training.stopping import StopRequest
+from workbench.training.trainer import Trainer
 
 ARCHITECTURE = {
-    "widths": (8, 16, 32, 32, 32, 32),
-    "encoder_depths": (1, 1, 1, 1, 1, 1),
-    "decoder_depths": (1, 1, 1, 1, 1, 1),
+    "widths": (8, 16, 32, 32),
+    "encoder_depths": (1, 1, 1, 1),
+    "decoder_depths": (1, 1, 1, 1),
+    "attention_stages": 2,
     "latent_channels": 16,
 }
 SMALL_DECODER = {"decoder_widths": (8, 16, 16), "decoder_depths": (1, 1, 1)}
@@ -96,7 +99,8 @@ def state_of(nets: Networks) -> dict[str, Tensor]:
 
 
 def on_ranks(folder: Path) -> None:
-    """Under torchrun: both stages with DDP and FSDP2, NaN on one rank, and checkpoints; results go to `folder`."""
+    """Under torchrun: both stages with DDP and FSDP2, NaN on one rank, checkpoints, and a whole run; results go to
+    `folder`."""
     results: dict[str, object] = {}
     with process_group("cpu") as world, leaving_together():
         for stage in ("ae", "disc"):
@@ -110,6 +114,7 @@ def on_ranks(folder: Path) -> None:
         results["distillation"] = distilled_steps(world)
         _batch_norm(world, results)
         _one_rank_not_finite(world, results)
+        _whole_run(folder / "run", world)
         if world.is_main:
             (folder / "results.json").write_text(json.dumps(results))
 
@@ -162,6 +167,16 @@ def _one_rank_not_finite(world: World, results: dict) -> None:
     results["nan-figures"] = {k: str(v) for k, v in train_step(nets, [x], 0, config, world).items()}
     after = state_of(nets)
     results["nan-changed"] = [name for name in before if not torch.equal(before[name], after[name])]
+
+
+def _whole_run(run: Path, world: World) -> None:
+    """A sharded run with its validation passes, of three clips, and its checkpoints, into a folder that it makes."""
+    run.mkdir(exist_ok=True)
+    settings = {"save_dir": str(run), "max_steps": 2, "eval_every": 1, "ckpt_every": 1, "validation__clips": 3}
+    trainer = Trainer(small_config(parallel="fsdp", **settings), world)
+    with StopRequest() as stop:
+        trainer.fit(stop)
+    trainer.close()
 
 
 if __name__ == "__main__":
