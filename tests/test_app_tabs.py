@@ -77,7 +77,7 @@ def test_weights_that_a_link_leads_to_outside_the_root_are_not_offered(root: Pat
 
 def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
-    clip = choices(max_frames=24, resolution="128")
+    clip = choices(max_frames=12, resolution="128")
     first, modes = tab.plan(5, "video_dc_ae", 64, 8, 0.25, *vars(clip).values())  # without weights
     words = first[tab.words]
     assert modes[tab.modes].count("<tr>") == 6
@@ -92,13 +92,13 @@ def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles
 def test_the_modes_stand_beside_each_other_with_their_plan_work_and_memory() -> None:
     tiling = tile_choices(vars(choices()).values(), 64, 8, 0.5).tiling
     ae = small_model("video_dc_ae")
-    costs = {cost.mode: cost for cost in mode_costs(ae, (24, 128, 128), tiling)}
+    costs = {cost.mode: cost for cost in mode_costs(ae, (12, 128, 128), tiling)}
     assert list(costs) == ["one piece", "tiles", "stages", "frames", "windows"]
     assert costs["one piece"].work == 1
     assert costs["tiles"].work > costs["stages"].work >= 1
     assert costs["tiles"].peak_bytes < costs["one piece"].peak_bytes
     assert any("streamed" in stage for stage in costs["frames"].stages)
-    dct = {cost.mode: cost for cost in mode_costs(build_autoencoder("dct"), (24, 128, 128), tiling)}
+    dct = {cost.mode: cost for cost in mode_costs(build_autoencoder("dct"), (12, 128, 128), tiling)}
     assert dct["stages"].work == pytest.approx(1)
 
 

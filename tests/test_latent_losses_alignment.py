@@ -22,8 +22,8 @@ def weights(tmp_path_factory) -> str:
 
 
 def real_clips() -> torch.Tensor:
-    """Clips (2, 3, 8, 64, 64): 2 x 2 x 2 latents."""
-    return torch.nn.functional.interpolate(clips(0), (8, 64, 64))
+    """Clips (2, 3, 8, 16, 16): 2 x 2 x 2 latents."""
+    return torch.nn.functional.interpolate(clips(0), (8, 16, 16))
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.25])

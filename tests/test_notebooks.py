@@ -45,7 +45,7 @@ SMALL = {
     },
     "07_compare": {"MODELS": "tiny,dct", "RESOLUTION": "64", "NUM_FRAMES": 2},
     "08_latents_for_diffusion": {"RESOLUTION": "128", "NUM_FRAMES": 4},
-    "09_diffusability": {"RESOLUTION": "128", "NUM_FRAMES": 8, "STEPS": 3},
+    "09_diffusability": {"RESOLUTION": "64", "NUM_FRAMES": 8, "STEPS": 3},
 }
 """Parameters with which a notebook takes seconds."""
 

@@ -124,7 +124,7 @@ def aligned_steps(file: Path, world: World) -> list[dict[str, float]]:
     weights = str(write_dinov2(file.with_suffix(".safetensors")))
     config = small_config(latent_loss_config__alignment=0.5, alignment_config__network=weights)
     nets = networks(config, world)
-    batches = [share(nn.functional.interpolate(clips(step), (8, 64, 64)), world) for step in range(2)]
+    batches = [share(nn.functional.interpolate(clips(step), (8, 16, 16)), world) for step in range(2)]
     return [train_step(nets, [x.to(world.device)], step, config, world) for step, x in enumerate(batches)]
 
 
