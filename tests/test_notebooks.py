@@ -1,12 +1,15 @@
 """The course runs from top to bottom, is clean in git, and keeps its style."""
 
 import ast
+import asyncio
 import re
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter, MarkdownExporter
@@ -53,9 +56,17 @@ _HELPERS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 _MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[AsyncKernelManager]:
+    """One kernel for notebooks that leave nothing to each other, so that torch is imported once."""
+    manager = AsyncKernelManager(kernel_name="python3")
+    yield manager
+    asyncio.run(manager.shutdown_kernel(now=True))
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_runs_from_top_to_bottom(name, tmp_path):
-    notebook = execute(name, {**SMALL[name], "OUT": str(tmp_path)})
+def test_runs_from_top_to_bottom(name, tmp_path, kernel):
+    notebook = execute(name, {**SMALL[name], "OUT": str(tmp_path)}, kernel)
     assert all(cell.execution_count for cell in code_cells(notebook))
     assert not re.search(r"\bnan\b", "".join(printed(notebook)))
     assert figures(notebook)
@@ -70,11 +81,11 @@ def test_runs_as_it_is_within_minutes(name, tmp_path):
     execute(name, {"OUT": str(tmp_path)})
 
 
-def test_a_command_that_fails_fails_its_cell():
+def test_a_command_that_fails_fails_its_cell(kernel):
     command = "%%bash\npython -m workbench evaluate --dataset.data_path nowhere.csv"
     notebook = new_notebook(cells=[new_code_cell("%load_ext course"), new_code_cell(command)])
     with pytest.raises(CellExecutionError, match="returned non-zero exit status 2"):
-        run(notebook)
+        run(notebook, kernel)
 
 
 @pytest.mark.parametrize("exporter", [HTMLExporter, MarkdownExporter])
@@ -139,7 +150,7 @@ def figures(notebook: NotebookNode) -> list[dict[str, object]]:
     return [output.data for output in outputs if "application/vnd.plotly.v1+json" in output.data]
 
 
-def execute(name: str, parameters: dict[str, object]) -> NotebookNode:
+def execute(name: str, parameters: dict[str, object], kernel: AsyncKernelManager | None = None) -> NotebookNode:
     """Run a notebook with these parameters, those that it has, after its own."""
     notebook = read(name)
     cell = parameter_cells(notebook)[0]
@@ -147,9 +158,11 @@ def execute(name: str, parameters: dict[str, object]) -> NotebookNode:
     assert set(parameters) - names <= {"OUT"}, "a parameter that the notebook does not have"
     lines = [f"{key} = {value!r}" for key, value in parameters.items() if key in names]
     notebook.cells.insert(notebook.cells.index(cell) + 1, new_code_cell("\n".join(lines)))
-    return run(notebook)
+    return run(notebook, kernel)
 
 
-def run(notebook: NotebookNode) -> NotebookNode:
-    """Run it in its own folder, as JupyterLab does."""
-    return NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(FOLDER)}}).execute()
+def run(notebook: NotebookNode, kernel: AsyncKernelManager | None = None) -> NotebookNode:
+    """Run it in its own folder, as JupyterLab does: in a kernel of its own, or in this one without what is in it."""
+    if kernel is not None:
+        notebook.cells.insert(0, new_code_cell("%reset -f"))
+    return NotebookClient(notebook, km=kernel, timeout=900, resources={"metadata": {"path": str(FOLDER)}}).execute()

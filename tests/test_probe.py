@@ -239,9 +239,9 @@ def test_a_generator_that_knows_nothing_has_the_loss_of_the_best_blind_guess():
 
 def test_a_generator_learns_structure():
     same = [torch.linspace(-1.5, 1.5, 4).view(4, 1, 1, 1).expand(4, 1, 2, 2)] * 4
-    result = drain(train_generator(same, 60, torch.device("cpu"))).result
-    assert result.share < 0.6
-    assert drain(train_generator(same, 60, torch.device("cpu"))).result.share == result.share
+    assert drain(train_generator(same, 60, torch.device("cpu"))).result.share < 0.6
+    once, again = (drain(train_generator(same, 5, torch.device("cpu"))).result.share for _ in range(2))
+    assert once == again
 
 
 # The command
@@ -250,7 +250,7 @@ def test_a_generator_learns_structure():
 def test_the_command_probes_goes_on_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b", "bad"):
-        write_clip(tmp_path / f"{name}.mp4", 9, 160, 192)
+        write_clip(tmp_path / f"{name}.mp4", 9, 128, 160)
     main("workbench", COMMANDS, ["index", ".", "--out", "index.csv"])
     rows = list(csv.DictReader((tmp_path / "index.csv").open()))
     write_csv(tmp_path / "index.csv", [{**row, "kind": Path(row["path"]).stem} for row in rows])

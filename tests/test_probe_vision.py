@@ -191,7 +191,7 @@ def test_distances_are_those_of_the_frames_and_too_few_are_told(tmp_path):
 def test_the_command_looks_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
-        write_clip(tmp_path / f"{name}.mp4", 9, 160, 192)
+        write_clip(tmp_path / f"{name}.mp4", 9, 128, 160)
     weights = write_dinov2(tmp_path / "dino.safetensors")
     main("workbench", COMMANDS, ["index", ".", "--out", "index.csv"])
     argv = ["probe", "--dataset.data_path", "index.csv", "--models", "dct", "--generator_steps", "2"]

@@ -117,7 +117,7 @@ def test_figures_samples_and_configuration_are_kept_with_the_run(run):
 def test_statistics_of_the_latents_are_stored_with_the_checkpoint(run):
     latents = json.loads((run / "step-000004" / "state.json").read_text())["latents"]
     assert latents["step"] == 4
-    assert latents["count"] == 3 * 1  # one latent of each of three clips, 4x32x32 each
+    assert latents["count"] == 3 * 16  # 1x4x4 latents of each of three clips, 4x32x32 each
     assert len(latents["mean"]) == len(latents["std"]) == 16
     assert all(std > 0.0 for std in latents["std"])
 
