@@ -7,7 +7,8 @@ from workbench.config import to_json
 from workbench.training.config import TrainConfig
 from workbench.training.presets import preset_config
 
-SUMMARY = """Train a video autoencoder, in stage ae (reconstruction) or disc (against a discriminator).
+SUMMARY = """Train a video autoencoder, in stage ae (reconstruction), disc (against a discriminator) or decoder (for the
+frozen encoder of another run).
 
 Exit status: 0 all steps done; 2 an error to mend; 143 stopped by SIGTERM, 130 by Ctrl-C, after finishing the step and
 saving a checkpoint. A second Ctrl-C stops at once, without saving. (torchrun kills its ranks 30 s after either signal,

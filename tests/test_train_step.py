@@ -279,6 +279,11 @@ def test_muon_and_the_discriminator_go_on_beside_a_frozen_encoder(world):
     assert not [name for name in changes if ".encoder." in name]
 
 
+def test_freezing_an_encoder_of_first_random_weights_is_refused(world):
+    with pytest.raises(ConfigError, match=r"`model.freeze` encoder keeps weights: name `model.from_pretrained`"):
+        networks(small_config("ae", model__freeze="encoder", model__from_pretrained=None), world)
+
+
 @pytest.mark.parametrize(
     "loss", ["latent_loss_config.alignment", "latent_loss_config.local_correlation", "vae_loss_config.kl_loss_weight"]
 )

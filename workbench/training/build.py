@@ -45,9 +45,12 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
         lpips = _lpips(config, world)
         torch.manual_seed(config.seed)
         teacher = _teacher(config) if config.stage == "decoder" else None
-        autoencoder = (student_of(teacher, config) if teacher else _autoencoder(config)).to(world.device)
+        autoencoder = student_of(teacher, config) if teacher else _autoencoder(config)
+        autoencoder.to(world.device)
         alignment = _alignment(config, autoencoder)
         distillation = distillation_of(teacher, autoencoder, config)
+    if config.model.compile:
+        autoencoder.compile()
     generator = shard(autoencoder, world) if config.parallel == "fsdp" else replicate(autoencoder, world)
     optimizer = autoencoder_optimizer(autoencoder, config)
     nets = Networks(autoencoder, generator, optimizer, EMA(autoencoder, config.ema_decay))
@@ -115,13 +118,16 @@ def _autoencoder(config: TrainConfig) -> Autoencoder:
         raise ConfigError(
             "`model.from_pretrained`: stage disc starts from a checkpoint of stage ae; name it, or say random"
         )
-    file = None if weights in (None, "random") else open_weights(weights)
-    model = fresh_autoencoder(config, architecture_told(file, config.model.name) if file else None)
-    if file is not None:
-        check_model(file, config.model.name)
-        load_state(model, file)
-    if config.model.compile:
-        model.compile()
+    if config.model.freeze and weights is None and config.resume is None:
+        raise ConfigError(
+            f"`model.freeze` {config.model.freeze} keeps weights: name `model.from_pretrained`, or random"
+        )
+    if weights in (None, "random"):
+        return fresh_autoencoder(config)
+    file = open_weights(weights)
+    check_model(file, config.model.name)
+    model = fresh_autoencoder(config, architecture_told(file, config.model.name))
+    load_state(model, file)
     return model
 
 
@@ -162,8 +168,6 @@ def student_of(teacher: Autoencoder, config: TrainConfig) -> Autoencoder:
             )
     kept = {n: t for n, t in teacher.state_dict().items() if not changed or n.split(".")[0] in model.encoder_parts}
     model.load_state_dict(kept, strict=not changed)
-    if config.model.compile:
-        model.compile()
     return model
 
 

@@ -89,8 +89,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "video_dc_ae_align": ALIGN,
     "video_dc_ae_align_disc": ALIGN_LATE | DISC,
     "dc_ae_v": DC_AE_V,
+    "dc_ae_v_decoder": DC_AE_V | DECODER,
     "dc_ae_v_disc": DC_AE_V | DISC,
     "tiny": TINY,
+    "tiny_decoder": TINY | DECODER,
     "tiny_disc": TINY | DISC | {"grad_checkpoint": False, "lr": 2e-4},
     "debug": DEBUG,
     "debug_decoder": DEBUG
