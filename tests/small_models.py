@@ -6,7 +6,12 @@ from workbench.models.base import Autoencoder
 from workbench.models.registry import build_autoencoder
 
 ARCHITECTURES = {
-    "tiny": {"encoder_width": 8, "encoder_depth": 1, "decoder_width": 16, "decoder_depth": 1},
+    "tiny": {
+        "encoder_widths": (8, 8, 8),
+        "encoder_depths": (1, 1, 1),
+        "decoder_widths": (16, 8, 8),
+        "decoder_depths": (1, 1, 1),
+    },
     "dct": {},
     "video_dc_ae": {
         "widths": (16, 32, 64, 64, 128, 128),

@@ -226,7 +226,7 @@ def test_bad_clips_are_replaced_counted_and_logged_and_ranks_stay_aligned(loader
 
 def test_one_batch_in_five_is_of_images_on_all_ranks_alike_and_decodes_one_frame_a_clip(loader_of, monkeypatch):
     decoded = []
-    monkeypatch.setattr("workbench.data.clips.read_clip", lambda r: (decoded.append(r.num_frames), read_clip(r))[1])
+    monkeypatch.setattr("workbench.data.loader.read_clip", lambda r: (decoded.append(r.num_frames), read_clip(r))[1])
     buckets = {"32px": {8: (1.0, 2)}}
     videos, *ranks = loader_of(0, 2, buckets), *(loader_of(rank, 2, buckets, images=0.2) for rank in range(2))
     whole, cut, other = (take(loader, 60) for loader in (videos, *ranks))
@@ -389,3 +389,26 @@ def test_settings_out_of_range_are_refused_by_name(loader_of, settings, message)
 def test_a_loader_without_an_index_says_how_to_make_one():
     with pytest.raises(ConfigError, match=r"`dataset.data_path` is needed; make an index: python -m workbench index"):
         ClipLoader(DataConfig(), BUCKETS, spatial_multiple=16, seed=0)
+
+
+def test_batches_of_clips_kept_in_memory_are_those_of_files(loader_of):
+    """Three epochs: clips that are cut as they are, and resized ones."""
+    for buckets in (BUCKETS, {"16px": {8: (1.0, 3)}}):
+        decoded, kept = loader_of(buckets=buckets), loader_of(buckets=buckets, in_memory=True)
+        for _ in range(3 * decoded.steps_per_epoch):
+            expected, found = next(decoded), next(kept)
+            assert torch.equal(found.pixels, expected.pixels)
+            assert (found.paths, found.num_new) == (expected.paths, expected.num_new)
+
+
+def test_a_bad_clip_kept_in_memory_is_replaced_as_a_bad_file_is(damaged, loader_of):
+    decoded, kept = loader_of(root=damaged), loader_of(root=damaged, in_memory=True)
+    for _ in range(decoded.steps_per_epoch):
+        assert torch.equal(next(kept).pixels, next(decoded).pixels)
+    assert kept.skipped == decoded.skipped != {}
+
+
+def test_more_clips_than_there_is_memory_are_refused(loader_of, monkeypatch):
+    monkeypatch.setattr("workbench.data.kept.available_memory", lambda device: 1000)
+    with pytest.raises(ConfigError, match=r"`dataset.in_memory`: the clips take .* GB, 1e-06 GB are free"):
+        loader_of(in_memory=True)

@@ -8,7 +8,7 @@ from skimage import data
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.data.packing import move_over
+from workbench.data.motion import coloured, move_over, moving_scene
 from workbench.media.files import list_media
 from workbench.media.image import write_image
 from workbench.media.reader import read_video
@@ -105,6 +105,43 @@ def _columns_near(photo: torch.Tensor, side: int, seed: int) -> range:
     draw = torch.rand(7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
     left = draw[4] * (photo.shape[2] - side)
     return range(math.floor(left), math.ceil(left) + 1)
+
+
+def test_scenes_have_layers_that_move_apart_noise_light_and_cuts(photo, monkeypatch):
+    """Each by itself, against the same scene without: the numbers that are drawn are the same."""
+
+    def scene(*chances: float) -> torch.Tensor:
+        monkeypatch.setattr("workbench.data.motion._CHANCES", chances)
+        return moving_scene(photo, 9, 64, torch.Generator().manual_seed(3)).float()
+
+    plain = scene(0, 0, 0, 0, 0)
+    layered = (scene(1, 0, 0, 0, 0) != plain).any(1).float()
+    assert 0.02 < layered.mean() < 0.6  # an ellipse of it
+    assert (layered[0] != layered[-1]).any()  # that moves
+    assert scene(0, 1, 0, 0, 0).diff(dim=-1).abs().mean() < plain.diff(dim=-1).abs().mean()
+    noise = scene(0, 0, 1, 0, 0) - plain
+    assert noise.mean().abs() < 0.5 < noise.std()
+    light = (scene(0, 0, 0, 1, 0).mean((1, 2, 3)) / plain.mean((1, 2, 3))).diff()
+    assert light.abs().max() > 0.003
+    cut = (scene(0, 0, 0, 0, 1) - plain).abs().mean((1, 2, 3)) > 1
+    assert cut.any()
+    assert cut.tolist() == sorted(cut.tolist())
+
+
+def test_colours_vary_but_not_from_frame_to_frame(photo):
+    still = photo[None, :, :64, :64].expand(4, -1, -1, -1)
+    clips = [coloured(still, torch.Generator().manual_seed(seed)) for seed in range(4)]
+    assert all((clip == clip[:1]).all() for clip in clips)
+    means = torch.stack([clip.float().mean((0, 2, 3)) for clip in clips])
+    assert means.std(0).min() > 3
+
+
+def test_a_varied_pack_differs_from_a_plain_one_in_colours(sources, packed, tmp_path):
+    settings = ["--side", 16, "--frames", 8, "--resolution", 48, "--crops", 3, "--seed", 1]
+    pack(sources, "--out", tmp_path / "varied", *settings, "--vary", True)
+    plain, varied = (read_video(folder / "grid_0001.mkv").frames for folder in (packed, tmp_path / "varied"))
+    assert plain.shape == varied.shape
+    assert not torch.equal(plain, varied)
 
 
 def test_a_file_that_holds_no_crop_is_left_out_and_named(sources, tmp_path, capsys):

@@ -24,7 +24,15 @@ LOCAL = {
         {"attention_stages": 1, "encoder_depths": (0, 1, 0, 1, 1, 0), "decoder_depths": (0, 1, 0, 1, 1, 0)},
     ),
     "dct": ("dct", {}),
-    "tiny": ("tiny", {"encoder_width": 8, "encoder_depth": 2, "decoder_width": 8, "decoder_depth": 3}),
+    "tiny": (
+        "tiny",
+        {
+            "encoder_widths": (8, 4, 4),
+            "encoder_depths": (2, 0, 1),
+            "decoder_widths": (8, 4, 4),
+            "decoder_depths": (3, 1, 1),
+        },
+    ),
 }
 WIDTHS = {"widths": (4, 4, 8, 8, 8, 8), "latent_channels": 4, "scaling_factor": 0.5}
 SIZES = [(1, 33, 50), (2, 64, 31), (3, 32, 33), (5, 40, 32), (22, 30, 33), (100, 32, 31)]

@@ -7,7 +7,7 @@ from small_models import small_model
 
 import workbench as wb
 from workbench.models.block_transform import BlockTransform
-from workbench.models.patch_blocks import RMSNorm, space_to_channels
+from workbench.models.patch_blocks import RMSNorm, channels_to_space, space_to_channels
 from workbench.models.tiny import Tiny, TinyConfig
 
 
@@ -27,11 +27,12 @@ def test_untrained_it_is_the_linear_baseline(panned_photo, frames):
 
 def test_both_networks_learn_from_the_first_steps_on(panned_photo):
     torch.manual_seed(0)
-    ae = Tiny(TinyConfig(encoder_width=16, decoder_width=32, decoder_depth=2))
+    ae = Tiny(TinyConfig((16, 16, 16), (1, 1, 1), (32, 16, 16), (1, 1, 1)))
     optimizer = torch.optim.Adam(ae.parameters(), lr=1e-3)
     errors = []
     for _ in range(12):
-        error = (ae(panned_photo).reconstruction - panned_photo).square().mean()
+        clips = panned_photo, panned_photo[:, :, :1]
+        error = sum((ae(x).reconstruction - x).square().mean() for x in clips)
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
@@ -76,13 +77,14 @@ def test_moving_space_to_channels_keeps_the_order_of_rows_and_columns():
     moved = space_to_channels(x, 2)
     assert moved.shape == (1, 2, 2, 3, 4)
     assert moved[0, 0, 1, 2].tolist() == x[0, 0, 2:4, 4:6, 0].flatten().tolist()
+    assert torch.equal(channels_to_space(moved, 2), x)
 
 
 def test_the_transform_has_its_numbers_also_where_weights_wait_on_the_meta_device():
     with torch.device("meta"):
         ae = wb.build_autoencoder("tiny")
     assert {buffer.device.type for buffer in ae.buffers()} == {"cpu"}
-    assert not any(name.startswith(("video", "image")) for name in ae.state_dict())
+    assert not any(name.startswith(("video_", "image_")) for name in ae.state_dict())
 
 
 def test_checkpointing_changes_no_gradient(panned_photo):
@@ -95,7 +97,9 @@ def test_checkpointing_changes_no_gradient(panned_photo):
     assert all(map(torch.equal, *gradients))
 
 
-@pytest.mark.parametrize("changes", [{"encoder_width": 0}, {"decoder_width": 0}, {"decoder_depth": -1}])
+@pytest.mark.parametrize(
+    "changes", [{"encoder_widths": (0, 1, 1)}, {"decoder_widths": (8, 8)}, {"decoder_depths": (1, 1, -1)}]
+)
 def test_impossible_architectures_are_refused(changes):
     with pytest.raises(wb.ConfigError, match=next(iter(changes))):
         TinyConfig(**changes)

@@ -14,8 +14,6 @@ from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.files import plain_stem, write_errors
 from workbench.media.resolution import parse_resolution
 
-_THREADS = 2
-
 
 @dataclass(frozen=True)
 class PackConfig:
@@ -26,10 +24,14 @@ class PackConfig:
     side: int = setting(128, "height and width of every crop in pixels")
     resolution: str = setting("256", "frame size to cut from: 256 (short side), 256px (area) or 720p")
     crops: int = setting(3, "crops of every run of that many frames of a clip, and moves over every photo")
+    vary: bool = setting(
+        False, "vary colours and contrast of crops; photos get layers, blur, noise, changing light and cuts too"
+    )
+    threads: int = setting(2, "files that are cut at a time")
     seed: int = setting(0, "seed of places and moves")
 
     def __post_init__(self) -> None:
-        for name in ("frames", "side", "crops"):
+        for name in ("frames", "side", "crops", "threads"):
             check_range(name, getattr(self, name), 1)
         check_range("seed", self.seed, 0)
         parse_resolution(self.resolution)
@@ -46,7 +48,7 @@ def run_pack(config: PackConfig, *sources: str) -> None:
         raise ConfigError(f"--out {config.out}: is not empty; name a new folder, so that packs do not mix")
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(config.threads) as pool:
         jobs = pool.map(lambda job: _pack_one(config, *job), enumerate(paths))
         counts = list(tqdm(jobs, total=len(paths), unit="file", file=sys.stderr))
     if not any(counts):
@@ -60,7 +62,7 @@ def _pack_one(config: PackConfig, number: int, path: Path) -> int:
     from workbench.data.packing import CropShape, pack_file
 
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-    shape = CropShape(config.frames, config.side, config.resolution)
+    shape = CropShape(config.frames, config.side, config.resolution, config.vary)
     try:
         count = pack_file(path, Path(config.out), shape, config.crops, generator)
     except WorkbenchError as error:

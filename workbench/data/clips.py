@@ -1,7 +1,7 @@
 """Reading the frames of one training clip: only those that are needed, at the size that is needed."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,17 +52,30 @@ def read_clip(request: ClipRequest) -> Tensor:
     frames = torch.empty(request.shape, dtype=torch.uint8)
     count = 0
     with open_stream(request.path, request.num_frames, request.start_frame, request.interval) as stream:
-        # The size that the file has, not the one that the index states.
-        plan = cover(stream.info.height, stream.info.width, request.height, request.width)
-        offset = _place(plan.height - plan.crop_height, request.top), _place(plan.width - plan.crop_width, request.left)
         for count, frame in enumerate(stream, start=1):
-            frames[count - 1] = apply_resize(frame[None], plan, offset)[0]
+            frames[count - 1] = crop_of(frame[None], request)[0]
     if count < request.num_frames:
-        raise MediaError(
-            f"{quoted(request.path)}: only {count} of {request.num_frames} frames could be read from frame "
-            f"{request.start_frame} on"
-        )
+        raise too_short(request, count)
     return frames
+
+
+def crop_of(frames_TCHW: Tensor, request: ClipRequest) -> Tensor:
+    """Frames of a file, uint8 on the CPU, at the request's size: by the size that they have, whatever the index says.
+
+    Returns:
+        uint8 (T, 3, request.height, request.width).
+    """
+    plan = cover(*frames_TCHW.shape[2:], request.height, request.width)
+    offset = _place(plan.height - plan.crop_height, request.top), _place(plan.width - plan.crop_width, request.left)
+    return apply_resize(frames_TCHW, plan, offset)
+
+
+def too_short(request: ClipRequest, count: int) -> MediaError:
+    """The error of a file that had only so many of the frames."""
+    return MediaError(
+        f"{quoted(request.path)}: only {count} of {request.num_frames} frames could be read from frame "
+        f"{request.start_frame} on"
+    )
 
 
 class ClipSlot:
@@ -113,7 +126,7 @@ class ClipSlot:
         else:
             self._crashed = self.request
 
-    def read(self) -> None:
+    def read(self, read: Callable[[ClipRequest], Tensor]) -> None:
         """Read the first candidate that can be read, in this process.
 
         Raises:
@@ -121,7 +134,7 @@ class ClipSlot:
         """
         while self.frames is None:
             try:
-                self.frames = read_clip(self.request)
+                self.frames = read(self.request)
             except (WorkbenchError, OSError, MemoryError) as error:
                 self.fail(reason_of(error))
 

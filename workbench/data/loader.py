@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from workbench.config import check_range
 from workbench.data.buckets import Bucket, Buckets, EpochPlan, Step, clip_interval, frames_needed
-from workbench.data.clips import ClipRequest, ClipSlot
+from workbench.data.clips import ClipRequest, ClipSlot, read_clip
 from workbench.data.index import Clip, read_index
+from workbench.data.kept import KeptClips
 from workbench.data.settings import BucketConfig, DataConfig
 from workbench.data.workers import Prefetcher
 from workbench.errors import ConfigError
@@ -67,9 +68,11 @@ class ClipLoader:
         rank: int = 0,
         world_size: int = 1,
         image_probability: float = 0.0,
+        device: torch.device | None = None,
     ) -> None:
         """
         Args:
+            device: where `in_memory` keeps the clips, and the batches are then; the CPU by default.
             spatial_multiple: sides of the batches are multiples of this.
             image_probability: the part of the batches that have only the first frame of their clips, drawn alike for
                 every rank; no more of these clips is decoded.
@@ -91,6 +94,7 @@ class ClipLoader:
         self._plan_of = lru_cache(maxsize=3)(
             lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size, image_probability)
         )
+        self._kept = KeptClips(index.clips, device or torch.device("cpu")) if config.in_memory else None
         self._source: Generator[list[ClipSlot], None, None] | Prefetcher | None = None
         self.skipped: dict[str, str] = dict(index.skipped)
         self.num_replaced = 0
@@ -174,9 +178,9 @@ class ClipLoader:
 
     def _start(self) -> Generator[list[ClipSlot], None, None] | Prefetcher:
         batches = self._upcoming(self.epoch, self.position)
-        if self._config.num_workers:
+        if self._config.num_workers and not self._kept:
             return Prefetcher(batches, self._config.num_workers, self._config.worker_timeout_s)
-        return _read_here(batches)
+        return _read_here(batches, self._kept.read if self._kept else read_clip)
 
     def _upcoming(self, epoch: int, position: int) -> Iterator[list[ClipSlot]]:
         """What this rank must read for each step from here on."""
@@ -254,10 +258,12 @@ class ClipLoader:
             logger.warning("%s", left_out)
 
 
-def _read_here(batches: Iterator[list[ClipSlot]]) -> Generator[list[ClipSlot], None, None]:
+def _read_here(
+    batches: Iterator[list[ClipSlot]], read: Callable[[ClipRequest], Tensor]
+) -> Generator[list[ClipSlot], None, None]:
     for slots in batches:
         for slot in slots:
-            slot.read()
+            slot.read(read)
         yield slots
 
 

@@ -1,38 +1,41 @@
 """Cutting clips and photos into many small, losslessly stored crops: quick to decode, ready to train on.
 
 Training on crops of full-size clips decodes and resizes far more pixels than it uses. A pack does that once. Photos
-become clips too: a window pans, zooms and turns over them, which adds sharp detail in motion where films are few.
+become clips too, see `motion`.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.data.motion import coloured, move_over, moving_scene
 from workbench.errors import ShapeError
 from workbench.files import plain_stem, quoted
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
-from workbench.media.video import Video, to_float, to_uint8
+from workbench.media.video import Video
 from workbench.media.writer import write_video
 
 PHOTO_FPS = 24.0
-_MAX_SHIFT = 0.03  # of the crop's side per frame
-_MAX_ZOOM = 0.15
-_MAX_TURN = math.radians(10.0)
 
 
 @dataclass(frozen=True)
 class CropShape:
-    """Frames and side in pixels of every crop, and the resolution (see `workbench.media.resolution`) to cut from."""
+    """What every crop is.
+
+    Attributes:
+        frames, side: its frames, and its height and width in pixels.
+        resolution: see `workbench.media.resolution`; what it is cut from.
+        vary: colours vary from crop to crop, and photos become scenes, see `motion.moving_scene`.
+    """
 
     frames: int
     side: int
     resolution: str
+    vary: bool = False
 
 
 def pack_file(path: Path, out: Path, shape: CropShape, count: int, generator: torch.Generator) -> int:
@@ -49,7 +52,10 @@ def pack_file(path: Path, out: Path, shape: CropShape, count: int, generator: to
     written = 0
     for written, frames_TCHW in enumerate(crops, start=1):
         name = f"{plain_stem(path)}_{written:04d}.mkv"
-        write_video(Video(_mirrored(frames_TCHW, generator), fps), out / name, lossless=True)
+        frames_TCHW = _mirrored(frames_TCHW, generator)
+        if shape.vary:
+            frames_TCHW = coloured(frames_TCHW, generator)
+        write_video(Video(frames_TCHW, fps), out / name, lossless=True)
     return written
 
 
@@ -60,7 +66,8 @@ def _crops(path: Path, shape: CropShape, count: int, generator: torch.Generator)
         raise ShapeError(f"{quoted(path)}: {size} holds no crop of {shape.side} pixels; use a smaller `side`")
     if source.info.is_image:
         photo = source.read()[0]
-        return PHOTO_FPS, (move_over(photo, shape.frames, shape.side, generator) for _ in range(count))
+        move = moving_scene if shape.vary else move_over
+        return PHOTO_FPS, (move(photo, shape.frames, shape.side, generator) for _ in range(count))
     return source.fps, _clip_crops(source.chunks(), shape, count, generator)
 
 
@@ -76,33 +83,6 @@ def _clip_crops(chunks: Iterator[Tensor], shape: CropShape, count: int, generato
                     int(torch.randint(size - shape.side + 1, (), generator=generator)) for size in run.shape[2:]
                 )
                 yield run[:, :, top : top + shape.side, left : left + shape.side]
-
-
-def move_over(photo_CHW: Tensor, frames: int, side: int, generator: torch.Generator) -> Tensor:
-    """A clip of a window that pans, zooms and turns at a constant rate over a photo.
-
-    Args:
-        photo_CHW: uint8 (3, H, W), both sides at least `side`.
-
-    Returns:
-        uint8 (frames, 3, side, side), sampled bicubically at the photo's own resolution or up to 15 % from it.
-    """
-    height, width = photo_CHW.shape[1:]
-    draw = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
-    time = torch.linspace(-0.5, 0.5, frames, dtype=torch.float64)
-    turn = (2 * draw[0] - 1) * _MAX_TURN * time
-    zoom = torch.exp((2 * draw[1] - 1) * _MAX_ZOOM * time)
-    direction, speed = 2 * math.pi * draw[2], draw[3] ** 2 * _MAX_SHIFT * side * frames
-    shifts = [speed * math.cos(direction) * time, speed * math.sin(direction) * time]
-    centres = [draw[4 + axis] * (size - side) + side / 2 for axis, size in enumerate((width, height))]
-    offset = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
-    y, x = torch.meshgrid(offset, offset, indexing="ij")
-    cos, sin = (f(turn)[:, None, None] * zoom[:, None, None] for f in (torch.cos, torch.sin))
-    columns = cos * x - sin * y + (centres[0] + shifts[0])[:, None, None]
-    rows = sin * x + cos * y + (centres[1] + shifts[1])[:, None, None]
-    grid = torch.stack([2 * columns / width - 1, 2 * rows / height - 1], dim=-1).float()
-    photo = to_float(photo_CHW)[None].expand(frames, -1, -1, -1)
-    return to_uint8(F.grid_sample(photo, grid, mode="bicubic", padding_mode="reflection", align_corners=False))
 
 
 def _mirrored(frames_TCHW: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,6 +17,9 @@ class DataConfig:
     random_crop: bool = setting(False, "crop at a random place instead of the centre")
     num_workers: int = setting(4, "decode processes of each rank; 0 decodes in the training process, without time-out")
     worker_timeout_s: float = setting(60.0, "a clip that takes longer to decode counts as bad")
+    in_memory: bool = setting(
+        False, "decode every clip once, before the first step, and keep it on the training device: for packs"
+    )
     max_bad_in_a_row: int = setting(100, "stop when so many clips in a row cannot be read")
 
     def __post_init__(self) -> None:

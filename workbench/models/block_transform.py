@@ -44,11 +44,13 @@ class BlockTransform(nn.Module):
 
     def analyse(self, x: Tensor) -> Tensor:
         """Frames (B, 3, T, H, W) to coefficients (B, C, t, h, w)."""
-        return to_coefficients(x, self.basis) / self.deviation
+        with torch.autocast(x.device.type, enabled=False):  # whose bfloat16 the transform would show
+            return to_coefficients(x, self.basis) / self.deviation
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, C, t, h, w) to frames (B, 3, T, H, W)."""
-        return from_coefficients(coefficients * self.deviation, self.basis)
+        with torch.autocast(coefficients.device.type, enabled=False):
+            return from_coefficients(coefficients * self.deviation, self.basis)
 
 
 def usual_deviation(frequency: Frequency, frames: int) -> float:

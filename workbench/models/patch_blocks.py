@@ -15,6 +15,12 @@ def space_to_channels(x: Tensor, factor: int) -> Tensor:
     return x.transpose(3, 4).flatten(4)
 
 
+def channels_to_space(x: Tensor, factor: int) -> Tensor:
+    """The inverse of `space_to_channels`."""
+    x = x.unflatten(4, (factor, factor, -1)).transpose(3, 4)
+    return x.flatten(4, 5).flatten(2, 3)
+
+
 class Linear(nn.Linear):
     """A linear layer whose outputs have `gain` times the deviation of its inputs at first, and no bias then."""
 

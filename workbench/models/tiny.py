@@ -1,31 +1,45 @@
 """The shipped small model, of the Video DC-AE's rate: a learned residual beside a fixed shortcut.
 
 That idea is the DC-AE's (arXiv 2410.10733), whose shortcuts move pixels to channels. Here one shortcut around all of
-encoder and decoder is the block DCT of the linear baseline, the best of its kind without weights. Encoder and decoder
-are residual blocks over patches of 4 x 4 x 4 pixels, about the detail that the latents can carry, with zeros for their
-last weights: an untrained model is the baseline `dct`, and training adds to it. That is what a CPU can train in hours.
+encoder and decoder is the block DCT of the linear baseline, the best of its kind without weights. Both networks are
+residual blocks over patches of 4 x 4, 8 x 8 and 32 x 32 pixels of 4 frames: fine patches for what is sharp, coarse ones
+for what is far away in space and time. The encoder goes down through them, the decoder down and up again (a U-Net,
+arXiv 1505.04597). Their last weights are zero at first: an untrained model is the baseline `dct`, and training adds
+to it.
 """
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.config import check_range, setting
+from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
 from workbench.models.block_transform import BlockTransform
 from workbench.models.checkpointing import set_checkpointing
 from workbench.models.dct import from_blocks, to_blocks
-from workbench.models.patch_blocks import Linear, PatchResBlock, RMSNorm, channels_last, space_to_channels
+from workbench.models.patch_blocks import (
+    Linear,
+    PatchResBlock,
+    RMSNorm,
+    channels_last,
+    channels_to_space,
+    space_to_channels,
+)
 from workbench.models.streams import Beside, Stream, chain, each, sequence, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
 _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
-_PATCHES = 8
-"""Patches along a side of a block of 32 pixels."""
+_SIDES = (4, 8, 32)
+"""Pixels of a side of the patches of each level."""
+
+_FACTORS = tuple(coarse // fine for fine, coarse in pairwise(_SIDES))
 
 _COEFFICIENT_STEP = 0.3
 _PIXEL_STEP = 0.1
@@ -35,22 +49,24 @@ what the baseline drops, so that one learning rate suits both."""
 
 @dataclass(frozen=True)
 class TinyConfig:
-    """The architecture.
+    """The architecture: three values for the patches of 4, 8 and 32 pixels.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a value is out of range, or there are not three.
     """
 
-    encoder_width: int = setting(64, "channels of the encoder")
-    encoder_depth: int = setting(2, "residual blocks of the encoder")
-    decoder_width: int = setting(96, "channels of the decoder")
-    decoder_depth: int = setting(8, "residual blocks of the decoder")
+    encoder_widths: tuple[int, ...] = setting((64, 128, 192), "channels of the encoder at patches of 4, 8, 32 pixels")
+    encoder_depths: tuple[int, ...] = setting((2, 3, 2), "residual blocks of the encoder there")
+    decoder_widths: tuple[int, ...] = setting((96, 192, 192), "channels of the decoder there")
+    decoder_depths: tuple[int, ...] = setting((3, 5, 3), "residual blocks of the decoder there")
 
     def __post_init__(self) -> None:
-        check_range("encoder_width", self.encoder_width, 1)
-        check_range("encoder_depth", self.encoder_depth, 0)
-        check_range("decoder_width", self.decoder_width, 1)
-        check_range("decoder_depth", self.decoder_depth, 0)
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if len(values) != len(_SIDES):
+                raise ConfigError(f"`{field.name}`: give {len(_SIDES)} values, for patches of 4, 8 and 32 pixels")
+            for value in values:
+                check_range(field.name, value, 0 if field.name.endswith("depths") else 1)
 
 
 class Tiny(Autoencoder):
@@ -69,11 +85,12 @@ class Tiny(Autoencoder):
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
         self.config = config
-        self.video, self.image = BlockTransform(4), BlockTransform(1)
-        self.encoder = _network(config.encoder_width, config.encoder_depth)
-        self.to_latents = _zeros(_PATCHES * _PATCHES * config.encoder_width, self.latent_channels)
-        self.decoder = _network(config.decoder_width, config.decoder_depth)
-        self.to_pixels = _zeros(config.decoder_width, _VALUES)
+        self.video_transform, self.image_transform = BlockTransform(4), BlockTransform(1)
+        self.encoder = _Down(config.encoder_widths, config.encoder_depths)
+        self.to_latents = _zeros(config.encoder_widths[-1], self.latent_channels)
+        self.image = nn.Parameter(torch.zeros(config.encoder_widths[-1]))
+        self.decoder = _DownAndUp(config.decoder_widths, config.decoder_depths)
+        self.to_pixels = _zeros(config.decoder_widths[0], _VALUES)
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -91,11 +108,11 @@ class Tiny(Autoencoder):
         """All of the encoder as one local stage: the learned part beside the transform of the same blocks."""
 
         def stream(size: int) -> Push:
-            learned = sequence(each(_patches_first), *_streams(self.encoder), channels_last(self._to_latents))
-            clip = Beside(learned, self.video.analyse, partial(self._latents, self.video))
+            learned = sequence(each(_patches_first), self.encoder.stream(), channels_last(self._to_latents))
+            clip = Beside(learned, self.video_transform.analyse, partial(self._latents, self.video_transform))
             return chain([whole_images(lambda x: self._encode(x, False)[0], clip)], size)
 
-        unit, cell, reach = self.temporal_stride, (self.spatial_stride, 1), _reach(self.config.encoder_depth)
+        unit, cell, reach = self.temporal_stride, (self.spatial_stride, 1), _reach(self.config.encoder_depths)
         return [LocalStage("encode", stream, self.frames_of, unit, cell, reach)]
 
     def decode_stages(self, is_image: bool) -> list[Stage]:
@@ -105,16 +122,17 @@ class Tiny(Autoencoder):
             if is_image:
                 return chain([each(lambda z: self._decode(z, 1))], size)
             frames = each(lambda features: self._to_frames(features.movedim(1, -1)))
-            learned = sequence(each(_patches_first), *_streams(self.decoder), frames)
+            learned = sequence(each(_patches_first), self.decoder.stream(), frames)
             clip = Beside(learned, lambda x: x, lambda learned, linear: linear + _PIXEL_STEP * learned)
-            return chain([sequence(each(self.video.synthesise), clip)], size)
+            return chain([sequence(each(self.video_transform.synthesise), clip)], size)
 
-        cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depth)
+        cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depths)
         return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach)]
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         transform = self._transform(x.shape[2])
-        learned = self._to_latents(self.encoder(_patches(x))).movedim(-1, 1)
+        is_image = float(x.shape[2] == 1)  # a factor, so that all weights have a gradient, which DDP asks for
+        learned = self._to_latents(self.encoder(_patches(x)) + is_image * self.image).movedim(-1, 1)
         return self._latents(transform, learned, transform.analyse(x)), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
@@ -123,8 +141,8 @@ class Tiny(Autoencoder):
         return linear + _PIXEL_STEP * (learned.mean(2, keepdim=True) if num_frames == 1 else learned)
 
     def _to_latents(self, features: Tensor) -> Tensor:
-        """Features (B, t, H, W, C) of the encoder to what they add to the latents, channels last."""
-        return self.to_latents(F.silu(space_to_channels(features, _PATCHES)))
+        """Features (B, t, h, w, C) of the encoder to what they add to the latents, channels last."""
+        return self.to_latents(F.silu(features))
 
     def _to_frames(self, features: Tensor) -> Tensor:
         """Features (B, t, H, W, C) of the decoder to frames (B, 3, T, H, W)."""
@@ -135,7 +153,7 @@ class Tiny(Autoencoder):
         return linear + _COEFFICIENT_STEP * learned / transform.deviation
 
     def _transform(self, num_frames: int) -> BlockTransform:
-        return self.image if num_frames == 1 else self.video
+        return self.image_transform if num_frames == 1 else self.video_transform
 
 
 def _patches(x: Tensor) -> Tensor:
@@ -148,26 +166,104 @@ def _patches_first(x: Tensor) -> Tensor:
     return _patches(x).movedim(-1, 1)
 
 
-def _reach(depth: int) -> int:
-    """Blocks of 32 pixels to each side that so many residual blocks, a patch each, look at."""
-    return -(-depth // _PATCHES)
+def _reach(depths: Sequence[int]) -> int:
+    """Blocks of 32 pixels to each side that the residual blocks of all levels, a patch each, look at together."""
+    pixels = 0
+    for side, depth in zip(_SIDES, depths, strict=True):
+        pixels = (-(-pixels // side) + depth) * side
+    return pixels // _SIDES[-1]
 
 
-def _network(width: int, depth: int) -> nn.Sequential:
-    blocks = nn.Sequential(*[PatchResBlock(width) for _ in range(depth)])
-    return nn.Sequential(
-        OrderedDict(
-            project_in=Linear(_VALUES, width, gain=3.0),  # pixels in [-1, 1] deviate by about 0.4
-            blocks=blocks,
-            norm=RMSNorm(width),
-        )
-    )
+class _Down(nn.Module):
+    """Values of the finest patches (B, t, H, W, 192) to features (B, t, h, w, C) of blocks of 32 pixels."""
+
+    def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
+        super().__init__()
+        self.project_in = _project_in(widths[0])
+        self.levels = nn.ModuleList(map(_blocks, widths, depths))
+        self.downs = nn.ModuleList(map(_Coarser, _FACTORS, widths, widths[1:]))
+        self.norm = RMSNorm(widths[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.levels[0](self.project_in(x))
+        for down, level in zip(self.downs, self.levels[1:], strict=True):
+            x = level(down(x))
+        return self.norm(x)
+
+    def stream(self) -> Stream:
+        """The network streamed in time, on channels-first features."""
+        streams = [channels_last(self.project_in), *_streams(self.levels[0])]
+        for down, level in zip(self.downs, self.levels[1:], strict=True):
+            streams += [channels_last(down), *_streams(level)]
+        return sequence(*streams, channels_last(self.norm))
 
 
-def _streams(network: nn.Sequential) -> list[Stream]:
-    project_in, blocks, norm = network.children()
-    streams = (block.stream() for block in blocks.children() if isinstance(block, PatchResBlock))
-    return [channels_last(project_in), *streams, channels_last(norm)]
+class _DownAndUp(nn.Module):
+    """Values of the finest patches (B, t, H, W, 192) to features (B, t, H, W, C) of them that have seen coarse ones."""
+
+    def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
+        super().__init__()
+        self.project_in = _project_in(widths[0])
+        self.downs = nn.ModuleList(map(_Coarser, _FACTORS, widths, widths[1:]))
+        self.levels = nn.ModuleList(map(_blocks, widths, depths))
+        self.ups = nn.ModuleList(map(_Finer, _FACTORS, widths[1:], widths))
+        self.norm = RMSNorm(widths[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self._level(self.project_in(x), 0))
+
+    def _level(self, x: Tensor, number: int) -> Tensor:
+        if number < len(self.downs):
+            x = x + self.ups[number](self._level(self.downs[number](x), number + 1))
+        return self.levels[number](x)
+
+    def stream(self) -> Stream:
+        """The network streamed in time, on channels-first features."""
+        return sequence(channels_last(self.project_in), self._level_stream(0), channels_last(self.norm))
+
+    def _level_stream(self, number: int) -> Stream:
+        blocks = _streams(self.levels[number])
+        if number == len(self.downs):
+            return sequence(*blocks)
+        down, up = channels_last(self.downs[number]), channels_last(self.ups[number])
+        coarser = sequence(down, self._level_stream(number + 1), up)
+        return sequence(Beside(coarser, lambda x: x, torch.add), *blocks)
+
+
+class _Coarser(nn.Module):
+    """Features of `factor` x `factor` patches to those of one larger patch."""
+
+    def __init__(self, factor: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.linear = Linear(factor * factor * inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(space_to_channels(x, self.factor))
+
+
+class _Finer(nn.Module):
+    """Features of a patch to those of the `factor` x `factor` smaller ones in it."""
+
+    def __init__(self, factor: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.factor = factor
+        self.linear = Linear(inputs, factor * factor * outputs, gain=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return channels_to_space(self.linear(x), self.factor)
+
+
+def _project_in(width: int) -> Linear:
+    return Linear(_VALUES, width, gain=3.0)  # pixels in [-1, 1] deviate by about 0.4
+
+
+def _blocks(width: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*[PatchResBlock(width) for _ in range(depth)])
+
+
+def _streams(blocks: nn.Module) -> list[Stream]:
+    return [block.stream() for block in blocks.children() if isinstance(block, PatchResBlock)]
 
 
 def _zeros(inputs: int, outputs: int) -> Linear:

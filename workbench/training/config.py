@@ -63,6 +63,10 @@ class VAELossConfig:
     perceptual_loss_weight: float = setting(0.5, "weight of LPIPS (VGG); above 0 its network must be here: fetch lpips")
     perceptual_start: int = setting(0, "step from which LPIPS counts; before it costs nothing")
     perceptual_ramp: int = setting(0, "steps over which its weight rises linearly from there")
+    perceptual_every: int = setting(1, "LPIPS of every so-manieth frame of a clip, others at every step: it is slow")
+    temporal_loss_weight: float = setting(
+        0.0, "weight of the error of the changes from frame to frame: less flicker, truer motion; try 0.25"
+    )
     kl_loss_weight: float = setting(0.0, "weight of the KL divergence; models without a posterior take 0 only")
 
     def __post_init__(self) -> None:
@@ -70,6 +74,8 @@ class VAELossConfig:
         check_range("vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
         check_range("vae_loss_config.perceptual_start", self.perceptual_start, 0)
         check_range("vae_loss_config.perceptual_ramp", self.perceptual_ramp, 0)
+        check_range("vae_loss_config.perceptual_every", self.perceptual_every, 1)
+        check_range("vae_loss_config.temporal_loss_weight", self.temporal_loss_weight, 0.0)
         check_range("vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
 
 

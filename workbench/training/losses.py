@@ -29,6 +29,14 @@ def rmse_loss(x: Tensor, y: Tensor) -> Tensor:
     return (x.float() - y.float()).square().flatten(1).mean(1).clamp_min(1e-12).sqrt().mean()
 
 
+def temporal_loss(x: Tensor, y: Tensor) -> Tensor:
+    """`rmse_loss` of the changes from frame to frame of clips (B, C, T, ...): about dtSSD, see `metrics.temporal`.
+
+    An error that stays the same over time costs nothing here; what flickers and what moves wrongly does.
+    """
+    return rmse_loss(x.float().diff(dim=2), y.float().diff(dim=2))
+
+
 RECONSTRUCTION_LOSSES = {"l1": l1_loss, "l2": l2_loss, "rmse": rmse_loss}
 
 

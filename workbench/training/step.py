@@ -27,6 +27,7 @@ from workbench.training.losses import (
     generator_loss,
     perceptual_loss,
     psnr_of,
+    temporal_loss,
 )
 from workbench.training.schedules import perceptual_weight, rate_factor
 
@@ -223,11 +224,16 @@ def _loss_gradient(
     kind = config.vae_loss_config.reconstruction
     losses = {kind: RECONSTRUCTION_LOSSES[kind](fake, real), "train_psnr": psnr_of(real, fake.detach())}
     losses["nll"] = losses[kind]
-    (gradient,) = torch.autograd.grad(losses[kind], fake)
+    if (weight := config.vae_loss_config.temporal_loss_weight) and fake.shape[2] > 1:
+        losses["temporal"] = temporal_loss(fake, real)
+        losses["nll"] = losses["nll"] + weight * losses["temporal"]
+    (gradient,) = torch.autograd.grad(losses["nll"], fake)
     if nets.lpips is not None and (weight := perceptual_weight(step, config)) > 0.0:
-        losses["lpips"], perceptual = _perceptual_gradient(fake, real, nets.lpips)
-        losses["nll"] = losses[kind] + weight * losses["lpips"]
-        gradient = gradient + weight * perceptual
+        every = config.vae_loss_config.perceptual_every
+        seen = slice(step % min(every, fake.shape[2]), None, every)
+        losses["lpips"], perceptual = _perceptual_gradient(fake[:, :, seen], real[:, :, seen], nets.lpips)
+        losses["nll"] = losses["nll"] + weight * losses["lpips"]
+        gradient[:, :, seen] += weight * perceptual
     if config.stage == "disc" and step >= config.gen_loss_config.gen_start:
         discriminator = nets.against.discriminator
         with _statistics_kept(discriminator), autocast(config, real.device):

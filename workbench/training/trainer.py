@@ -129,6 +129,7 @@ class Trainer:
             rank=self.world.rank,
             world_size=self.world.size,
             image_probability=self.config.image_probability,
+            device=self.world.device,
         )
 
     def _total_steps(self) -> int:

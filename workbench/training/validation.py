@@ -119,7 +119,7 @@ def write_sample(sample: Tensor, path: Path) -> None:
 def _loader(config: TrainConfig, nets: Networks, world: World) -> ClipLoader:
     """One clip a batch, every clip in the best bucket it fits; the index of the training where there is no other."""
     path = config.validation.data_path or config.dataset.data_path
-    dataset = dataclasses.replace(config.dataset, data_path=path, random_crop=False)
+    dataset = dataclasses.replace(config.dataset, data_path=path, random_crop=False, in_memory=False)
     buckets = {
         name: {frames: (float(probability > 0.0), 1) for frames, (probability, _) in by_frames.items()}
         for name, by_frames in config.bucket_config.items()
