@@ -9,7 +9,6 @@ from itertools import product
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import Checkpointed, CheckpointedBlock, run_checkpointed
@@ -88,11 +87,26 @@ class SpatialUpsampleConv(nn.Module):
 
     def convolve(self, x: Tensor, kernels: Sequence[Tensor], time_padding: int) -> Tensor:
         """The same with these `phase_kernels` of its weight and this padding of time."""
-        padded, phases, bias = F.pad(x, (1, 1, 1, 1)), [], self.conv.get_parameter("conv.bias")
+        bias, (height, width), phases = self.conv.get_parameter("conv.bias"), x.shape[3:], []
         for (row, column), kernel in zip(product((0, 1), (0, 1)), kernels, strict=True):
-            window = padded[..., row : row + x.shape[3] + 1, column : column + x.shape[4] + 1]
-            phases.append(conv3d(window, kernel, bias, (1, 1, 1), (time_padding, 0, 0)))
+            y = conv3d(x, kernel, bias, (1, 1, 1), (time_padding, 1, 1))  # of every two neighbours, and at the borders
+            phases.append(y[..., row : row + height, column : column + width])
+        return _interleaved(phases)
+
+
+def _interleaved(phases: Sequence[Tensor]) -> Tensor:
+    """The four phases (B, C, T, H, W) of even and odd rows and columns as one tensor of twice the height and width."""
+    if torch.is_grad_enabled():
         return pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), (1, 2, 2))
+    *front, height, width = phases[0].shape
+    channels_last = phases[0].stride(1) == 1
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    y = torch.empty(
+        (*front, 2 * height, 2 * width), dtype=phases[0].dtype, device=phases[0].device, memory_format=layout
+    )
+    for (row, column), phase in zip(product((0, 1), (0, 1)), phases, strict=True):
+        y[..., row::2, column::2] = phase
+    return y
 
 
 def phase_kernels(weight: Tensor) -> list[Tensor]:
