@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "check": "faults media metrics.psnr models",
     "compare": "tiling metrics.measure",
     "roundtrip": "tile_settings media metrics ranks models compare.side_by_side",
+    "suite": "tile_settings tiling media metrics models compare roundtrip",
     "evaluate": "tile_settings media metrics ranks models compare roundtrip",
     "latents": "tile_settings media ranks models",
     "probe": "tile_settings tiling media metrics ranks models vision data.index compare latents.clips",
@@ -37,8 +38,8 @@ MAY_IMPORT = {
     "jobs": "tile_settings tiling stages media metrics ranks models compare roundtrip evaluate.statistics"
     " latents probe",
     "cli": "",
-    "commands": "tile_settings media metrics ranks models data check compare roundtrip evaluate latents probe bench"
-    " fetch jobs cli",
+    "commands": "tile_settings media metrics ranks models data check compare roundtrip suite evaluate latents probe"
+    " bench fetch jobs cli",
     "ui": "tile_settings media metrics models compare roundtrip.progress training.runs probe jobs",
     "__main__": "cli commands",
     "__init__": "",
@@ -49,7 +50,7 @@ of it. Each stands above what it names."""
 ONLY_IN = {
     "gradio": "ui",
     "fire": "cli",
-    "plotly": "compare probe course ui",
+    "plotly": "compare probe suite course ui",
     "pyarrow": "data",
     "av": "media evaluate.reencode",
     "diffusers": "models.diffusers_adapter models.wan_streams",

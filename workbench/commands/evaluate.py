@@ -11,7 +11,7 @@ from workbench.cli import Command, flag_words
 from workbench.commands.dataset import DatasetSettings
 from workbench.compare.tables import text_table
 from workbench.config import override, setting
-from workbench.devices import DEVICE_HELP, DTYPE_HELP
+from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
 from workbench.errors import WorkbenchError
 from workbench.evaluate.settings import EvaluateSettings, protocol_settings
 from workbench.files import quoted
@@ -45,6 +45,8 @@ def with_protocol(flags: Mapping[str, Any]) -> EvaluateConfig:
 
 def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate every model on every clip, continuing where an earlier run stopped, and write the leaderboard."""
+    if config.suite:
+        return _run_suite(config)
     clips = config.dataset.clips()
     from workbench.evaluate.run import evaluate
     from workbench.evaluate.summary import write_results
@@ -67,6 +69,26 @@ def run_evaluate(config: EvaluateConfig) -> None:
     print(f"{_counts(evaluation, len(clips))}; see {store.folder / 'leaderboard.html'}")
     if evaluation.failures:
         raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")
+
+
+def _run_suite(config: EvaluateConfig) -> None:
+    """Every model through the fault suite, on this process alone."""
+    from workbench.evaluate.settings import folder_of
+    from workbench.models.ref import parse_models
+    from workbench.suite.run import fault_rows, run_faults
+
+    device = pick_device(config.device)
+    entries, folder = parse_models(config.models), folder_of(config)
+    with tqdm(dynamic_ncols=True, unit="step") as bar:
+
+        def show(label: str, progress: "Progress") -> None:
+            bar.total, bar.n = progress.total, progress.done
+            bar.set_description(f"{label}: {progress.stage}")
+
+        tiling, dtype = config.model, pick_dtype(config.dtype, device)
+        models = run_faults(entries, tiling, config.rounds, folder, device, dtype, show)
+    print(text_table(fault_rows(models)))
+    print(f"see {folder / 'faults.html'}")
 
 
 def _reporter(bar: tqdm, world: "World") -> "Callable[[Task, ClipResult | str, int, int], None]":

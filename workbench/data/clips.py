@@ -65,7 +65,7 @@ def crop_of(frames_TCHW: Tensor, request: ClipRequest) -> Tensor:
     Returns:
         uint8 (T, 3, request.height, request.width).
     """
-    plan = cover(*frames_TCHW.shape[2:], request.height, request.width)
+    plan = cover(frames_TCHW.shape[2], frames_TCHW.shape[3], request.height, request.width)
     offset = _place(plan.height - plan.crop_height, request.top), _place(plan.width - plan.crop_width, request.left)
     return apply_resize(frames_TCHW, plan, offset)
 

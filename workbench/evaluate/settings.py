@@ -16,6 +16,9 @@ BITS_PER_VALUE = 16
 """Bits that a latent value is charged for: it is stored as bfloat16 or float16, without entropy coding."""
 
 
+SUITES = ("faults",)
+
+
 @dataclass(frozen=True)
 class EvaluateSettings(ClipPolicy):
     """Models, the frames that each of them gets, and where results go."""
@@ -44,11 +47,20 @@ class EvaluateSettings(ClipPolicy):
         "measure rFVD too, with this TorchScript feature network in place of I3D: clips (1, 3, 16, 224, 224) in [-1, 1]"
         " to (1, D); it needs more than D windows of 16 frames",
     )
+    suite: str | None = setting(
+        None,
+        "faults: drawn clips with known answers instead of yours, a figure for every fault that users report, and what"
+        " is left after `rounds` of decoding and encoding again",
+    )
+    rounds: int = setting(16, "of generation loss in the suite; 0 for none")
     save_dir: str = setting("eval", "folder for the results; an interrupted evaluation continues there")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_models(self.models)
+        if self.suite is not None:
+            check_choice("suite", self.suite, SUITES)
+        check_range("rounds", self.rounds, 0)
         if self.fvd and self.fvd_network is not None:
             raise ConfigError("`fvd` takes the I3D network and `fvd_network` another: give one of them")
         if self.lpips_every is not None:

@@ -94,7 +94,7 @@ class SpatialUpsampleConv(nn.Module):
         return _interleaved(phases)
 
 
-def _interleaved(phases: Sequence[Tensor]) -> Tensor:
+def _interleaved(phases: list[Tensor]) -> Tensor:
     """The four phases (B, C, T, H, W) of even and odd rows and columns as one tensor of twice the height and width."""
     if torch.is_grad_enabled():
         return pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), (1, 2, 2))

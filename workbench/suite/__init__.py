@@ -1,0 +1,1 @@
+"""Synthetic clips whose right answer is known, and the figures that show what users meet in autoencoders."""

@@ -1,0 +1,162 @@
+"""One model through the fault suite: every clip once, every figure, and what of it is a fault."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from workbench.errors import NonFiniteError, WorkbenchError
+from workbench.models.base import Autoencoder
+from workbench.models.plans import tile_plans
+from workbench.roundtrip.clip import round_trip_steps
+from workbench.steps import Progress, Steps, drain
+from workbench.suite import figures as f
+from workbench.suite.clips import CLIPS, COLOURS, FLASH_AT, FRAMES, SIDE
+from workbench.tile_settings import Tiling
+from workbench.tiling import TilePlan
+
+_STILL = ("zone plate", "ramp", *COLOURS)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one figure of the suite says.
+
+    Attributes:
+        label: its name for people, with the unit.
+        words: what it is, and what it shows.
+        odd, bad: values from which on it is worth a look, and a fault; of a gain, its distance from 1.
+    """
+
+    label: str
+    words: str
+    odd: float = math.inf
+    bad: float = math.inf
+
+
+FIGURES = {
+    "not_finite": Figure("values not finite", "NaN or infinite: an overflow, mostly of float16", 1e-12, 1e-12),
+    "grid": Figure("grid on flat colours (levels)", "energy off the mean of a constant colour, the worst of six", 1, 4),
+    "gain": Figure("contrast off by", "distance of the contrast gain from 1, the worst colour of a ramp", 0.03, 0.15),
+    "bias": Figure("bias of colours (levels)", "the worst colour: mean error of six flat ones, and of a ramp", 2, 8),
+    "order": Figure("colours out of order", "output colours that follow another original one", 1, 1),
+    "misplaced": Figure("misplaced frames", "frames nearer to another frame of the original than to their own", 1, 3),
+    "position": Figure("spread by place in a group (dB)", "between the frames that share a latent", 3, 8),
+    "ends": Figure("first or last frame worse by (dB)", "than the frames between, the worst of the moving clips", 2, 6),
+    "counts": Figure("numbers of frames that fail", "of all residues: too few frames, or 3 dB worse", 1, 1),
+    "flicker": Figure("flicker of stills (levels)", "mean change from frame to frame where nothing moves", 0.5, 3),
+    "leak": Figure("leak of one bright frame (levels)", "how much more its neighbours err than other frames", 8, 30),
+    "cells": Figure("jumps at latents' borders (times)", "of the error, against elsewhere: blocks that show", 1.3, 4),
+    "tiles": Figure("jumps at tiles' borders (times)", "there, against the borders of other latents: seams", 1.3, 2),
+    "edge_psnr": Figure("moving edge (dB)", "PSNR"),
+    "text_psnr": Figure("moving text (dB)", "PSNR"),
+    "zone_psnr": Figure("zone plate (dB)", "PSNR"),
+}
+"""All figures by name. The bounds are our own: what a good model stays below on these clips, with room."""
+
+
+def verdict(name: str, value: float) -> str:
+    """ "good", "odd" or "bad"; of a value that cannot be taken ""."""
+    if math.isnan(value):
+        return ""
+    return "bad" if value >= FIGURES[name].bad else "odd" if value >= FIGURES[name].odd else "good"
+
+
+def faults_steps(ae: Autoencoder, tiling: Tiling) -> Steps[dict[str, float]]:
+    """Every figure of one model, as steps: clip after clip, then every residue of the number of frames.
+
+    Raises:
+        ConfigError: a tile size is not legal.
+    """
+    outputs = {}
+    for done, name in enumerate(CLIPS, start=1):
+        outputs[name] = _output(ae, _clip(name), tiling)
+        yield Progress("faults", done, len(CLIPS))
+    found = {"not_finite": float(sum((~y.isfinite()).sum().item() for y in outputs.values()))}
+    outputs = {name: y.nan_to_num(0.0, 1e4, -1e4) for name, y in outputs.items()}
+    found |= _of_colours(outputs) | _of_time(ae, outputs)
+    found["counts"] = yield from _failing_counts(ae, tiling)
+    found |= _of_borders(ae, outputs, tile_plans(ae, FRAMES, SIDE, SIDE, tiling)[1])
+    return {name: found[name] for name in FIGURES}
+
+
+def _of_colours(outputs: dict[str, Tensor]) -> dict[str, float]:
+    gain, bias = f.gains(_grey("ramp"), outputs["ramp"])
+    flat = [(outputs[colour] - _grey(colour)).mean((0, 2, 3)).abs().max().item() for colour in COLOURS]
+    order = f.colour_order(_grey("ramp"), outputs["ramp"])
+    return {
+        "grid": max(f.grid_level(outputs[colour]) for colour in COLOURS),
+        "gain": (gain - 1).abs().max().item(),
+        "bias": max(bias.abs().max().item(), *flat),
+        "order": float(sum(found != right for found, right in zip(order, "RGB", strict=True))),
+    }
+
+
+def _of_time(ae: Autoencoder, outputs: dict[str, Tensor]) -> dict[str, float]:
+    moving = {name: f.psnr_of_frames(_grey(name), outputs[name]) for name in ("moving edge", "moving text")}
+    group = max(ae.temporal_stride, 1)
+    return {
+        "misplaced": float(f.misplaced_frames(_grey("moving edge"), outputs["moving edge"])),
+        "position": max(f.position_spread(values, group) for values in moving.values()),
+        "ends": max(f.end_gap(values, group) for values in moving.values()),
+        "flicker": max(f.still_flicker(outputs[name]) for name in _STILL),
+        "leak": f.leak(_grey("flash"), outputs["flash"], FLASH_AT),
+        "edge_psnr": moving["moving edge"].mean().item(),
+        "text_psnr": moving["moving text"].mean().item(),
+        "zone_psnr": f.psnr_of_frames(_grey("zone plate"), outputs["zone plate"]).mean().item(),
+    }
+
+
+def _of_borders(ae: Autoencoder, outputs: dict[str, Tensor], plan: TilePlan) -> dict[str, float]:
+    pairs = [(_grey(name), outputs[name]) for name in ("moving edge", "zone plate", "flash")]
+    cells = [f.border_ratio(x, y, ae.spatial_stride) for x, y in pairs]
+    tiles = [f.seam_ratio(x, y, plan, ae.spatial_stride) for x, y in pairs]
+    return {"cells": _median(cells), "tiles": _median(tiles)}
+
+
+def _failing_counts(ae: Autoencoder, tiling: Tiling) -> Steps[float]:
+    """How many of the numbers of frames from 1 to two groups and one go wrong: every residue, with few latents."""
+    most = min(2 * ae.temporal_stride + 1, FRAMES)
+    x, worst = _grey("moving edge"), []
+    for count in range(1, most + 1):
+        try:
+            y = _output(ae, _clip("moving edge")[:count], tiling)
+        except WorkbenchError:
+            worst.append(-math.inf)
+        else:
+            right = len(y) == count and bool(y.isfinite().all())
+            worst.append(f.psnr_of_frames(x[:count], y).mean().item() if right else -math.inf)
+        yield Progress("numbers of frames", count, most)
+    usual = torch.tensor(worst).median().item()
+    return float(sum(value < usual - 3.0 for value in worst))
+
+
+def _output(ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling) -> Tensor:
+    """Grey levels (T, 3, H, W) of a clip's reconstruction, not clamped; all NaN where any is not finite."""
+    try:
+        _, y, *_ = drain(round_trip_steps(ae, frames_TCHW.contiguous(), tiling))
+    except NonFiniteError:
+        return torch.full(frames_TCHW.shape, math.nan)
+    return (y[0].transpose(0, 1).float().cpu() + 1.0) * 127.5
+
+
+@cache
+def _clip(name: str) -> Tensor:
+    return CLIPS[name]()
+
+
+def _grey(name: str) -> Tensor:
+    return _clip(name).float()
+
+
+def _median(values: list[float]) -> float:
+    known = sorted(value for value in values if math.isfinite(value))
+    return known[len(known) // 2] if known else math.nan
+
+
+def failing(found: dict[str, float]) -> Iterator[str]:
+    """The names of the figures that are bad."""
+    return (name for name, value in found.items() if verdict(name, value) == "bad")
