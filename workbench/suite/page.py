@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,7 +79,8 @@ def _table(models: Models) -> str:
 def _cell(name: str, value: float) -> str:
     said = verdict(name, value)
     words = f"<br><small>{said}</small>" if said in ("odd", "bad") else ""
-    return f'<td class="{said}">{value:.4g}{words}</td>'
+    shown = "not cut" if math.isnan(value) else f"{value:.4g}"
+    return f'<td class="{said}">{shown}{words}</td>'
 
 
 def _left_out(models: Models) -> Iterator[str]:
