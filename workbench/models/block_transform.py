@@ -44,13 +44,18 @@ class BlockTransform(nn.Module):
 
     def analyse(self, x: Tensor) -> Tensor:
         """Frames (B, 3, T, H, W) to coefficients (B, C, t, h, w)."""
-        with torch.autocast(x.device.type, enabled=False):  # whose bfloat16 the transform would show
+        with _exactly(x):
             return to_coefficients(x, self.basis) / self.deviation
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, C, t, h, w) to frames (B, 3, T, H, W)."""
-        with torch.autocast(coefficients.device.type, enabled=False):
+        with _exactly(coefficients):
             return from_coefficients(coefficients * self.deviation, self.basis)
+
+
+def _exactly(x: Tensor) -> torch.autocast:
+    """Without autocast, whose bfloat16 the transform would show; tensors on the meta device are only counted."""
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
 def usual_deviation(frequency: Frequency, frames: int) -> float:
