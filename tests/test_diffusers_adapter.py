@@ -14,6 +14,7 @@ from workbench.models.diffusers_autoencoder import DiffusersAutoencoder
 from workbench.models.diffusers_classes import ADAPTERS, encode_clip, moments
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.plans import encode_plan, tile_plans
+from workbench.models.registry import paired
 from workbench.tile_settings import Tiling
 from workbench.tiling import pad_end
 
@@ -165,6 +166,21 @@ TINY = {
 }
 
 
+DECODERS = {
+    "LTX2VideoDiffusionDecoderModel": {
+        "latent_channels": 8,
+        "decoder_head_dim": 8,
+        "decoder_stage_channels": (32, 16, 8, 8, 8),
+        "decoder_stage_depths": (1,) * 5,
+        "decoder_stage_kernels": ((1, 2, 2),) * 4,
+        "decoder_upsample_channel_reductions": (2, 2, 1, 1),
+        "decoder_stage5_kernel": (3, 2, 2),
+        "decoder_t_emb_dim": 8,
+    },
+}
+"""Classes that have no encoder."""
+
+
 def tiny_vae(name: str, **settings: object) -> torch.nn.Module:
     import diffusers
 
@@ -172,7 +188,7 @@ def tiny_vae(name: str, **settings: object) -> torch.nn.Module:
         pytest.importorskip("transformers")
 
     torch.manual_seed(0)
-    return getattr(diffusers, name)(**TINY[name] | settings).eval()
+    return getattr(diffusers, name)(**(TINY | DECODERS)[name] | settings).eval()
 
 
 def tiny(name: str, **settings: object) -> DiffusersAutoencoder:
@@ -191,7 +207,7 @@ def random_clip(*shape: int) -> Tensor:
 def test_every_adapted_class_is_tried_here_and_exists():
     import diffusers
 
-    assert set(TINY) == set(DIFFUSERS_CLASSES) == set(ADAPTERS)
+    assert set(TINY | DECODERS) == set(DIFFUSERS_CLASSES) == set(ADAPTERS)
     assert all(hasattr(diffusers, name) for name in DIFFUSERS_CLASSES)
 
 
@@ -246,7 +262,7 @@ def test_reconstruction_is_that_of_the_model_itself(adapter, latents):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("latents", [1, 2, 3, 4])
-@pytest.mark.parametrize("adapter", [n for n, row in ADAPTERS.items() if row.grid == "causal"], indirect=True)
+@pytest.mark.parametrize("adapter", [n for n in TINY if ADAPTERS[n].grid == "causal"], indirect=True)
 def test_decoder_is_given_what_makes_frames_of_every_latent_count(adapter, latents):
     decoded = adapter.vae.decode(
         adapter._padded_latents(random_clip(1, adapter.latent_channels, latents, 2, 2)),
@@ -584,3 +600,21 @@ def test_rae_takes_frames_in_squares():
     torch.testing.assert_close(z[:, :, 1, :, 4:], adapter.vae.encode((square + 1) / 2).latent)
     y = adapter.decode(z, 2, (16, 32))
     torch.testing.assert_close(y[:, :, 1, :, 16:], adapter.vae.decode(z[:, :, 1, :, 4:]).sample * 2 - 1)
+
+
+@torch.inference_mode()
+def test_the_diffusion_decoder_of_ltx2_decodes_latents_of_ltx2():
+    """From the same noise each time; clips smaller than its attention needs are grown, and cut back."""
+    decoder = tiny("LTX2VideoDiffusionDecoderModel")
+    pair = paired(tiny("AutoencoderKLLTX2Video"), decoder).eval()
+    x = random_clip(1, 3, 9, 64, 64)
+    z = pair.encode(x)
+    own = decoder.vae.decode(z, generator=torch.Generator().manual_seed(0)).sample
+    torch.testing.assert_close(pair.decode(z, 9), own)
+    for size in ((1, 20, 33), (4, 32, 64)):
+        small = x[:, :, : size[0], : size[1], : size[2]]
+        y = decode_tiled(pair, pair.encode(small), Tiling(), size[0], size[1:])
+        assert y.shape == small.shape
+        assert y.isfinite().all()
+    with pytest.raises(ConfigError, match="has no encoder; name it as `decoder`"):
+        decoder.encode(x)

@@ -97,6 +97,9 @@ DIFFUSERS_CLASSES: dict[str, ForeignSpec] = {
     "AutoencoderKLCogVideoX": ForeignSpec("CogVideoX", "1 + 4k", hub="THUDM/CogVideoX-5b/vae"),
     "AutoencoderKLLTXVideo": ForeignSpec("LTX-Video", "1 + 8k", hub="Lightricks/LTX-Video/vae"),
     "AutoencoderKLLTX2Video": ForeignSpec("LTX-2", "1 + 8k", hub="Lightricks/LTX-2/vae"),
+    "LTX2VideoDiffusionDecoderModel": ForeignSpec(
+        "LTX-2.5, a decoder alone (--decoder)", "1 + 8k", hub="Lightricks/LTX-2.5-Diffusers/diffusion_decoder"
+    ),
     "AutoencoderKLCosmos": ForeignSpec(
         "Cosmos tokenizer", "1 + 8k", hub="nvidia/Cosmos-1.0-Diffusion-7B-Text2World/vae"
     ),

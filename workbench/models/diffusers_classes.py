@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.errors import ConfigError
 from workbench.models import wan_streams
+from workbench.models.catalogue import PREFIX
 from workbench.models.segment_streams import KANDINSKY6, KVAE
 from workbench.stages import Push
+from workbench.tiling import pad_end
 
 Moments = tuple[Tensor, Tensor | None]
 """Mean and log-variance (B, C, t, h, w) of the plain latents; no log-variance where there is no Gaussian."""
@@ -169,6 +172,29 @@ def _decode_vidtok(vae: Any, z: Tensor) -> Tensor:
     return decode_clip(vae, z) if vae.config.is_causal else vae.decoder(z)
 
 
+def _no_encoder(vae: Any, x: Tensor) -> Moments:
+    raise ConfigError(
+        f"{PREFIX}{type(vae).__name__} has no encoder; name it as `decoder`, beside an AutoencoderKLLTX2Video"
+    )
+
+
+def _denoise(vae: Any, z: Tensor) -> Tensor:
+    """LTX-2's diffusion decoder, from the same noise each time; small clips are grown to what its attention needs."""
+    z = pad_end(z, *map(max, z.shape[2:], _least_latents(vae.config)))
+    return vae.decode(z, generator=torch.Generator(z.device).manual_seed(0)).sample
+
+
+def _least_latents(config: Any) -> tuple[int, int, int]:
+    """Frames, rows and columns of latents of which no neighbourhood is larger than the grid that it is in."""
+    kernels = [*config.decoder_stage_kernels, config.decoder_stage5_kernel]
+    frames, rows, columns, scale = 1, 1, 1, [1, 1, 1]
+    for kernel, stride in zip(kernels, [*config.decoder_upsample_strides, (1, 1, 1)], strict=True):
+        frames = max(frames, 1 + -(-(kernel[0] - 1) // scale[0]))  # n latents are 1 + (n - 1) * scale frames
+        rows, columns = max(rows, -(-kernel[1] // scale[1])), max(columns, -(-kernel[2] // scale[2]))
+        scale = [have * more for have, more in zip(scale, stride, strict=True)]
+    return frames, rows, columns
+
+
 def _ltx_strides(vae: Any) -> tuple[int, int]:
     config = vae.config
     kinds = [kind for kind, on in zip(config.downsample_type, config.spatio_temporal_scaling, strict=True) if on]
@@ -235,6 +261,14 @@ ADAPTERS: dict[str, DiffusersClass] = {
     ),
     "AutoencoderKLLTXVideo": DiffusersClass(_ltx_strides),
     "AutoencoderKLLTX2Video": DiffusersClass(_ltx_strides, min_side=2),
+    "LTX2VideoDiffusionDecoderModel": DiffusersClass(
+        _derived_strides,
+        encode=_no_encoder,
+        decode=_denoise,
+        latents_of=("AutoencoderKLLTX2Video",),
+        tile_pixels=lambda vae: vae.tile_sample_min_height,
+        tile_frames=80,
+    ),
     "AutoencoderKLCosmos": DiffusersClass(_configured_strides),
     "AutoencoderKLMochi": DiffusersClass(_derived_strides),
     "AutoencoderKLMagvit": DiffusersClass(_derived_strides),
