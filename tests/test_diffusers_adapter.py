@@ -415,6 +415,17 @@ def test_saved_model_loads_from_its_folder(tmp_path, folder):
     assert torch.equal(loaded.encode(x), saved.encode(x))
 
 
+@pytest.mark.parametrize("name", TINY | DECODERS)
+def test_every_class_loads_from_its_folder(tmp_path, name):
+    saved = tiny(name)
+    saved.vae.save_pretrained(tmp_path)
+    loaded = load_diffusers(str(tmp_path))
+    assert (type(loaded), loaded.latent_channels, loaded.weights_path) == (type(saved), saved.latent_channels, tmp_path)
+    first, again = saved.state_dict(), loaded.state_dict()
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
 def test_class_name_builds_the_default_configuration():
     adapter = load_diffusers("AutoencoderKL")
     assert adapter.name == "diffusers:AutoencoderKL"

@@ -44,6 +44,8 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
     try:
         config = _diffusers_class("AutoencoderKL").load_config(location, subfolder=subfolder)
         cls = _diffusers_class(config.get("_class_name"))
+        if cls._keep_in_fp32_modules:  # all is loaded as float32; what is pinned to it would need accelerate
+            cls = type(cls.__name__, (cls,), {"_keep_in_fp32_modules": None})
         model = cls.from_pretrained(location, subfolder=subfolder, low_cpu_mem_usage=False)
     except (OSError, ValueError, SafetensorError) as error:
         reason = first_line(error)
