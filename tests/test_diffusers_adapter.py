@@ -11,7 +11,8 @@ from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.diffusers_adapter import adapted, load_diffusers
 from workbench.models.diffusers_autoencoder import DiffusersAutoencoder
-from workbench.models.diffusers_classes import ADAPTERS, encode_clip, moments
+from workbench.models.diffusers_calls import encode_clip, moments
+from workbench.models.diffusers_classes import ADAPTERS
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig
 from workbench.models.plans import encode_plan, tile_plans
 from workbench.models.registry import paired

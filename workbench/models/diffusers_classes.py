@@ -8,21 +8,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.errors import ConfigError
 from workbench.models import wan_streams
-from workbench.models.catalogue import PREFIX
+from workbench.models.diffusers_calls import (
+    Moments,
+    by_frame,
+    decode_allegro,
+    decode_clip,
+    decode_flux2,
+    decode_images,
+    decode_single_frames,
+    decode_temporally,
+    decode_vidtok,
+    denoise,
+    encode_allegro,
+    encode_clip,
+    encode_flux2,
+    encode_image,
+    no_encoder,
+    opaque,
+    without_alpha,
+)
 from workbench.models.segment_streams import KANDINSKY6, KVAE
 from workbench.stages import Push
-from workbench.tiling import pad_end
-
-Moments = tuple[Tensor, Tensor | None]
-"""Mean and log-variance (B, C, t, h, w) of the plain latents; no log-variance where there is no Gaussian."""
-
-DECODE_TIMESTEP = 0.05  # of decoders that also denoise (LTX-Video): the value its authors recommend
 
 
 class Streams(Protocol):
@@ -33,17 +42,6 @@ class Streams(Protocol):
 
     def decode_push(self, vae: Any, prepare: Callable[[Tensor], Tensor]) -> Push:
         """Latents to frames; `prepare` undoes normalisation."""
-
-
-def encode_clip(vae: Any, x: Tensor) -> Moments:
-    """The moments of a clip, by the class's own `encode`."""
-    return moments(vae.encode(x))
-
-
-def decode_clip(vae: Any, z: Tensor) -> Tensor:
-    """A clip, by the class's own `decode`."""
-    extra = {"temb": z.new_tensor([DECODE_TIMESTEP])} if vae.config.get("timestep_conditioning") else {}
-    return _sample(vae.decode(z, **extra))
 
 
 def _unchanged(vae: Any, x: Tensor) -> Tensor:
@@ -108,93 +106,6 @@ class DiffusersClass:
     tile_frames: int = 32
 
 
-def moments(encoded: Any) -> Moments:
-    """What diffusers' `encode` returned, taken apart."""
-    if isinstance(encoded, tuple):  # quantised latents and their indices
-        return encoded[0], None
-    for name in ("latent", "latents"):
-        if name in encoded:
-            return encoded[name], None
-    distribution = encoded.latent_dist
-    return distribution.mode(), getattr(distribution, "logvar", None)
-
-
-def _sample(decoded: Any) -> Tensor:
-    return decoded if isinstance(decoded, Tensor) else decoded.sample
-
-
-def _by_frame(frame_of: Callable[[Any, Tensor], Moments]) -> Callable[[Any, Tensor], Moments]:
-    """The moments of every frame (B, 3, 1, H, W) by itself."""
-
-    def encode(vae: Any, x: Tensor) -> Moments:
-        means, logvars = zip(*(frame_of(vae, frame) for frame in x.split(1, dim=2)), strict=True)
-        return torch.cat(means, dim=2), None if logvars[0] is None else torch.cat(logvars, dim=2)
-
-    return encode
-
-
-def _encode_image(vae: Any, x: Tensor) -> Moments:
-    mean, logvar = moments(vae.encode(x.squeeze(2)))
-    return mean.unsqueeze(2), None if logvar is None else logvar.unsqueeze(2)
-
-
-def _decode_images(vae: Any, z: Tensor) -> Tensor:
-    return torch.stack([_sample(vae.decode(frame)) for frame in z.unbind(2)], dim=2)
-
-
-def _decode_single_frames(vae: Any, z: Tensor) -> Tensor:
-    return torch.cat([_sample(vae.decode(frame)) for frame in z.split(1, dim=2)], dim=2)
-
-
-def _decode_temporally(vae: Any, z: Tensor) -> Tensor:
-    """Stable Video Diffusion: frames of several clips in a batch, told apart by their number in a clip."""
-    y = vae.decode(z.transpose(1, 2).flatten(0, 1), num_frames=z.shape[2]).sample
-    return y.unflatten(0, (-1, z.shape[2])).transpose(1, 2)
-
-
-def _each_frame(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A function of images over the frames of clips."""
-    return function(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
-
-
-def _encode_allegro(vae: Any, x: Tensor) -> Moments:
-    """Its own `encode` knows tiles of one size only, and leaves out what does not fill one."""
-    mean, logvar = _each_frame(vae.quant_conv, vae.encoder(x)).chunk(2, dim=1)
-    return mean, logvar.clamp(-30.0, 20.0)  # as diffusers' DiagonalGaussianDistribution
-
-
-def _decode_allegro(vae: Any, z: Tensor) -> Tensor:
-    return vae.decoder(_each_frame(vae.post_quant_conv, z))
-
-
-def _decode_vidtok(vae: Any, z: Tensor) -> Tensor:
-    """Its own `decode`, which in a model that is not causal drops latents beyond whole groups of 16 frames."""
-    return decode_clip(vae, z) if vae.config.is_causal else vae.decoder(z)
-
-
-def _no_encoder(vae: Any, x: Tensor) -> Moments:
-    raise ConfigError(
-        f"{PREFIX}{type(vae).__name__} has no encoder; name it as `decoder`, beside an AutoencoderKLLTX2Video"
-    )
-
-
-def _denoise(vae: Any, z: Tensor) -> Tensor:
-    """LTX-2's diffusion decoder, from the same noise each time; small clips are grown to what its attention needs."""
-    z = pad_end(z, *map(max, z.shape[2:], _least_latents(vae.config)))
-    return vae.decode(z, generator=torch.Generator(z.device).manual_seed(0)).sample
-
-
-def _least_latents(config: Any) -> tuple[int, int, int]:
-    """Frames, rows and columns of latents of which no neighbourhood is larger than the grid that it is in."""
-    kernels = [*config.decoder_stage_kernels, config.decoder_stage5_kernel]
-    frames, rows, columns, scale = 1, 1, 1, [1, 1, 1]
-    for kernel, stride in zip(kernels, [*config.decoder_upsample_strides, (1, 1, 1)], strict=True):
-        frames = max(frames, 1 + -(-(kernel[0] - 1) // scale[0]))  # n latents are 1 + (n - 1) * scale frames
-        rows, columns = max(rows, -(-kernel[1] // scale[1])), max(columns, -(-kernel[2] // scale[2]))
-        scale = [have * more for have, more in zip(scale, stride, strict=True)]
-    return frames, rows, columns
-
-
 def _ltx_strides(vae: Any) -> tuple[int, int]:
     config = vae.config
     kinds = [kind for kind, on in zip(config.downsample_type, config.spatio_temporal_scaling, strict=True) if on]
@@ -217,39 +128,14 @@ def _image_stride(levels: str = "block_out_channels") -> Callable[[Any], tuple[i
     return lambda vae: (1, 2 ** (len(vae.config[levels]) - 1))
 
 
-def _opaque(vae: Any, x: Tensor) -> Tensor:
-    """RGB with an alpha channel of 1, where the model takes one."""
-    channels = vae.config.get("in_channels") or vae.config.get("input_channels")
-    return F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1), value=1.0) if channels == 4 else x
-
-
-def _without_alpha(vae: Any, y: Tensor) -> Tensor:
-    return y[:, :3]
-
-
-def _encode_flux2(vae: Any, x: Tensor) -> Moments:
-    """Latents of FLUX.2 are squares of 2 x 2 of what its encoder gives."""
-    mean, logvar = _encode_image(vae, x)
-    assert logvar is not None, "FLUX.2 is variational"
-    return _packed(vae, mean), _packed(vae, logvar)
-
-
-def _packed(vae: Any, z: Tensor) -> Tensor:
-    return F.pixel_unshuffle(z.squeeze(2), vae.config.patch_size[0]).unsqueeze(2)
-
-
-def _decode_flux2(vae: Any, z: Tensor) -> Tensor:
-    return _decode_images(vae, _each_frame(lambda frames: F.pixel_shuffle(frames, vae.config.patch_size[0]), z))
-
-
 def _flux2_statistics(vae: Any) -> tuple[Tensor, Tensor]:
     return vae.bn.running_mean, (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
 
 
 _WAN_LIKE: dict[str, Any] = {"channels": lambda vae: vae.config.z_dim}
-_IMAGE: dict[str, Any] = {"grid": "frames", "encode": _by_frame(_encode_image), "decode": _decode_images}
-_SINGLE_FRAMES: dict[str, Any] = {"grid": "frames", "encode": _by_frame(encode_clip), "decode": _decode_single_frames}
-_QWEN: dict[str, Any] = {**_WAN_LIKE, **_SINGLE_FRAMES, "to_pixels": _opaque, "from_pixels": _without_alpha}
+_IMAGE: dict[str, Any] = {"grid": "frames", "encode": by_frame(encode_image), "decode": decode_images}
+_SINGLE_FRAMES: dict[str, Any] = {"grid": "frames", "encode": by_frame(encode_clip), "decode": decode_single_frames}
+_QWEN: dict[str, Any] = {**_WAN_LIKE, **_SINGLE_FRAMES, "to_pixels": opaque, "from_pixels": without_alpha}
 
 ADAPTERS: dict[str, DiffusersClass] = {
     "AutoencoderKLHunyuanVideo": DiffusersClass(_configured_strides, latents_of=("hunyuan_vae",)),
@@ -263,8 +149,8 @@ ADAPTERS: dict[str, DiffusersClass] = {
     "AutoencoderKLLTX2Video": DiffusersClass(_ltx_strides, min_side=2),
     "LTX2VideoDiffusionDecoderModel": DiffusersClass(
         _derived_strides,
-        encode=_no_encoder,
-        decode=_denoise,
+        encode=no_encoder,
+        decode=denoise,
         latents_of=("AutoencoderKLLTX2Video",),
         tile_pixels=lambda vae: vae.tile_sample_min_height,
         tile_frames=80,
@@ -276,13 +162,13 @@ ADAPTERS: dict[str, DiffusersClass] = {
         lambda vae: (vae.temporal_compression_ratio, 2 ** len(vae.encoder.spatial_ds)),
         channels=lambda vae: vae.config.z_channels,
         repeat_first=True,
-        decode=_decode_vidtok,
+        decode=decode_vidtok,
     ),
     "AutoencoderKLAllegro": DiffusersClass(
         lambda vae: (vae.config.temporal_compression_ratio, vae.spatial_compression_ratio),
         grid="clips",
-        encode=_encode_allegro,
-        decode=_decode_allegro,
+        encode=encode_allegro,
+        decode=decode_allegro,
         tile_pixels=lambda vae: vae.config.sample_size,
         tile_frames=24,
     ),
@@ -305,7 +191,7 @@ ADAPTERS: dict[str, DiffusersClass] = {
         statistics=lambda vae: (0.0, 1.0),
     ),
     "AutoencoderKLTemporalDecoder": DiffusersClass(
-        _image_stride(), grid="clips", encode=_by_frame(_encode_image), decode=_decode_temporally
+        _image_stride(), grid="clips", encode=by_frame(encode_image), decode=decode_temporally
     ),
     "AutoencoderKLHunyuanImageRefiner": DiffusersClass(
         lambda vae: (1, vae.config.spatial_compression_ratio), **_SINGLE_FRAMES
@@ -322,8 +208,8 @@ ADAPTERS: dict[str, DiffusersClass] = {
         lambda vae: (1, 2 ** (len(vae.config.block_out_channels) - 1) * vae.config.patch_size[0]),
         channels=lambda vae: vae.config.latent_channels * vae.config.patch_size[0] ** 2,
         grid="frames",
-        encode=_by_frame(_encode_flux2),
-        decode=_decode_flux2,
+        encode=by_frame(encode_flux2),
+        decode=decode_flux2,
         statistics=_flux2_statistics,
     ),
     "AutoencoderKLHunyuanImage": DiffusersClass(lambda vae: (1, vae.config.spatial_compression_ratio), **_IMAGE),

@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.models.base import DiagonalGaussian
 from workbench.models.clip_grid import ClipGrid
 from workbench.models.diffusers_autoencoder import DiffusersAutoencoder
+from workbench.models.diffusers_calls import halves
 from workbench.models.streams import Waiting
 from workbench.stages import LocalStage, Push, Stage
 from workbench.tiling import pad_end
@@ -54,10 +55,8 @@ class MiniMaxH3(DiffusersAutoencoder):
         return max(super().legal_side(pixels), 2 * self.spatial_stride)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, DiagonalGaussian | None]:
-        moments = torch.cat(list(self._encode_push(lambda part: part)(x, True)), dim=2)
-        mean, logvar = moments.chunk(2, dim=1)
-        posterior = DiagonalGaussian(mean, logvar.clamp(-30.0, 20.0))  # as diffusers' DiagonalGaussianDistribution
-        return self._normalised(posterior.sample() if sample_posterior else mean), posterior
+        posterior = DiagonalGaussian(*halves(torch.cat(list(self._encode_push(lambda part: part)(x, True)), dim=2)))
+        return self._normalised(posterior.sample() if sample_posterior else posterior.mean), posterior
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
         return torch.cat(list(self._decode_push()(z, True)), dim=2)[:, :, :num_frames]

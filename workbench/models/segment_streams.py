@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.models.diffusers_calls import halves
 from workbench.models.streams import Waiting
 from workbench.stages import Push
 
@@ -64,9 +65,7 @@ class Segments:
 
     def encode(self, vae: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of a whole clip."""
-        moments = torch.cat(list(self.encode_push(vae, lambda part: part)(x, True)), dim=2)
-        mean, logvar = moments.chunk(2, dim=1)
-        return mean, logvar.clamp(-30.0, 20.0)  # as diffusers' DiagonalGaussianDistribution
+        return halves(torch.cat(list(self.encode_push(vae, lambda part: part)(x, True)), dim=2))
 
     def decode(self, vae: Any, z: Tensor) -> Tensor:
         """A whole clip."""
