@@ -1,11 +1,15 @@
 """Autoencoders of diffusers behind the one interface, each class in a tiny configuration."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+import torchvision_operators  # noqa: F401 (before a class of diffusers is looked up)
 from reference_weights import relative_error
 from torch import Tensor
 
-import workbench.models.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.catalogue import DIFFUSERS_CLASSES
 from workbench.models.coding import decode_tiled, encode_tiled
@@ -630,3 +634,15 @@ def test_the_diffusion_decoder_of_ltx2_decodes_latents_of_ltx2():
         assert y.isfinite().all()
     with pytest.raises(ConfigError, match="has no encoder; name it as `decoder`"):
         decoder.encode(x)
+
+
+@pytest.mark.parametrize("state", ["as it is here", "not installed"])
+def test_classes_are_found_whatever_torchvision_is(state):
+    """Beside a torch without CUDA it cannot be imported; lpips, which is not needed for models, brings it."""
+    code = "import sys\nif sys.argv[1] == 'not installed': sys.modules['torchvision'] = None\n"
+    code += "from workbench.models.diffusers_adapter import diffusers_class\n"
+    code += "print(diffusers_class('AutoencoderKLMagvit').__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, state], cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=600
+    )
+    assert done.stdout.strip() == "AutoencoderKLMagvit", done.stderr

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision_operators  # noqa: F401 (before a class of diffusers is looked up)
 from clips import write_clip
 from killed import run_until_killed
 from scipy import linalg
 from small_models import ARCHITECTURES, small_model
 
-import workbench.models.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up)
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError

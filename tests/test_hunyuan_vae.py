@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision_operators  # noqa: F401 (before a class of diffusers is looked up)
 from reference_weights import formula_clip, formula_state_dict, relative_error
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import workbench.models.torchvision_shim  # noqa: F401
 from workbench.errors import ConfigError
 from workbench.models.causal_blocks import NORM_EPS, frame_causal_attention
 from workbench.models.hunyuan_vae import HunyuanVAE, HunyuanVAEConfig

@@ -94,7 +94,7 @@ def test_temporal_metrics_are_their_formulas(original, output):
 @pytest.mark.parametrize("backbone", ["vgg", "alex"])
 def test_lpips_is_that_of_its_authors_package(original, output, backbone):
     """The same random convolutions in both, and the package's own heads."""
-    import workbench.models.torchvision_shim  # noqa: F401, I001  (must precede lpips, which imports torchvision)
+    import torchvision_operators  # noqa: F401, I001  (must precede lpips, which imports torchvision)
     import lpips as package
 
     theirs = package.LPIPS(net=backbone, pnet_rand=True, verbose=False)

@@ -27,8 +27,7 @@ SMALL = {"encoder_width": 8, "decoder_widths": (16, 8, 8, 8)}
 def folder(tmp_path_factory) -> Path:
     """A small Wan as diffusers saves it, and small files of TAEHV for its latents and for others."""
     import diffusers
-
-    import workbench.models.torchvision_shim  # noqa: F401
+    import torchvision_operators  # noqa: F401 (before a class of diffusers is looked up)
 
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """Loading autoencoders of the `diffusers` library, from a folder, the Hub, or with random weights."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,15 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
         WeightsError: there is no such folder or repository, or its weights cannot be read.
     """
     if source in DIFFUSERS_CLASSES:
-        return adapted(_diffusers_class(source)())
+        return adapted(diffusers_class(source)())
     if "/" not in source and not Path(source).is_dir():
-        _diffusers_class(source)
+        diffusers_class(source)
     location, subfolder = _locate(source)
     if not Path(location).is_dir():
         check_hub(location, "/".join(filter(None, (subfolder, "config.json"))))
     try:
-        config = _diffusers_class("AutoencoderKL").load_config(location, subfolder=subfolder)
-        cls = _diffusers_class(config.get("_class_name"))
+        config = diffusers_class("AutoencoderKL").load_config(location, subfolder=subfolder)
+        cls = diffusers_class(config.get("_class_name"))
         if cls._keep_in_fp32_modules:  # all is loaded as float32; what is pinned to it would need accelerate
             cls = type(cls.__name__, (cls,), {"_keep_in_fp32_modules": None})
         model = cls.from_pretrained(location, subfolder=subfolder, low_cpu_mem_usage=False)
@@ -56,7 +57,12 @@ def load_diffusers(source: str) -> DiffusersAutoencoder:
     return adapter
 
 
-def _diffusers_class(name: str | None) -> Any:
+def diffusers_class(name: str | None) -> Any:
+    """A class of DIFFUSERS_CLASSES.
+
+    Raises:
+        ConfigError: it is none of them, or takes a package that is not here.
+    """
     if name not in DIFFUSERS_CLASSES:
         known = ", ".join(DIFFUSERS_CLASSES)
         raise ConfigError(f"{PREFIX}{name}: not one of {known}{did_you_mean(str(name), DIFFUSERS_CLASSES)}")
@@ -64,9 +70,23 @@ def _diffusers_class(name: str | None) -> Any:
         raise ConfigError(f"{PREFIX}{name}: its encoders are of another package; pip install transformers")
     import diffusers
 
-    import workbench.models.torchvision_shim  # noqa: F401 (before a class of diffusers is looked up: that imports torchvision)
-
+    _leave_out_a_broken_torchvision()
     return getattr(diffusers, name)
+
+
+def _leave_out_a_broken_torchvision() -> None:
+    """Let diffusers know that torchvision is not there, where it cannot be imported.
+
+    It takes it for there where its files are, as they are by the package lpips, and imports it with all of its models,
+    of which none here needs it. PyPI's build of it is for CUDA: beside a torch without, `import torchvision` ends in
+    "operator torchvision::nms does not exist".
+    """
+    from diffusers.utils import import_utils
+
+    try:
+        import_module("torchvision")
+    except (ImportError, OSError, RuntimeError):
+        import_utils._torchvision_available = False
 
 
 def _locate(source: str) -> tuple[str, str | None]:

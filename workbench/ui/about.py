@@ -21,7 +21,7 @@ from workbench.models.catalogue import (
 from workbench.ui import pieces
 from workbench.ui.components import SILENT
 
-_PACKAGES = ("torch", "torchvision", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
+_PACKAGES = ("torch", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
 
 
 class AboutTab:

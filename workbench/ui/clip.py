@@ -9,7 +9,7 @@ from workbench.devices import pick_device
 from workbench.jobs.choices import LATENTS_EXTENSION, UNCUT
 from workbench.media.files import EXAMPLES, MEDIA_EXTENSIONS, list_media
 from workbench.tile_settings import MODES
-from workbench.ui.components import SILENT, ClipFile
+from workbench.ui.components import SILENT, clip_file
 from workbench.ui.shipped import CLIP, SHIPPED
 from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
@@ -30,7 +30,7 @@ class ClipPanel:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         types = [*MEDIA_EXTENSIONS, LATENTS_EXTENSION]
-        self.source = ClipFile(label="Clip or photo", file_types=types, height=116, elem_id="clip")
+        self.source = clip_file(label="Clip or photo", file_types=types, height=116, elem_id="clip")
         with gr.Row(elem_classes="examples"):
             for path in list_media(EXAMPLES):
                 picture = SHIPPED / f"{path.stem}.jpg"

@@ -5,8 +5,6 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.ui.quick_import import without_stubs
-
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of listeners that are the page's own: no veil over what they change, and no place in the API."""
 
@@ -22,13 +20,14 @@ def models_list(labels: Callable[[], list[str]], **arguments: Any) -> gr.Dropdow
 IMAGE_BUTTONS: list[Any] = ["fullscreen", "download"]
 """What a picture offers; sharing would send it to a public site."""
 
-with without_stubs():
 
-    class ClipFile(gr.File):
-        """A file as its path. Gradio's own leaves an empty temporary file behind at every call."""
+def clip_file(**arguments: Any) -> gr.File:
+    """A file as its path; what kind it is, the job finds out. Gradio's own way leaves an empty temporary file behind at
+    every call. Changed in this one component: beside the file of a class of ours Gradio would write type stubs."""
+    box = gr.File(**arguments)
+    box.preprocess = _path_of  # type: ignore[method-assign]
+    return box
 
-        is_template = True  # drawn as its parent is
 
-        def preprocess(self, payload: Any) -> Any:
-            """The path of the one file; what kind it is, the job finds out."""
-            return None if payload is None else payload.path
+def _path_of(payload: Any) -> Any:
+    return None if payload is None else payload.path

@@ -8,11 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported: nothing is sent anywhere
+os.environ["GRADIO_DEFAULT_CONCURRENCY_LIMIT"] = "none"  # said by `Blocks.queue()`, it would build all routes once more
 
-from workbench.ui.quick_import import without_stubs
-
-with without_stubs():
-    import gradio as gr
+import gradio as gr
 
 from workbench.devices import pick_device
 from workbench.errors import ConfigError
@@ -82,7 +80,7 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
         api = Api(JobFolders(temporary / "api"), queue, model, temporary, root)
         for left in (api.left, tiles.panel.left, latents.panel.left, probes.panel.left, training.left, uploads.left):
             page.unload(left)
-    return page.queue(default_concurrency_limit=None)
+    return page
 
 
 def theme() -> gr.themes.Base:
