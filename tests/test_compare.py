@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench.compare.figures import metric_curves
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.palette import COLOURS
 from workbench.compare.side_by_side import absolute_difference, side_by_side
 from workbench.compare.tables import frame_rows, text_table
 from workbench.course.pictures import difference_heatmap

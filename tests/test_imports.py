@@ -35,8 +35,7 @@ MAY_IMPORT = {
     "bench": "tile_settings metrics models",
     "course": "tile_settings tiling stages media models data compare",
     "fetch": "metrics models",
-    "jobs": "tile_settings tiling stages media metrics ranks models compare roundtrip evaluate.statistics"
-    " latents probe",
+    "jobs": "tile_settings tiling stages media metrics ranks models compare roundtrip latents probe",
     "cli": "",
     "commands": "tile_settings media metrics ranks models data check compare roundtrip suite evaluate latents probe"
     " bench fetch jobs cli",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.evaluate.statistics import difference, interval_of_mean, resampled_deviation, spread
+from workbench.metrics.statistics import difference, interval_of_mean, resampled_deviation, spread
 
 
 def test_the_interval_is_that_of_theory_on_many_values():

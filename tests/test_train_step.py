@@ -14,8 +14,9 @@ from workbench.errors import ConfigError
 from workbench.metrics.lpips import load_lpips
 from workbench.training.config import TrainConfig
 from workbench.training.losses import adaptive_weight, generator_loss, l1_loss, perceptual_loss
+from workbench.training.networks import Networks
 from workbench.training.schedules import perceptual_weight, rate_factor
-from workbench.training.step import Networks, all_finite, step_gradients, train_step
+from workbench.training.step import all_finite, step_gradients, train_step
 
 
 def exact(nets: Networks) -> Networks:

@@ -17,8 +17,9 @@ from workbench.training.build import build_networks
 from workbench.training.checkpoint import write_checkpoint
 from workbench.training.config import TrainConfig
 from workbench.training.distributed import full
+from workbench.training.networks import Networks
 from workbench.training.state import load_state, save_state
-from workbench.training.step import Networks, train_step
+from workbench.training.step import train_step
 from workbench.training.stopping import StopRequest
 from workbench.training.trainer import Trainer
 

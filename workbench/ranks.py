@@ -5,7 +5,7 @@ may fail on one rank alone. On clips they are not: `Lockstep` tells of an error 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -124,6 +124,30 @@ def gather_on_all(value: T) -> list[T]:
     parts = [value] * dist.get_world_size()
     dist.all_gather_object(parts, value)
     return parts
+
+
+def reduce_mean(values: Mapping[str, Tensor], world: World) -> dict[str, float]:
+    """Scalars averaged over the ranks, as the same numbers on each; a NaN or Inf on any rank is one on all."""
+    stacked = torch.stack([value.detach().float().to(world.device) for value in values.values()])
+    dist.all_reduce(stacked)
+    return dict(zip(values, (stacked / world.size).tolist(), strict=True))
+
+
+def sum_over_ranks(counts: Sequence[int]) -> list[int]:
+    """Counts of all ranks added up, the same on each."""
+    summed = torch.tensor(counts)  # on the CPU: nothing waits for the GPU
+    dist.all_reduce(summed)
+    return summed.tolist()
+
+
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """The mean of a tensor over the ranks; without gradient."""
+    tensor = tensor.detach()
+    if dist.get_world_size() == 1:
+        return tensor
+    tensor = tensor.clone()
+    dist.all_reduce(tensor)
+    return tensor / dist.get_world_size()
 
 
 class Lockstep:

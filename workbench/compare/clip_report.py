@@ -11,7 +11,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from workbench.compare.figures import metric_curves
-from workbench.compare.report_figures import SEE_THROUGH, metric_title
+from workbench.compare.palette import SEE_THROUGH, metric_title
 from workbench.compare.report_tables import number
 from workbench.metrics.measure import METRICS, summarise
 

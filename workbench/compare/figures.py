@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.compare.report_figures import COLOURS, metric_title
+from workbench.compare.palette import COLOURS, metric_title
 from workbench.metrics.measure import METRICS
 
 _MAX_FRAMES_WITH_TICKS = 10  # each with one of its own; more get fewer, at whole numbers in any case

@@ -8,7 +8,7 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.palette import COLOURS
 from workbench.errors import ShapeError
 
 _COLUMNS = 16  # of the grid of channels

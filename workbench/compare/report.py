@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
+from workbench.compare.palette import metric_title
 from workbench.compare.pictures import png_url
-from workbench.compare.report_figures import COSTS, metric_title, per_clip, trade_off
+from workbench.compare.report_figures import COSTS, per_clip, trade_off
 from workbench.compare.report_tables import (
     difference_table,
     number,

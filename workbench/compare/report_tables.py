@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.compare.report_figures import metric_title
+from workbench.compare.palette import metric_title
 from workbench.compare.tables import shown
 
 _FIGURES = {

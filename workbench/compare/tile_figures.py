@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from workbench.compare.figures import frame_ticks
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.palette import COLOURS
 from workbench.errors import ShapeError
 from workbench.tiling import AxisPlan, TilePlan
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.palette import COLOURS
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "PSNR (dB)": ("val_psnr", "train_psnr"),

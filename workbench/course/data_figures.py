@@ -6,7 +6,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.compare.report_figures import COLOURS
+from workbench.compare.palette import COLOURS
 from workbench.data.buckets import Bucket, Buckets
 from workbench.data.clips import ClipRequest
 from workbench.data.index import Clip

@@ -10,9 +10,9 @@ from workbench.evaluate.fvd import video_distances
 from workbench.evaluate.protocols import PROTOCOLS
 from workbench.evaluate.published import comparable
 from workbench.evaluate.run import Evaluation
-from workbench.evaluate.statistics import Difference, difference, interval_of_mean, spread
 from workbench.evaluate.store import ResultStore
 from workbench.metrics.measure import METRICS, summarise
+from workbench.metrics.statistics import Difference, difference, interval_of_mean, spread
 
 
 def common_clips(evaluation: Evaluation) -> list[Path]:

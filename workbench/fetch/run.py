@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from workbench.fetch.arrays import read_arrays
 from workbench.fetch.networks import FETCHED, Network, Official
 from workbench.fetch.sources import Report, download, downloaded_archive, read_member
 from workbench.files import write_errors, written_whole
-from workbench.metrics.networks import NETWORKS, fill, network_path, networks_folder, read_network
+from workbench.metrics.networks import NETWORKS, features_of, fill, network_path, networks_folder, read_network
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,8 @@ def _from_package(name: str, folder: Path, report: Report) -> str:
 def _convolutions(official: Official, path: Path) -> dict[str, Tensor]:
     """Of the whole network of torchvision only what LPIPS takes."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        prefix = "features."
-        return {key.removeprefix(prefix): state[key].clone() for key in state if key.startswith(prefix)}
-    except Exception as error:  # torch.load has no error of its own for what it does not read
+        return {name: tensor.clone() for name, tensor in features_of(path).items()}
+    except Exception as error:
         raise WeightsError(f"{official.url}: not the file that is known ({first_line(error)})") from None
 
 

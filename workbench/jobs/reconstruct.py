@@ -10,7 +10,6 @@ from workbench.compare.clip_report import Reported, clip_html
 from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.config import to_dict
 from workbench.devices import pick_device
-from workbench.evaluate.statistics import Spread, spread
 from workbench.files import write_text
 from workbench.jobs.choices import Choices
 from workbench.jobs.clip import Asked, clip_job
@@ -27,6 +26,7 @@ from workbench.media.stream import open_stream
 from workbench.metrics.lpips import load_lpips_if_available, usual_every
 from workbench.metrics.lpips import lpips as lpips_of
 from workbench.metrics.measure import METRICS
+from workbench.metrics.statistics import Spread, spread
 from workbench.models.auto import Ran
 from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans

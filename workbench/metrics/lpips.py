@@ -15,7 +15,7 @@ from workbench.config import check_choice
 from workbench.devices import laid_out
 from workbench.errors import WeightsError, first_line
 from workbench.metrics.frames import check_pair, undefined, unit_chunks
-from workbench.metrics.networks import fill, network_path, read_network
+from workbench.metrics.networks import features_of, fill, network_path, read_network
 
 # Convolutions (channels, kernel, stride, padding) and poolings (kernel, stride) in the order of torchvision's
 # `features`; "tap" follows the layers whose activations count. Simonyan and Zisserman 2015; Krizhevsky 2014.
@@ -194,10 +194,8 @@ def _read_backbone(backbone: str) -> dict[str, Tensor]:
         return read_network(f"lpips_{backbone}")
     path = _official_vgg()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        prefix = "features."
-        return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
-    except Exception as error:  # torch.load has no error of its own for a file that is not a checkpoint
+        return features_of(path)
+    except Exception as error:
         raise WeightsError(f"{path}: not the weights of VGG-16 that LPIPS needs ({first_line(error)})") from None
 
 

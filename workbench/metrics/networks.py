@@ -44,6 +44,16 @@ def read_network(name: str) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: cannot be read ({first_line(error)}); {remedy}") from None
 
 
+def features_of(path: Path) -> dict[str, Tensor]:
+    """Of the file of a whole network of torchvision the layers of its `features`, by their numbers, still on disk.
+
+    Raises:
+        Exception: torch.load has no error of its own for what it does not read.
+    """
+    state, prefix = torch.load(path, map_location="cpu", weights_only=True, mmap=True), "features."
+    return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+
+
 def fill(network: nn.Module, state: dict[str, Tensor], source: Path) -> nn.Module:
     """Put weights into a network that has just these layers; it is frozen and in eval mode afterwards.
 

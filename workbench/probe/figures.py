@@ -6,7 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from workbench.compare.report_figures import COLOURS, LAYOUT
+from workbench.compare.palette import COLOURS, LAYOUT
 from workbench.probe.catalogue import PROBES
 from workbench.probe.measure import SpaceProbes
 

@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from workbench.compare.report_figures import COLOURS, LAYOUT
+from workbench.compare.palette import COLOURS, LAYOUT
 from workbench.suite.measure import FIGURES, verdict
 
 _TEMPLATE = Path(__file__).with_name("suite.html")

@@ -28,8 +28,8 @@ from workbench.training.distributed import replicate, shard, synchronise_batch_n
 from workbench.training.ema import EMA, trained
 from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.muon import Muon, muon_groups
+from workbench.training.networks import Beside, Networks, RealAndFake
 from workbench.training.state import initialise
-from workbench.training.step import Beside, Networks, RealAndFake
 from workbench.vision.load import load_vision
 
 

@@ -1,6 +1,6 @@
-"""Training on several ranks (see `workbench.ranks`): replication and sharding by torch itself, means over the ranks."""
+"""Training on several ranks (see `workbench.ranks`): replication and sharding by torch itself."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -59,30 +59,6 @@ def copy_full_(target: Tensor, source: Tensor) -> None:
     if isinstance(target, DTensor):
         source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
     target.copy_(source)
-
-
-def reduce_mean(values: Mapping[str, Tensor], world: World) -> dict[str, float]:
-    """Scalars averaged over the ranks, as the same numbers on each; a NaN or Inf on any rank is one on all."""
-    stacked = torch.stack([value.detach().float().to(world.device) for value in values.values()])
-    dist.all_reduce(stacked)
-    return dict(zip(values, (stacked / world.size).tolist(), strict=True))
-
-
-def sum_over_ranks(counts: Sequence[int]) -> list[int]:
-    """Counts of all ranks added up, the same on each."""
-    summed = torch.tensor(counts)  # on the CPU: nothing waits for the GPU
-    dist.all_reduce(summed)
-    return summed.tolist()
-
-
-def mean_over_ranks(tensor: Tensor) -> Tensor:
-    """The mean of a tensor over the ranks; without gradient."""
-    tensor = tensor.detach()
-    if dist.get_world_size() == 1:
-        return tensor
-    tensor = tensor.clone()
-    dist.all_reduce(tensor)
-    return tensor / dist.get_world_size()
 
 
 class SynchronisedBatchNorm3d(nn.BatchNorm3d):

@@ -21,8 +21,9 @@ from workbench.training.build import (
 from workbench.training.config import TrainConfig
 from workbench.training.distillation import Distillation
 from workbench.training.ema import EMA
+from workbench.training.networks import Networks, RealAndFake
 from workbench.training.schedules import all_losses_on
-from workbench.training.step import Networks, RealAndFake, step_gradients
+from workbench.training.step import step_gradients
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from workbench.training.config import TrainConfig
 from workbench.training.distributed import copy_full_, full
 from workbench.training.ema import trained
 from workbench.training.muon import initial_state
-from workbench.training.step import Networks
+from workbench.training.networks import Networks
 
 TENSORS = "training"
 _PLAIN = ("step", "stage", "world_size")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,9 @@ from torch.optim import AdamW
 from workbench.errors import ConfigError
 from workbench.metrics.lpips import LPIPS
 from workbench.models.base import Autoencoder, AutoencoderOutput
-from workbench.ranks import World
+from workbench.ranks import World, mean_over_ranks, reduce_mean
 from workbench.training.config import TrainConfig
-from workbench.training.distillation import Distillation
-from workbench.training.distributed import full, gradient_sync, mean_over_ranks, reduce_mean
-from workbench.training.ema import EMA
-from workbench.training.latent_losses.alignment import Alignment
+from workbench.training.distributed import full, gradient_sync
 from workbench.training.latent_losses.total import latent_losses
 from workbench.training.losses import (
     DISCRIMINATOR_LOSSES,
@@ -29,83 +25,10 @@ from workbench.training.losses import (
     psnr_of,
     temporal_loss,
 )
+from workbench.training.networks import Networks
 from workbench.training.schedules import perceptual_weight, rate_factor
 
 _PERCEPTUAL_PIXELS = 1 << 19  # 8 frames of 256 x 256
-
-
-@dataclass
-class Networks:
-    """All that a step reads and changes.
-
-    Attributes:
-        autoencoder: the model itself, whose parameters have their published names.
-        generator: what is called in training: the model, or DDP around it. FSDP2 changes the model in place.
-        discriminator: the PatchGAN itself; None in stage ae.
-        judge: `RealAndFake` around it, or DDP around that; None in stage ae.
-        lpips: the frozen LPIPS network; None where its weight is 0.
-        alignment: the frozen vision network and its trained projection; None where its weight is 0.
-        distillation: the teacher's decoder and trained projections; None where its weight is 0.
-        beside: what losses train beside the autoencoder, by the name of the loss.
-        discriminator_optimizer: None where the discriminator is.
-    """
-
-    autoencoder: Autoencoder
-    generator: nn.Module
-    optimizer: AdamW
-    ema: EMA
-    discriminator: nn.Module | None = None
-    judge: nn.Module | None = None
-    discriminator_optimizer: AdamW | None = None
-    lpips: LPIPS | None = None
-    alignment: Alignment | None = None
-    distillation: Distillation | None = None
-    beside: dict[str, "Beside"] = field(default_factory=dict)
-
-    @property
-    def optimizers(self) -> list[AdamW]:
-        """All of them."""
-        others = [beside.optimizer for beside in self.beside.values()]
-        return [self.optimizer, *filter(None, [self.discriminator_optimizer]), *others]
-
-    @property
-    def against(self) -> "Adversary":
-        """What stage disc has.
-
-        Raises:
-            ValueError: it is stage ae.
-        """
-        if self.discriminator is None or self.judge is None or self.discriminator_optimizer is None:
-            raise ValueError("stage ae has no discriminator")
-        return Adversary(self.discriminator, self.judge, self.discriminator_optimizer)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A network that a loss trains beside the autoencoder, outside of DDP, and its optimiser."""
-
-    network: nn.Module
-    optimizer: AdamW
-
-
-@dataclass(frozen=True)
-class Adversary:
-    """The discriminator's side of `Networks`, all of it there."""
-
-    discriminator: nn.Module
-    judge: nn.Module
-    optimizer: AdamW
-
-
-class RealAndFake(nn.Module):
-    """Logits of real and of reconstructed clips in one call, so that DDP sees one forward for one backward pass."""
-
-    def __init__(self, discriminator: nn.Module):
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        return self.discriminator(real), self.discriminator(fake)
 
 
 def train_step(nets: Networks, batches: Sequence[Tensor], step: int, config: TrainConfig, world: World) -> dict:

@@ -14,11 +14,10 @@ from workbench.data.loader import ClipLoader
 from workbench.errors import ConfigError, NonFiniteError
 from workbench.files import write_errors
 from workbench.models.weights import checkpoints
-from workbench.ranks import World, agreed, leaving_together, process_group
+from workbench.ranks import World, agreed, leaving_together, process_group, sum_over_ranks
 from workbench.training.build import build_networks
 from workbench.training.checkpoint import remove_unfinished, run_lock, write_checkpoint
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import sum_over_ranks
 from workbench.training.resume import changed_settings, mark_opened, not_exact, start_from
 from workbench.training.state import load_state, save_state
 from workbench.training.step import all_finite, train_step
@@ -98,7 +97,7 @@ class Trainer:
             stopped_by = self._over_ranks(stop.number)
             if stopped_by and self.step < self.total:
                 name = signal.Signals(stopped_by).name
-                self.tracker.say(f"{name}: saving step {self.step} in {self.run}; go on with --resume latest")
+                self.tracker.say(f"{name}: saving step {self.step} in {self.run}; `resume` latest goes on")
                 self._save()
                 return stopped_by
             if self._due(self.config.eval_every):

@@ -16,10 +16,10 @@ from workbench.metrics.lpips import load_lpips_if_available, lpips
 from workbench.metrics.psnr import psnr
 from workbench.metrics.ssim import ssim
 from workbench.models.latent_moments import LatentMoments
-from workbench.ranks import World, agreed
+from workbench.ranks import World, agreed, reduce_mean
 from workbench.training.config import TrainConfig
-from workbench.training.distributed import reduce_mean
-from workbench.training.step import Networks, autocast
+from workbench.training.networks import Networks
+from workbench.training.step import autocast
 
 SAMPLE_FPS = 12.0
 _CLIPS_OF_TRAINING = 8

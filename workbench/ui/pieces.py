@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 import plotly.graph_objects as go
 from torch import Tensor
 
+from workbench.compare.palette import SEE_THROUGH
 from workbench.compare.pictures import picture, png_url
-from workbench.compare.report_figures import SEE_THROUGH
 from workbench.jobs.queue import WAITING as WAITING_STATE
 from workbench.jobs.queue import Job
 from workbench.ui.cards import doing, waiting
