@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.evaluate.statistics import resampled_deviation
 from workbench.evaluate.store import ResultStore
 from workbench.metrics.fvd import FVD_FRAMES, fewest_windows, frechet_distance, frechet_of_any
+from workbench.metrics.statistics import resampled_deviation
 
 _NORMAL_95 = 1.959964  # deviations of a normal distribution that hold 95 % of it to either side of the mean
 _RESAMPLES = 100
