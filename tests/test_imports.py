@@ -35,11 +35,11 @@ MAY_IMPORT = {
     "bench": "tile_settings metrics models",
     "course": "tile_settings tiling stages media models data compare",
     "fetch": "metrics models",
-    "jobs": "tile_settings tiling stages media metrics ranks models compare roundtrip latents probe",
+    "jobs": "tile_settings tiling stages media metrics ranks models compare roundtrip latents probe suite",
     "cli": "",
     "commands": "tile_settings media metrics ranks models data check compare roundtrip suite evaluate latents probe"
     " bench fetch jobs cli",
-    "ui": "tile_settings media metrics models compare roundtrip.progress training.runs probe jobs",
+    "ui": "tile_settings media metrics models compare roundtrip.progress suite training.runs probe jobs",
     "__main__": "cli commands",
     "__init__": "",
 }

@@ -43,7 +43,7 @@ def suite_html(models: Models) -> str:
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=_STYLE.read_text(encoding="utf-8"),
         subtitle=", ".join(map(html.escape, models)),
-        table=f"<table>{_table(models)}</table>",
+        table=f"<table>{faults_table(models)}</table>",
         charts=charts or "<p>No rounds were asked for.</p>",
         left_out="".join(_left_out(models)),
         plotly=get_plotlyjs(),
@@ -67,7 +67,8 @@ def rounds_figure(models: Models, key: str) -> go.Figure:
     )
 
 
-def _table(models: Models) -> str:
+def faults_table(models: Models) -> str:
+    """The rows of the table, a figure each."""
     head = "".join(f"<th>{html.escape(label)}</th>" for label in models)
     rows = []
     for name, figure in FIGURES.items():

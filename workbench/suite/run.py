@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from workbench.media.source import open_clip
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_facts
 from workbench.models.ref import ModelRef
-from workbench.steps import Progress, drain
+from workbench.steps import Progress, Steps, drain
 from workbench.suite.measure import faults_steps, verdict
 from workbench.suite.page import suite_html
 from workbench.suite.rounds import rounds_steps
 from workbench.tile_settings import Tiling
 
 CLIP = EXAMPLES / "bunny.mp4"
-POLICY = ClipPolicy(resolution="256px_ar1:1", max_frames=16)
+POLICY = ClipPolicy(resolution="192px_ar1:1", max_frames=16)
 """The clip that goes round and round, and what is taken of it."""
 
 SMALL_TILE = 128
@@ -72,15 +73,19 @@ def run_faults(
         facts = model_facts(entry, tiling, device, dtype)
         known = record["models"].get(entry.label)
         if known is None or known["facts"] != facts:
-            ae = entry.load(device, dtype)
-            show = (lambda progress, label=entry.label: on_progress(label, progress)) if on_progress else None
-            found = _one(ae, tiling, rounds, show)
+            show = partial(on_progress, entry.label) if on_progress else None
+            found = drain(model_faults_steps(entry.load(device, dtype), tiling, rounds), show)
             record["models"][entry.label] = {"facts": facts} | asdict(found)
             write_json(folder / "faults.json", record)
     models = {entry.label: _read(record["models"][entry.label]) for entry in entries}
     write_csv(folder / "faults.csv", [{"model": label} | one.figures for label, one in models.items()])
-    write_text(folder / "faults.html", suite_html({k: asdict(v) for k, v in models.items()}))
+    write_text(folder / "faults.html", suite_html(plain(models)))
     return models
+
+
+def plain(models: Mapping[str, ModelFaults]) -> dict[str, dict[str, Any]]:
+    """What the page takes."""
+    return {label: asdict(one) for label, one in models.items()}
 
 
 def fault_rows(models: dict[str, ModelFaults]) -> list[dict[str, Any]]:
@@ -97,6 +102,8 @@ def _read(kept: dict[str, Any]) -> ModelFaults:
 
 
 def _cell(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "not cut"
     said = verdict(name, value)
     return f"{value:.4g} {said}" if said in ("odd", "bad") else f"{value:.4g}"
 
@@ -112,18 +119,28 @@ def _begun(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _one(ae: Autoencoder, tiling: Tiling, rounds: int, show: Callable[[Progress], None] | None) -> ModelFaults:
-    figures = drain(faults_steps(ae, tiling), show)
-    ways, left_out = {"as it is run": tiling}, {}
-    ways["in small tiles"] = replace(tiling, tiling_mode="tiles", spatial_tile_size=SMALL_TILE)
+def model_faults_steps(ae: Autoencoder, tiling: Tiling, rounds: int) -> Steps[ModelFaults]:
+    """Every figure of one model, and the rounds: as it is run, in small tiles, and in bfloat16 where it is not.
+
+    The model is bfloat16 afterwards.
+
+    Raises:
+        ConfigError: a tile size is not legal.
+    """
+    figures = yield from faults_steps(ae, tiling)
     frames = open_clip(CLIP, POLICY, ae.spatial_stride).read()
-    done: dict[str, list[dict[str, float]]] = {}
-    for way, asked in ways.items() if rounds else ():
+    ways = {
+        "as it is run": (tiling, ae.dtype),
+        "in small tiles": (replace(tiling, tiling_mode="tiles", spatial_tile_size=SMALL_TILE), ae.dtype),
+        "in bfloat16": (tiling, torch.bfloat16),
+    }
+    if ae.dtype == torch.bfloat16:
+        del ways["in bfloat16"]
+    done, left_out = {}, {}
+    for way, (asked, dtype) in ways.items() if rounds else ():
         try:
-            done[way] = [asdict(one) for one in drain(rounds_steps(ae, frames, rounds, asked), show)]
+            found = yield from rounds_steps(ae.to(dtype), frames, rounds, asked)
+            done[way] = [asdict(one) for one in found]
         except ConfigError as error:
             left_out[way] = str(error)
-    if rounds and ae.dtype != torch.bfloat16:
-        half = ae.to(torch.bfloat16)
-        done["in bfloat16"] = [asdict(one) for one in drain(rounds_steps(half, frames, rounds, tiling), show)]
     return ModelFaults(figures, done, left_out)

@@ -23,6 +23,7 @@ from workbench.ui.about import AboutTab
 from workbench.ui.api import Api
 from workbench.ui.clip import ClipPanel
 from workbench.ui.components import SILENT
+from workbench.ui.faults import FaultsTab
 from workbench.ui.latents import LatentsTab
 from workbench.ui.probes import ProbesPanel
 from workbench.ui.run import RunPanel
@@ -71,6 +72,8 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                         latents = LatentsTab(JobFolders(temporary / "latents"), queue, model, root, clip)
                         folders = JobFolders(temporary / "probes")
                         probes = ProbesPanel(folders, queue, model, root, clip, latents.model)
+                    with gr.Tab("Faults"):
+                        faults = FaultsTab(JobFolders(temporary / "faults"), queue, root, clip, run.labels)
                     with gr.Tab("Training") as runs:
                         training = TrainingTab(JobFolders(temporary / "samples"), root, runs)
                     with gr.Tab("About") as about:
@@ -78,7 +81,8 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
         player.frame(tiles.follow, None, tiles.at, **SILENT)
         player.frame(latents.follow, latents.view, latents.frame, **SILENT)
         api = Api(JobFolders(temporary / "api"), queue, model, temporary, root)
-        for left in (api.left, tiles.panel.left, latents.panel.left, probes.panel.left, training.left, uploads.left):
+        panels = tiles.panel, latents.panel, probes.panel, faults.panel
+        for left in (api.left, *(panel.left for panel in panels), training.left, uploads.left):
             page.unload(left)
     return page
 
