@@ -13,7 +13,7 @@ from small_models import small_model
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
-from workbench.models.auto import ran
+from workbench.models.auto import Choice, ran
 from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.plans import decode_plan, encode_plan
 from workbench.models.ref import ModelRef, parse_models
@@ -62,14 +62,8 @@ def test_each_half_is_run_in_its_own_way(folder):
     size = 97, 512, 512
     assert not encode_plan(pair, size, Tiling()).is_exact
     assert decode_plan(pair, size, Tiling()).is_exact
-    record = ran(pair, size, next(iter_choice(Tiling())))
+    record = ran(pair, size, Choice(Tiling()))
     assert (record.is_exact, record.tiling_mode) == (False, "tiles")
-
-
-def iter_choice(tiling: Tiling):
-    from workbench.models.auto import Choice
-
-    yield Choice(tiling)
 
 
 def test_what_does_not_fit_is_refused_in_words(folder):
@@ -93,7 +87,9 @@ def test_what_does_not_fit_is_refused_in_words(folder):
 def test_a_model_may_be_both(folder):
     ae = small_model("hunyuan_vae")
     x = torch.rand(1, 3, 5, 16, 16) * 2 - 1
-    assert torch.equal(paired(ae, ae)(x).reconstruction, ae(x).reconstruction)
+    pair = paired(ae, ae)
+    assert torch.equal(pair(x).reconstruction, ae(x).reconstruction)
+    assert [pair.config[part]["model"] for part in ("encoder", "decoder")] == ["hunyuan_vae"] * 2
 
 
 def test_a_plus_begins_a_decoder_where_a_model_follows():
@@ -120,6 +116,12 @@ def test_decoders_are_compared_from_the_command_line(folder, tmp_path, monkeypat
     main("workbench", COMMANDS, ["evaluate", "--models", f"{source},{source}+{small}", "--dataset.data_path", "clips"])
     rows = json.loads((tmp_path / "eval" / "results.json").read_text())["leaderboard"]
     assert [row["model"] for row in rows if "+" in row["model"]] == [f"{source}+{small}"]
-    latents = ["clips/clip.mkv", "--model", source, "--decoder", small, "--save_dir", "out"]
-    main("workbench", COMMANDS, ["reconstruct", *latents])
+    asked = ["--model", source, "--decoder", small]
+    main("workbench", COMMANDS, ["reconstruct", "clips/clip.mkv", *asked, "--save_dir", "out"])
     assert "latents 16x2x2x2" in capsys.readouterr().err
+    main("workbench", COMMANDS, ["encode", "--model", source, "--dataset.data_path", "clips", "--save_dir", "latents"])
+    main("workbench", COMMANDS, ["decode", "latents", "--decoder", small, "--save_dir", "decoded"])
+    assert (tmp_path / "decoded" / "clip.mp4").is_file()
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["encode", *asked, "--dataset.data_path", "clips", "--save_dir", "more"])
+    assert "--decoder: latents are made without it; give it to decode" in capsys.readouterr().err

@@ -102,7 +102,8 @@ def paired(encoder: Autoencoder, decoder: Autoencoder) -> Autoencoder:
         ConfigError: their latents are not the same, see `Paired`.
     """
     model = Paired(encoder, decoder)
-    model.config = {part.name: architecture_of(part) for part in (encoder, decoder)}
+    parts = {"encoder": encoder, "decoder": decoder}
+    model.config = {part: {"model": half.name, **architecture_of(half)} for part, half in parts.items()}
     model.weights_path = encoder.weights_path
     return model.eval()
 

@@ -90,7 +90,6 @@ class TAEHV(Autoencoder):
     """A small autoencoder of clips of 1 + k * stride frames, or of MiniMax-H3's frame grid."""
 
     name = "taehv"
-    causal = True
     default_tiling_mode = "stages"
 
     def __init__(self, config: TAEHVConfig = TAEHVConfig()) -> None:
@@ -98,7 +97,7 @@ class TAEHV(Autoencoder):
         self.config, self.causal, self._grid = config, not config.in_clips, ClipGrid()
         self.latent_channels = config.latent_channels
         self.temporal_stride, self.spatial_stride = config.temporal_stride, config.spatial_stride
-        self.default_tile_frames = 22 if config.in_clips else 32 + int(self.causal)
+        self.default_tile_frames = self.frames_of(7) if config.in_clips else 33
         self.encoder = nn.Sequential(*_encoder_layers(config))
         self.decoder = nn.Sequential(*(_super_decoder_layers if config.is_super else _decoder_layers)(config))
 
