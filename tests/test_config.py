@@ -1,10 +1,11 @@
 """Dotted, typed overrides of frozen dataclasses, and errors that name the flag."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
-from workbench.config import check_choice, check_range, from_dict, override, setting, settings_of, to_dict
+from workbench.config import check_choice, check_range, check_ranges, from_dict, override, setting, settings_of, to_dict
 from workbench.errors import ConfigError
 
 
@@ -63,3 +64,12 @@ def test_settings_are_listed_with_their_help():
 def test_choices_suggest_the_nearest():
     with pytest.raises(ConfigError, match="did you mean hinge"):
         check_choice("loss", "hing", ["hinge", "vanilla"])
+
+
+def test_ranges_of_several_fields_name_the_field_and_its_group_and_leave_none_alone():
+    some = SimpleNamespace(low=1, high=5, unset=None)
+    check_ranges(some, "group", low=0, high=(0, 5), unset=1)
+    with pytest.raises(ConfigError, match=r"`group\.high`: 5 is out of range, it must be between 0 and 4"):
+        check_ranges(some, "group", low=0, high=(0, 4))
+    with pytest.raises(ConfigError, match="`low`: 1 is out of range, it must be at least 2"):
+        check_ranges(some, low=2)

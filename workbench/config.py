@@ -59,6 +59,19 @@ def check_range(subject: str, value: float, low: float, high: float = float("inf
         raise ConfigError(f"{_marked(subject)}: {value} is out of range, it must be {bounds}")
 
 
+def check_ranges(config: Any, group: str = "", **bounds: float | tuple[float, float]) -> None:
+    """`check_range` of fields of a configuration, each with its lowest, or lowest and highest, value; None is fine.
+
+    Args:
+        group: the setting that holds the configuration, if one does.
+    """
+    for name, bound in bounds.items():
+        low, high = bound if isinstance(bound, tuple) else (bound, math.inf)
+        value = getattr(config, name)
+        if value is not None:
+            check_range(f"{group}.{name}" if group else name, value, low, high)
+
+
 def _marked(subject: str) -> str:
     """Its first word, a setting, in the backticks by which front ends know settings (see `workbench.errors`)."""
     name, *rest = subject.split(" ", 1)

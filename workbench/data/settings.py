@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from workbench.config import check_range, setting
+from workbench.config import check_ranges, setting
 
 BucketConfig = dict[str, dict[int, tuple[float, int]]]
 """resolution -> number of frames -> (probability, batch size of one rank)"""
@@ -23,7 +23,4 @@ class DataConfig:
     max_bad_in_a_row: int = setting(100, "stop when so many clips in a row cannot be read")
 
     def __post_init__(self) -> None:
-        check_range("dataset.fps_max", self.fps_max, 0.001)
-        check_range("dataset.num_workers", self.num_workers, 0, 256)
-        check_range("dataset.worker_timeout_s", self.worker_timeout_s, 0.001)
-        check_range("dataset.max_bad_in_a_row", self.max_bad_in_a_row, 1)
+        check_ranges(self, "dataset", fps_max=0.001, num_workers=(0, 256), worker_timeout_s=0.001, max_bad_in_a_row=1)

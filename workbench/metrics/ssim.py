@@ -1,5 +1,7 @@
 """Structural similarity; tests hold it against pytorch-msssim and FFmpeg."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,13 +45,14 @@ def _of_chunk(x: Tensor, y: Tensor, window: Window) -> Tensor:
 
 def _means(x: Tensor, window: Window) -> Tensor:
     """Local means of every channel of (n, C, H, W), along columns and then along rows."""
-    return _mean_along(_mean_along(x, window, 2), window, 3)
+    weights = window.weights
+    return _mean_along(_mean_along(x, weights, 2), weights, 3)
 
 
-def _mean_along(x: Tensor, window: Window, dim: int) -> Tensor:
+def _mean_along(x: Tensor, weights: Sequence[float], dim: int) -> Tensor:
     """Sums of shifted and weighted copies: on a CPU 1.6 times as fast as a convolution of each channel by itself."""
-    length = x.shape[dim] - window.size + 1
-    total = x.narrow(dim, 0, length) * window.weights[0]
-    for shift, weight in enumerate(window.weights[1:], start=1):
+    length = x.shape[dim] - len(weights) + 1
+    total = x.narrow(dim, 0, length) * weights[0]
+    for shift, weight in enumerate(weights[1:], start=1):
         total.add_(x.narrow(dim, shift, length), alpha=weight)
     return total

@@ -124,6 +124,10 @@ class Autoencoder(nn.Module, ABC):
         """The smallest side >= `pixels` that the network itself takes."""
         return _ceil_div(pixels, self.spatial_stride) * self.spatial_stride
 
+    def legal_size(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """The smallest size that the network itself takes of which this one is a part."""
+        return self.legal_frames(num_frames), self.legal_side(height), self.legal_side(width)
+
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """Shape (C, t, h, w) of the latents of a clip of any size."""
         rows, columns = (self.legal_side(side) // self.spatial_stride for side in (height, width))
@@ -246,12 +250,10 @@ class Autoencoder(nn.Module, ABC):
     def _legal_input(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape or not x.is_floating_point():
             raise ShapeError(f"frames must be float (B, 3, T, H, W) in [-1, 1], got {x.dtype} {tuple(x.shape)}")
-        frames, height, width = x.shape[2:]
-        sides = self.legal_side(height), self.legal_side(width)
-        return pad_end(x.to(self.device, self.dtype), self.legal_frames(frames), *sides)
+        return pad_end(x.to(self.device, self.dtype), *self.legal_size(*x.shape[2:]))
 
     def _legal_output(self, z: Tensor, num_frames: int, height: int, width: int) -> Tensor:
-        frames, sides = self.legal_frames(num_frames), (self.legal_side(height), self.legal_side(width))
+        frames, *sides = self.legal_size(num_frames, height, width)
         return self._checked(self._decode(z, frames), (3, frames, *sides))
 
     def _checked(self, result: Tensor, expected: tuple[int, ...]) -> Tensor:

@@ -91,7 +91,7 @@ def _coding_plan(
     grid, mode = ae.latent_shape(*size)[1:], mode_of(ae, tiling)
     if mode == "auto":
         raise ValueError("tiling_mode auto has no plan before a choice is made: see workbench.models.auto")
-    legal = ae.legal_frames(size[0]), ae.legal_side(size[1]), ae.legal_side(size[2])
+    legal = ae.legal_size(*size)
     if mode == "windows":
         stages = [_windowed(ae, stage, tiling, grid) for stage in stages]
     elif mode == "frames":

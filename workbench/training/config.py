@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workbench.config import check_choice, check_range, setting
+from workbench.config import check_choice, check_range, check_ranges, setting
 from workbench.data.settings import BucketConfig, DataConfig
 from workbench.errors import ConfigError
 
@@ -49,8 +49,7 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         check_choice("discriminator.norm", self.norm, DISCRIMINATOR_NORMS)
-        check_range("discriminator.channels", self.channels, 1)
-        check_range("discriminator.lr", self.lr, 0.0)
+        check_ranges(self, "discriminator", channels=1, lr=0.0)
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,8 @@ class VAELossConfig:
 
     def __post_init__(self) -> None:
         check_choice("vae_loss_config.reconstruction", self.reconstruction, RECONSTRUCTION_LOSSES)
-        check_range("vae_loss_config.perceptual_loss_weight", self.perceptual_loss_weight, 0.0)
-        check_range("vae_loss_config.perceptual_start", self.perceptual_start, 0)
-        check_range("vae_loss_config.perceptual_ramp", self.perceptual_ramp, 0)
-        check_range("vae_loss_config.perceptual_every", self.perceptual_every, 1)
-        check_range("vae_loss_config.temporal_loss_weight", self.temporal_loss_weight, 0.0)
-        check_range("vae_loss_config.kl_loss_weight", self.kl_loss_weight, 0.0)
+        weights = {"perceptual_loss_weight": 0.0, "temporal_loss_weight": 0.0, "kl_loss_weight": 0.0}
+        check_ranges(self, "vae_loss_config", perceptual_start=0, perceptual_ramp=0, perceptual_every=1, **weights)
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ class GeneratorLossConfig:
     disc_weight: float = setting(0.05, "weight of the adversarial loss, times the adaptive weight")
 
     def __post_init__(self) -> None:
-        check_range("gen_loss_config.gen_start", self.gen_start, 0)
-        check_range("gen_loss_config.disc_weight", self.disc_weight, 0.0)
+        check_ranges(self, "gen_loss_config", gen_start=0, disc_weight=0.0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ class DiscriminatorLossConfig:
     disc_loss_type: str = setting("hinge", "hinge, or vanilla (softplus)")
 
     def __post_init__(self) -> None:
-        check_range("disc_loss_config.disc_start", self.disc_start, 0)
+        check_ranges(self, "disc_loss_config", disc_start=0)
         check_choice("disc_loss_config.disc_loss_type", self.disc_loss_type, DISCRIMINATOR_LOSSES)
 
 
@@ -118,8 +112,7 @@ class LatentLossConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check_range(f"latent_loss_config.{field.name}", getattr(self, field.name), 0.0)
+        check_ranges(self, "latent_loss_config", **{field.name: 0.0 for field in fields(self)})
 
     @property
     def weights(self) -> dict[str, float]:
@@ -141,8 +134,7 @@ class AlignmentConfig:
     cosine_margin: float = setting(0.0, "what a cosine of mapped latents and features may lack of 1; late: 0.5")
 
     def __post_init__(self) -> None:
-        check_range("alignment_config.distance_margin", self.distance_margin, 0.0, 2.0)
-        check_range("alignment_config.cosine_margin", self.cosine_margin, 0.0, 2.0)
+        check_ranges(self, "alignment_config", distance_margin=(0.0, 2.0), cosine_margin=(0.0, 2.0))
 
 
 @dataclass(frozen=True)
@@ -153,8 +145,7 @@ class DistilConfig:
     stages: int = setting(2, "first stages of both decoders whose features are matched")
 
     def __post_init__(self) -> None:
-        check_range("distil_config.weight", self.weight, 0.0)
-        check_range("distil_config.stages", self.stages, 1)
+        check_ranges(self, "distil_config", weight=0.0, stages=1)
 
 
 @dataclass(frozen=True)
@@ -167,8 +158,7 @@ class ValidationConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.clips is not None:
-            check_range("validation.clips", self.clips, 1)
+        check_ranges(self, "validation", clips=1)
 
 
 @dataclass(frozen=True)
@@ -248,19 +238,15 @@ class TrainConfig:
             raise ConfigError(f"`latent_loss_config.{name}`: works outside of the sharded pass; use `parallel` ddp")
         if self.precision is not None:
             check_choice("precision", self.precision, PRECISIONS)
-        check_range("image_probability", self.image_probability, 0.0, 1.0)
         for beta in self.betas:
             check_range("betas", beta, 0.0, 0.999999)
-        check_range("ema_decay", self.ema_decay, 0.0, 1.0)
-        for name in ("lr", "weight_decay", "warmup_steps", "skip_nonfinite"):
-            check_range(name, getattr(self, name), 0.0)
+        check_ranges(self, image_probability=(0.0, 1.0), ema_decay=(0.0, 1.0))
+        check_ranges(self, lr=0.0, weight_decay=0.0, warmup_steps=0.0, skip_nonfinite=0.0)
+        check_ranges(self, grad_accumulation=1, epochs=1, log_every=1, ckpt_every=1, keep_n_latest=1, eval_every=1)
+        check_ranges(self, max_steps=1)
         for name in ("eps", "grad_clip"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"`{name}`: {getattr(self, name)} must be above 0")
-        for name in ("grad_accumulation", "epochs", "log_every", "ckpt_every", "keep_n_latest", "eval_every"):
-            check_range(name, getattr(self, name), 1)
-        if self.max_steps is not None:
-            check_range("max_steps", self.max_steps, 1)
         self._check_frozen()
         self._check_distillation()
         self._check_adversarial_checkpointing()
