@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from workbench.steps import drain
 from workbench.suite import figures as f
 from workbench.suite.clips import CLIPS, COLOURS, FRAMES, SIDE
 from workbench.suite.measure import FIGURES, failing, faults_steps, verdict
+from workbench.suite.reading import letters_read, written
 from workbench.suite.rounds import rounds_steps
 from workbench.tile_settings import Tiling
 
@@ -76,7 +78,7 @@ def sound() -> dict[str, float]:
 
 
 def test_the_linear_baseline_has_no_fault_but_its_blocks(sound):
-    assert list(sound) == list(FIGURES)
+    assert list(sound) == [name for name in FIGURES if not name.startswith("read_")]
     assert not list(failing(sound))
     assert {name for name, value in sound.items() if verdict(name, value) == "odd"} <= {"cells"}
     assert (sound["grid"], sound["flicker"], sound["gain"]) == pytest.approx((0, 0, 0), abs=1e-3)
@@ -134,6 +136,25 @@ def test_a_bright_frame_that_leaks_is_seen_in_its_neighbours():
     y[9] += 40.0
     assert f.leak(x, y, 10) == pytest.approx(40.0)
     assert f.leak(x, x + 5.0, 10) == 0.0
+
+
+@pytest.mark.skipif(shutil.which("tesseract") is None, reason="the program tesseract is not here")
+def test_text_is_read_less_the_less_of_it_is_left(sound):
+    large, small = (written(size).float() for size in (32, 12))
+    assert letters_read(large, large) == letters_read(small, small) == 1.0
+    blurred = torch.nn.functional.avg_pool2d(small, 9, stride=1, padding=4)
+    assert letters_read(small, blurred) < 0.5
+    assert letters_read(large, torch.full_like(large, 128.0)) == 0.0
+
+
+def test_text_is_not_read_without_the_program(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="2"):
+        main(
+            "workbench", COMMANDS, ["evaluate", "--suite", "faults", "--ocr", "True", "--save_dir", str(tmp_path / "o")]
+        )
+    assert "--ocr: needs the program Tesseract" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_rounds_of_the_linear_baseline_lose_only_once_and_a_gain_adds_up():

@@ -86,7 +86,7 @@ def _run_suite(config: EvaluateConfig) -> None:
             bar.set_description(f"{label}: {progress.stage}")
 
         tiling, dtype = config.model, pick_dtype(config.dtype, device)
-        models = run_faults(entries, tiling, config.rounds, folder, device, dtype, show)
+        models = run_faults(entries, tiling, config.rounds, config.ocr, folder, device, dtype, show)
     print(text_table(fault_rows(models)))
     print(f"see {folder / 'faults.html'}")
 

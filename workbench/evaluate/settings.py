@@ -53,6 +53,7 @@ class EvaluateSettings(ClipPolicy):
         " is left after `rounds` of decoding and encoding again",
     )
     rounds: int = setting(16, "of generation loss in the suite; 0 for none")
+    ocr: bool = setting(False, "in the suite, read text of three sizes too; needs the program tesseract")
     save_dir: str = setting("eval", "folder for the results; an interrupted evaluation continues there")
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The clips of the fault suite: drawn, so that what a model should give is known to the last pixel."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -54,10 +54,15 @@ def moving_edge() -> Tensor:
 
 def moving_text() -> Tensor:
     """Lines of small letters that move a pixel in every frame."""
+    return page_of([_WORDS[number % 7 :] for number in range(10)], 14)
+
+
+def page_of(lines: Sequence[str], size: int) -> Tensor:
+    """Dark lines with letters of so many pixels on a light page, which moves a pixel to the left in every frame."""
     page = Image.new("L", (SIDE + FRAMES, SIDE), 235)
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(14)
-    for number, top in enumerate(range(6, SIDE - 16, 18)):
-        pen.text((4, top), _WORDS[number % 7 :], fill=20, font=font)
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(size)
+    for number, line in enumerate(lines):
+        pen.text((FRAMES, 6 + number * round(1.3 * size)), line, fill=20, font=font)
     pixels = torch.from_numpy(np.asarray(page).copy())
     return torch.stack([pixels[:, t : t + SIDE] for t in range(FRAMES)])[:, None].expand(-1, 3, -1, -1)
 

@@ -15,6 +15,7 @@ from workbench.roundtrip.clip import round_trip_steps
 from workbench.steps import Progress, Steps, drain
 from workbench.suite import figures as f
 from workbench.suite.clips import CLIPS, COLOURS, FLASH_AT, FRAMES, SIDE
+from workbench.suite.reading import SIZES, letters_read, written
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
 
@@ -54,6 +55,10 @@ FIGURES = {
     "edge_psnr": Figure("moving edge (dB)", "PSNR"),
     "text_psnr": Figure("moving text (dB)", "PSNR"),
     "zone_psnr": Figure("zone plate (dB)", "PSNR"),
+    **{
+        f"read_{size}": Figure(f"letters of {size} px read", "of those read in the original: 1 is all")
+        for size in SIZES
+    },
 }
 """All figures by name. The bounds are our own: what a good model stays below on these clips, with room."""
 
@@ -65,8 +70,11 @@ def verdict(name: str, value: float) -> str:
     return "bad" if value >= FIGURES[name].bad else "odd" if value >= FIGURES[name].odd else "good"
 
 
-def faults_steps(ae: Autoencoder, tiling: Tiling) -> Steps[dict[str, float]]:
+def faults_steps(ae: Autoencoder, tiling: Tiling, ocr: bool = False) -> Steps[dict[str, float]]:
     """Every figure of one model, as steps: clip after clip, then every residue of the number of frames.
+
+    Args:
+        ocr: whether text is read too, see `reading`.
 
     Raises:
         ConfigError: a tile size is not legal.
@@ -80,7 +88,10 @@ def faults_steps(ae: Autoencoder, tiling: Tiling) -> Steps[dict[str, float]]:
     found |= _of_colours(outputs) | _of_time(ae, outputs)
     found["counts"] = yield from _failing_counts(ae, tiling)
     found |= _of_borders(ae, outputs, tile_plans(ae, FRAMES, SIDE, SIDE, tiling)[1])
-    return {name: found[name] for name in FIGURES}
+    for size in SIZES if ocr else ():
+        clip = written(size)
+        found[f"read_{size}"] = letters_read(clip.float(), _output(ae, clip, tiling).nan_to_num(0.0))
+    return {name: found[name] for name in FIGURES if name in found}
 
 
 def _of_colours(outputs: dict[str, Tensor]) -> dict[str, float]:

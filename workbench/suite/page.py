@@ -72,8 +72,9 @@ def faults_table(models: Models) -> str:
     head = "".join(f"<th>{html.escape(label)}</th>" for label in models)
     rows = []
     for name, figure in FIGURES.items():
-        cells = "".join(_cell(name, one["figures"][name]) for one in models.values() if name in one["figures"])
-        rows.append(f"<tr><th>{figure.label}<br><small>{figure.words}</small></th>{cells}</tr>")
+        values = [one["figures"][name] for one in models.values() if name in one["figures"]]
+        cells = "".join(_cell(name, value) for value in values)
+        rows += [] if not values else [f"<tr><th>{figure.label}<br><small>{figure.words}</small></th>{cells}</tr>"]
     return f"<tr><th>Figure</th>{head}</tr>{''.join(rows)}"
 
 

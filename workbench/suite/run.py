@@ -21,6 +21,7 @@ from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps, drain
 from workbench.suite.measure import faults_steps, verdict
 from workbench.suite.page import suite_html
+from workbench.suite.reading import require_tesseract
 from workbench.suite.rounds import rounds_steps
 from workbench.tile_settings import Tiling
 
@@ -51,6 +52,7 @@ def run_faults(
     entries: Sequence[ModelRef],
     tiling: Tiling,
     rounds: int,
+    ocr: bool,
     folder: Path,
     device: torch.device,
     dtype: torch.dtype,
@@ -60,21 +62,24 @@ def run_faults(
 
     Args:
         rounds: of decoding and encoding again; 0 for none.
+        ocr: whether text is read too, see `reading`.
 
     Raises:
-        ConfigError: a tile size is not legal, or the folder has results under other settings.
+        ConfigError: a tile size is not legal, the folder has results under other settings, or Tesseract is missing.
         WeightsError: weights are missing or do not fit.
         FileError: a file cannot be written.
     """
+    if ocr:
+        require_tesseract()
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    record = _begun(folder, {"tiling": asdict(tiling), "rounds": rounds, "dtype": str(dtype)})
+    record = _begun(folder, {"tiling": asdict(tiling), "rounds": rounds, "ocr": ocr, "dtype": str(dtype)})
     for entry in entries:
         facts = model_facts(entry, tiling, device, dtype)
         known = record["models"].get(entry.label)
         if known is None or known["facts"] != facts:
             show = partial(on_progress, entry.label) if on_progress else None
-            found = drain(model_faults_steps(entry.load(device, dtype), tiling, rounds), show)
+            found = drain(model_faults_steps(entry.load(device, dtype), tiling, rounds, ocr), show)
             record["models"][entry.label] = {"facts": facts} | asdict(found)
             write_json(folder / "faults.json", record)
     models = {entry.label: _read(record["models"][entry.label]) for entry in entries}
@@ -119,7 +124,7 @@ def _begun(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def model_faults_steps(ae: Autoencoder, tiling: Tiling, rounds: int) -> Steps[ModelFaults]:
+def model_faults_steps(ae: Autoencoder, tiling: Tiling, rounds: int, ocr: bool = False) -> Steps[ModelFaults]:
     """Every figure of one model, and the rounds: as it is run, in small tiles, and in bfloat16 where it is not.
 
     The model is bfloat16 afterwards.
@@ -127,7 +132,7 @@ def model_faults_steps(ae: Autoencoder, tiling: Tiling, rounds: int) -> Steps[Mo
     Raises:
         ConfigError: a tile size is not legal.
     """
-    figures = yield from faults_steps(ae, tiling)
+    figures = yield from faults_steps(ae, tiling, ocr)
     frames = open_clip(CLIP, POLICY, ae.spatial_stride).read()
     ways = {
         "as it is run": (tiling, ae.dtype),
