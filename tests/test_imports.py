@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "compare": "tiling metrics.measure",
     "roundtrip": "tile_settings media metrics ranks models compare.side_by_side",
     "suite": "tile_settings tiling media metrics models compare roundtrip",
-    "evaluate": "tile_settings media metrics ranks models compare roundtrip",
+    "evaluate": "tile_settings media metrics ranks models compare roundtrip suite.page",
     "latents": "tile_settings media ranks models",
     "probe": "tile_settings tiling media metrics ranks models vision data.index compare latents.clips",
     "training": "media metrics ranks models vision data",

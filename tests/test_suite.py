@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.errors import ShapeError
+from workbench.media.files import EXAMPLES
 from workbench.models.dct import DCT, DCTConfig
 from workbench.steps import drain
 from workbench.suite import figures as f
@@ -176,6 +177,9 @@ def test_the_command_writes_a_page_and_goes_on_where_it_was(tmp_path, capsys):
     page = (tmp_path / "faults.html").read_text()
     assert "contrast" in page
     assert "src=" not in page.split("<script>")[0]
+    clips = ["--dataset.data_path", str(EXAMPLES / "bunny.mp4"), "--max_frames", "4", "--resolution", "64"]
+    main("workbench", COMMANDS, ["evaluate", *clips, "--models", "dct", "--save_dir", str(tmp_path), "--device", "cpu"])
+    assert '<a href="faults.html">' in (tmp_path / "leaderboard.html").read_text()
     with pytest.raises(SystemExit, match="2"):
         main("workbench", COMMANDS, [*command[:4], "2", *command[5:], "--models", "dct"])
     assert "holds a fault suite under other settings" in capsys.readouterr().err

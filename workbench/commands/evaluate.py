@@ -75,6 +75,7 @@ def _run_suite(config: EvaluateConfig) -> None:
     """Every model through the fault suite, on this process alone."""
     from workbench.evaluate.settings import folder_of
     from workbench.models.ref import parse_models
+    from workbench.suite.page import PAGE
     from workbench.suite.run import fault_rows, run_faults
 
     device = pick_device(config.device)
@@ -88,7 +89,7 @@ def _run_suite(config: EvaluateConfig) -> None:
         tiling, dtype = config.model, pick_dtype(config.dtype, device)
         models = run_faults(entries, tiling, config.rounds, config.ocr, folder, device, dtype, show)
     print(text_table(fault_rows(models)))
-    print(f"see {folder / 'faults.html'}")
+    print(f"see {folder / PAGE}")
 
 
 def _reporter(bar: tqdm, world: "World") -> "Callable[[Task, ClipResult | str, int, int], None]":

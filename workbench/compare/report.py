@@ -76,7 +76,9 @@ COLUMNS = (
 )
 
 
-def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gain: float) -> str:
+def leaderboard_html(
+    record: Mapping[str, Any], worst: Sequence[WorstFrame], gain: float, faults: str | None = None
+) -> str:
     """The page.
 
     Args:
@@ -85,6 +87,7 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
             metric), "spreads", "differences", "protocols" and "published" (rows) and "failures".
         worst: frames to show, grouped by model.
         gain: how much differences are amplified in their pictures.
+        faults: the page of the fault suite beside this one.
     """
     rows, policy = record["leaderboard"], record["policy"]
     template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
@@ -93,6 +96,7 @@ def leaderboard_html(record: Mapping[str, Any], worst: Sequence[WorstFrame], gai
         style=_STYLE.read_text(encoding="utf-8"),
         subtitle=_subtitle(record),
         failures=_failures(record["failures"]),
+        faults=f'<p><a href="{faults}">Faults that users report, on drawn clips</a></p>' if faults else "",
         leaderboard_note=f"Means over the {record['common_clips']} clips that every model finished.",
         leaderboard=_table(rows, record["best"]) if rows else "<p>No clip was finished by all models.</p>",
         findings=_findings(record),

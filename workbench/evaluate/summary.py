@@ -25,6 +25,7 @@ from workbench.evaluate.settings import BITS_PER_VALUE
 from workbench.evaluate.store import ResultStore
 from workbench.files import write_csv, write_json, write_text
 from workbench.metrics.measure import METRICS, summarise
+from workbench.suite.page import PAGE
 
 FRECHET = ("fvd_frechet", "fvd_frechet_low_95", "fvd_frechet_high_95")
 """Columns of a Fréchet distance over a set and of the ends of its interval."""
@@ -119,7 +120,8 @@ def write_results(store: ResultStore, evaluation: Evaluation) -> dict[str, Any]:
         write_csv(store.folder / "protocols.csv", record["protocols"])
     write_json(store.folder / "results.json", record)
     worst = list(worst_frames(store, evaluation, [row["model"] for row in rows]))
-    page = leaderboard_html(record, worst, DIFFERENCE_GAIN)
+    faults = PAGE if (store.folder / PAGE).is_file() else None
+    page = leaderboard_html(record, worst, DIFFERENCE_GAIN, faults)
     write_text(store.folder / "leaderboard.html", page)
     return record
 

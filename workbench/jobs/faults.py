@@ -10,7 +10,7 @@ from workbench.jobs.choices import Choices
 from workbench.jobs.found_models import plain_name
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
-from workbench.suite.page import Models, suite_html
+from workbench.suite.page import PAGE, Models, suite_html
 from workbench.suite.run import model_faults_steps, plain
 
 ROUNDS = 4
@@ -38,6 +38,6 @@ def faults_job(choices: Choices, entries: Sequence[ModelRef], folder: Path) -> S
     for entry in entries:
         ae = entry.load(choices.device)  # one of its own: its type changes on the way
         found[plain_name(entry.label)] = yield from model_faults_steps(ae, choices.tiling, ROUNDS)
-    models, page = plain(found), folder / "faults.html"
+    models, page = plain(found), folder / PAGE
     write_text(page, suite_html(models))
     return FaultsView(models, page)

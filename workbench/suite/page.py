@@ -17,6 +17,9 @@ from workbench.suite.measure import FIGURES, verdict
 _TEMPLATE = Path(__file__).with_name("suite.html")
 _STYLE = Path(__file__).parents[1] / "compare" / "report.css"
 _LAYOUT = LAYOUT | {"margin": {"l": 64, "r": 12, "t": 12, "b": 56}, "height": 340}
+PAGE = "faults.html"
+"""Its file, which the leaderboard beside it links to."""
+
 _DASHES = ("solid", "dash", "dot")
 
 DRIFTS = {

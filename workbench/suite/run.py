@@ -20,7 +20,7 @@ from workbench.models.identity import model_facts
 from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps, drain
 from workbench.suite.measure import faults_steps, verdict
-from workbench.suite.page import suite_html
+from workbench.suite.page import PAGE, suite_html
 from workbench.suite.reading import require_tesseract
 from workbench.suite.rounds import rounds_steps
 from workbench.tile_settings import Tiling
@@ -84,7 +84,7 @@ def run_faults(
             write_json(folder / "faults.json", record)
     models = {entry.label: _read(record["models"][entry.label]) for entry in entries}
     write_csv(folder / "faults.csv", [{"model": label} | one.figures for label, one in models.items()])
-    write_text(folder / "faults.html", suite_html(plain(models)))
+    write_text(folder / PAGE, suite_html(plain(models)))
     return models
 
 
