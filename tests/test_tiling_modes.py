@@ -15,9 +15,9 @@ from workbench.errors import ConfigError, DeviceMemoryError
 from workbench.latents.clips import encode_clip
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import open_clip
-from workbench.models.auto import choose, within_memory
+from workbench.models.auto import Choice, choose, ran, within_memory
 from workbench.models.coding import encode_tiled
-from workbench.models.cost import coding_cost, work_ratio
+from workbench.models.cost import coding_cost
 from workbench.models.plans import encode_plan
 from workbench.models.registry import build_autoencoder
 from workbench.steps import drain
@@ -71,8 +71,8 @@ def test_counted_operations_are_those_that_run(ae, mode):
 def test_dct_and_tiny_are_streamed_by_default_and_waste_nothing():
     for name in ("dct", "tiny"):
         model = small_model(name)
-        assert work_ratio(model, (22, 130, 100), wb.Tiling()) == 1.0
-        assert work_ratio(model, (64, 1000, 1000), wb.Tiling(tiling_mode="tiles")) > 1.1
+        assert ran(model, (22, 130, 100), Choice(wb.Tiling())).work == 1.0
+        assert ran(model, (64, 1000, 1000), Choice(wb.Tiling(tiling_mode="tiles"))).work > 1.1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from workbench.bench.run import matmul_peak, measure_run
+from workbench.bench.run import Bench, matmul_peak, measure_run
 from workbench.bench.settings import BenchSettings
 from workbench.counting import Counter
 from workbench.models.base import Autoencoder
@@ -48,15 +48,7 @@ class ModeRow:
     max_difference: float
 
 
-@dataclass(frozen=True)
-class ModeBench:
-    """What `bench_modes_steps` measured; `matmul_tflop_per_s` is the ceiling that the rows are compared with."""
-
-    matmul_tflop_per_s: float
-    rows: list[ModeRow]
-
-
-def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) -> Steps[ModeBench]:
+def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) -> Steps[Bench[ModeRow]]:
     """Encode and decode a clip of noise in every mode, as steps.
 
     Args:
@@ -83,7 +75,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
             now = _run(run, settings.repeats, ae.device, costs[name], direction)
             rows.append(_row(name, direction, now, first.setdefault(direction, now), settings, peak))
             yield next(progress)
-    return ModeBench(peak / 1e12, rows)
+    return Bench(peak / 1e12, rows)
 
 
 @dataclass(frozen=True)

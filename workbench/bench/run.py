@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from workbench.errors import ConfigError
 from workbench.memory import available_memory, watch_peak_memory
 from workbench.models.base import Autoencoder
 from workbench.steps import Progress, Steps
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,14 @@ class BenchRow:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What `bench` measured; `matmul_tflop_per_s` is the ceiling that the rows are compared with."""
+class Bench(Generic[Row]):
+    """What was measured, of variants or modes; `matmul_tflop_per_s` is the ceiling that the rows are compared with."""
 
     matmul_tflop_per_s: float
-    rows: list[BenchRow]
+    rows: list[Row]
 
 
-def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench]:
+def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench[BenchRow]]:
     """Measure encode and decode in every variant, in one run, as steps: the matmul, then each direction of each."""
     size, variants = (settings.frames, settings.height, settings.width), settings.variants.split(",")
     progress = (Progress("bench", done, 2 + 2 * len(variants)) for done in count(1))

@@ -45,8 +45,8 @@ def run_bench(config: BenchConfig) -> None:
 
 def _measure_model(config: BenchConfig, device: "torch.device") -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of the table, and what else is worth knowing."""
-    from workbench.bench.modes import ModeBench, bench_modes_steps
-    from workbench.bench.run import Bench, bench_steps, check_memory
+    from workbench.bench.modes import ModeRow, bench_modes_steps
+    from workbench.bench.run import Bench, BenchRow, bench_steps, check_memory
     from workbench.models.identity import model_record
 
     model = config.model
@@ -58,7 +58,7 @@ def _measure_model(config: BenchConfig, device: "torch.device") -> tuple[list[di
     used = model_record(ae, model if config.modes else ONE_PIECE)
     shape = f"{config.batch} x {config.frames} x {config.height} x {config.width}"
     print(f"{ae.name} on {used['device']}, {used['dtype']}, {used['threads']} CPU threads: {shape}", flush=True)
-    result: ModeBench | Bench
+    result: Bench[ModeRow] | Bench[BenchRow]
     result = _drained(bench_modes_steps(ae, config, model)) if config.modes else _drained(bench_steps(ae, config))
     print(f"a large matmul reaches {result.matmul_tflop_per_s:.4g} TFLOP/s here: peak_share is of that")
     return list(map(asdict, result.rows)), {"used": used, "matmul_tflop_per_s": result.matmul_tflop_per_s}

@@ -50,7 +50,7 @@ def ran(ae: Autoencoder, size: Size, choice: Choice) -> Ran:
     return Ran(
         tiling_mode=mode_of(ae, choice.tiling),
         push_frames=max(pushes, default=None),
-        work=work_ratio(ae, size, choice.tiling),
+        work=work_ratio(ae, size, choice.tiling, (encode, decode)),
         is_exact=encode.is_exact and decode.is_exact,
         chosen=choice.reason,
     )

@@ -104,9 +104,12 @@ def encode_share(ae: Autoencoder) -> float | None:
     return sum(stage.operations for stage in cost.stages_of("encode")) / max(cost.operations, 1.0)
 
 
-def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling) -> float:
-    """Operations for a clip of this size, over those of the model on the whole clip at once."""
-    plans = encode_plan(ae, size, tiling), decode_plan(ae, size, tiling)
+def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling, plans: tuple[CodingPlan, CodingPlan]) -> float:
+    """Operations for a clip of this size, over those of the model on the whole clip at once.
+
+    Args:
+        plans: of encoding and of decoding it.
+    """
     if all(stage.input_volume == prod(stage.size) for plan in plans for stage in plan.stages):
         return 1.0  # each stage reads its input once
     if any(len(plan.stages) > 1 for plan in plans):
