@@ -59,6 +59,9 @@ def test_latents_are_those_of_the_first_and_frames_those_of_the_second(folder, t
 def test_each_half_is_run_in_its_own_way(folder):
     """The encoder in tiles, as Wan is unless asked otherwise, so that latents stay; the decoder streamed."""
     pair = wan(folder, "mine").load("cpu")
+    used = (*pair.first.vae.encoder.parameters(), *pair.first.vae.quant_conv.parameters())
+    used += tuple(pair.second.decoder.parameters())
+    assert pair.parameter_count() == sum(p.numel() for p in used)
     size = 97, 512, 512
     assert not encode_plan(pair, size, Tiling()).is_exact
     assert decode_plan(pair, size, Tiling()).is_exact
@@ -88,6 +91,7 @@ def test_a_model_may_be_both(folder):
     ae = small_model("hunyuan_vae")
     x = torch.rand(1, 3, 5, 16, 16) * 2 - 1
     pair = paired(ae, ae)
+    assert pair.parameter_count() == ae.parameter_count() == sum(p.numel() for p in ae.parameters())
     assert torch.equal(pair(x).reconstruction, ae(x).reconstruction)
     assert [pair.config[part]["model"] for part in ("encoder", "decoder")] == ["hunyuan_vae"] * 2
 

@@ -145,8 +145,19 @@ class Autoencoder(nn.Module, ABC):
     def freeze_encoder(self) -> None:
         """From now on no gradient reaches the weights that make the latents."""
         for name, parameter in self.named_parameters():
-            if name.split(".")[0] in self.encoder_parts:
+            if self.encodes_by(name):
                 parameter.requires_grad_(False)
+
+    def encodes_by(self, parameter: str) -> bool:
+        """Whether a parameter of this name makes latents; all others make frames of them."""
+        return any(f"{parameter}.".startswith(f"{part}.") for part in self.encoder_parts)
+
+    def parameter_count(self) -> int:
+        """How many there are: in a pair, of the half that encodes and of the half that decodes."""
+        first, second = self.encoding_model, self.decoding_model
+        used = [p for name, p in first.named_parameters() if first.encodes_by(name)]
+        used += [p for name, p in second.named_parameters() if not second.encodes_by(name)]
+        return sum(parameter.numel() for parameter in used)
 
     def set_gradient_checkpointing(self, enabled: bool, last_layer_off: bool = True) -> None:
         """Keep only the inputs of blocks for the backward pass, and compute the rest again.

@@ -27,6 +27,7 @@ class DiffusersAutoencoder(Autoencoder):
 
     mean: Tensor
     std: Tensor
+    encoder_parts = ("vae.encoder", "vae.quant_conv")
 
     def __init__(self, vae: Any) -> None:
         super().__init__()

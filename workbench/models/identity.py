@@ -43,7 +43,7 @@ def model_facts(entry: ModelRef, tiling: Tiling, device: torch.device, dtype: to
     return {
         "model": entry.label,
         "random_weights": entry.weights == "random",
-        "parameters": sum(parameter.numel() for parameter in ae.parameters()),
+        "parameters": ae.parameter_count(),
         "latent_channels": ae.latent_channels,
         "temporal_stride": ae.temporal_stride,
         "spatial_stride": ae.spatial_stride,
