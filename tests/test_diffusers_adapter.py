@@ -372,6 +372,15 @@ def test_latents_of_an_image_model_are_shifted_and_scaled():
     torch.testing.assert_close(adapter.encode(x)[:, :, 0], expected)
 
 
+def test_ratios_of_ltx_are_read_or_counted_from_the_kind_of_each_level():
+    told = {"temporal_compression_ratio": 8, "spatial_compression_ratio": 32}
+    for settings in ({}, told):
+        adapter = tiny("AutoencoderKLLTX2Video", **settings)
+        assert (adapter.temporal_stride, adapter.spatial_stride) == (8, 32)
+    adapter = tiny("AutoencoderKLLTX2Video", spatio_temporal_scaling=(True, True, False, True))
+    assert (adapter.temporal_stride, adapter.spatial_stride) == (4, 16)  # of sides, of time, and of both
+
+
 @torch.inference_mode()
 def test_latents_of_ltx_are_normalised_by_its_buffers():
     vae = tiny_vae("AutoencoderKLLTXVideo")

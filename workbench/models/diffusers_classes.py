@@ -107,7 +107,12 @@ class DiffusersClass:
 
 
 def _ltx_strides(vae: Any) -> tuple[int, int]:
+    """As the configuration says, or counted from the kind of each level: the sum over `spatio_temporal_scaling` that an
+    instance carries otherwise takes levels of one kind for both (diffusers#13601)."""
     config = vae.config
+    told = config.get("temporal_compression_ratio"), config.get("spatial_compression_ratio")
+    if all(told):
+        return told
     kinds = [kind for kind, on in zip(config.downsample_type, config.spatio_temporal_scaling, strict=True) if on]
     frames = config.patch_size_t * 2 ** sum(kind != "spatial" for kind in kinds)
     return frames, config.patch_size * 2 ** sum(kind != "temporal" for kind in kinds)
