@@ -90,10 +90,11 @@ def test_tiled_gives_the_same_shapes(ae, shape, factor):
 
 
 def test_one_tile_is_the_untiled_model(ae):
+    """But for the rounding of products that take other numbers of rows at once, some 1e-7 in float32."""
     x = torch.rand(2, 3, 7, 45, 50) * 2 - 1
     z = wb.encode_tiled(ae, x, wb.Tiling())
-    assert torch.equal(z, ae.encode(x))
-    assert torch.equal(wb.decode_tiled(ae, z, wb.Tiling(), 7, (45, 50)), ae.decode(z, 7, (45, 50)))
+    assert relative_error(z, ae.encode(x)) < 1e-5
+    assert relative_error(wb.decode_tiled(ae, z, wb.Tiling(), 7, (45, 50)), ae.decode(z, 7, (45, 50))) < 1e-5
 
 
 def test_illegal_tiles_name_the_legal_ones(ae):
