@@ -146,8 +146,10 @@ def _teacher(config: TrainConfig) -> Autoencoder:
 
 
 def encoder_fields(config: TrainConfig) -> dict[str, Any]:
-    """What `model.architecture` says beside the decoder: that of a teacher whose file says nothing of its own."""
-    return {name: value for name, value in config.model.architecture.items() if not name.startswith("decoder")}
+    """What `model.architecture` says beside the decoder: that of a teacher whose file says nothing of its own. Its
+    decoder is as deep as its encoder where that has depths."""
+    fields = {name: value for name, value in config.model.architecture.items() if not name.startswith("decoder")}
+    return fields | ({"decoder_depths": fields["encoder_depths"]} if "encoder_depths" in fields else {})
 
 
 def student_of(teacher: Autoencoder, config: TrainConfig) -> Autoencoder:
