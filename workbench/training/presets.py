@@ -46,7 +46,8 @@ TINY = {
     "warmup_steps": 100,
     "ema_decay": 0.999,
     "vae_loss_config.reconstruction": "rmse",
-    "vae_loss_config.perceptual_loss_weight": 0.0,  # trained where LPIPS' ImageNet backbone is not to be had
+    "vae_loss_config.temporal_loss_weight": 0.25,
+    "vae_loss_config.perceptual_loss_weight": 0.0,  # a GPU affords it late, see the model card
     "ckpt_every": 500,
     "keep_n_latest": 3,
     "eval_every": 500,
