@@ -19,6 +19,7 @@ from workbench.suite.clips import CLIPS, COLOURS, FRAMES, SIDE
 from workbench.suite.measure import FIGURES, failing, faults_steps, verdict
 from workbench.suite.reading import letters_read, written
 from workbench.suite.rounds import rounds_steps
+from workbench.suite.run import model_faults_steps
 from workbench.tile_settings import Tiling
 
 TILES = Tiling(tiling_mode="tiles", spatial_tile_size=64, tile_overlap_factor=0.0)
@@ -90,6 +91,14 @@ def test_a_planted_fault_is_found_by_the_figure_that_should_find_it(sound, name)
     found = drain(faults_steps(Planted(FAULTS[name]), TILES))
     assert verdict(name, found[name]) == "bad"
     assert verdict(name, sound[name]) != "bad"
+
+
+def test_a_model_that_overflows_everywhere_fails_every_number_of_frames_and_leaves_the_rounds_out():
+    found = drain(model_faults_steps(Planted(lambda y: y * math.nan), TILES, rounds=1))
+    assert found.figures["counts"] == 9.0
+    assert found.rounds == {}
+    assert all("not finite" in reason for reason in found.left_out.values())
+    assert len(found.left_out) == 3
 
 
 def test_clips_are_what_they_say():

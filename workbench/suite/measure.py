@@ -142,7 +142,7 @@ def _failing_counts(ae: Autoencoder, tiling: Tiling) -> Steps[float]:
             worst.append(f.psnr_of_frames(x[:count], y).mean().item() if right else -math.inf)
         yield Progress("numbers of frames", count, most)
     usual = torch.tensor(worst).median().item()
-    return float(sum(value < usual - 3.0 for value in worst))
+    return float(sum(value == -math.inf or value < usual - 3.0 for value in worst))
 
 
 def _output(ae: Autoencoder, frames_TCHW: Tensor, tiling: Tiling) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, NonFiniteError
 from workbench.files import write_csv, write_errors, write_json, write_text
 from workbench.media.files import EXAMPLES
 from workbench.media.policy import ClipPolicy
@@ -146,6 +146,6 @@ def model_faults_steps(ae: Autoencoder, tiling: Tiling, rounds: int, ocr: bool =
         try:
             found = yield from rounds_steps(ae.to(dtype), frames, rounds, asked)
             done[way] = [asdict(one) for one in found]
-        except ConfigError as error:
+        except (ConfigError, NonFiniteError) as error:
             left_out[way] = str(error)
     return ModelFaults(figures, done, left_out)
