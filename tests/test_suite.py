@@ -192,3 +192,7 @@ def test_the_command_writes_a_page_and_goes_on_where_it_was(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main("workbench", COMMANDS, [*command[:4], "2", *command[5:], "--models", "dct"])
     assert "holds a fault suite under other settings" in capsys.readouterr().err
+    (tmp_path / "faults.json").write_text('{"settings": ')
+    with pytest.raises(SystemExit, match="2"):
+        main("workbench", COMMANDS, [*command, "--models", "dct"])
+    assert "its faults.json is damaged" in capsys.readouterr().err

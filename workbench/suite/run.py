@@ -118,8 +118,14 @@ def _begun(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     path = folder / "faults.json"
     if not path.is_file():
         return {"settings": settings, "models": {}}
-    record = json.loads(path.read_text("utf-8"))
-    if record["settings"] != settings:
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        before = record["settings"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"`save_dir` {folder}: its faults.json is damaged; delete it, or name another folder"
+        ) from None
+    if before != settings:
         raise ConfigError(f"`save_dir` {folder}: holds a fault suite under other settings; name another folder")
     return record
 
