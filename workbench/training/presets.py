@@ -67,7 +67,7 @@ DEBUG: dict[str, Any] = {
     "discriminator.channels": 16,
     "lr": 2e-3,
     "ema_decay": 0.9,
-    "vae_loss_config.perceptual_loss_weight": 0.0,  # as for TINY
+    "vae_loss_config.perceptual_loss_weight": 0.0,  # most of the time of a CPU
     "epochs": 10_000,
     "max_steps": 40,
     "log_every": 5,
