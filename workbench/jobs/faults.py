@@ -7,7 +7,6 @@ from pathlib import Path
 from workbench.errors import ConfigError
 from workbench.files import write_text
 from workbench.jobs.choices import Choices
-from workbench.jobs.found_models import plain_name
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
 from workbench.suite.page import PAGE, Models, suite_html
@@ -37,7 +36,7 @@ def faults_job(choices: Choices, entries: Sequence[ModelRef], folder: Path) -> S
     found = {}
     for entry in entries:
         ae = entry.load(choices.device)  # one of its own: its type changes on the way
-        found[plain_name(entry.label)] = yield from model_faults_steps(ae, choices.tiling, ROUNDS)
+        found[entry.label] = yield from model_faults_steps(ae, choices.tiling, ROUNDS)
     models, page = plain(found), folder / PAGE
     write_text(page, suite_html(models))
     return FaultsView(models, page)
