@@ -126,6 +126,7 @@ def test_decoders_are_compared_from_the_command_line(folder, tmp_path, monkeypat
     main("workbench", COMMANDS, ["encode", "--model", source, "--dataset.data_path", "clips", "--save_dir", "latents"])
     main("workbench", COMMANDS, ["decode", "latents", "--decoder", small, "--save_dir", "decoded"])
     assert (tmp_path / "decoded" / "clip.mp4").is_file()
-    with pytest.raises(SystemExit):
-        main("workbench", COMMANDS, ["encode", *asked, "--dataset.data_path", "clips", "--save_dir", "more"])
-    assert "--decoder: latents are made without it; give it to decode" in capsys.readouterr().err
+    for command in (["encode", "--save_dir", "more"], ["stats", "--out", "more.json"]):
+        with pytest.raises(SystemExit):
+            main("workbench", COMMANDS, [*command, *asked, "--dataset.data_path", "clips"])
+        assert "--decoder: latents are made without it; give it to decode" in capsys.readouterr().err

@@ -35,7 +35,7 @@ class DatasetSettings:
             MediaError: there is no clip in it.
         """
         if self.data_path is None:
-            raise ConfigError("--dataset.data_path is needed: an index (.csv or .parquet), or a folder of clips")
+            raise ConfigError("`dataset.data_path` is needed: an index (.csv or .parquet), or a folder of clips")
         found = find_inputs([self.data_path])
         each_once = list(dict.fromkeys(found))
         if len(each_once) < len(found):
@@ -63,9 +63,16 @@ class ClipBar(tqdm):
 def load_identified(
     model: ModelSettings, device: "torch.device", dtype: str | None
 ) -> tuple["Autoencoder", dict[str, Any]]:
-    """A model ready for inference, and its identity, which depends neither on the device nor on the type."""
+    """A model ready for inference, and its identity, which depends neither on the device nor on the type.
+
+    Raises:
+        ConfigError: it has another decoder, which makes no latents.
+        WeightsError: weights are missing or do not fit.
+    """
     from workbench.models.identity import identity_of
 
+    if model.decoder is not None:
+        raise ConfigError("`model.decoder`: latents are made without it; give it to decode")
     ae = model.load("cpu", "float32")
     identity = identity_of(ae)
     return ae.to(device, pick_dtype(dtype, device)), identity

@@ -9,7 +9,7 @@ from workbench.commands.dataset import ClipBar, DatasetSettings, load_identified
 from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.config import setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP
-from workbench.errors import ConfigError, WeightsError, WorkbenchError
+from workbench.errors import WeightsError, WorkbenchError
 from workbench.latents.settings import EncodeSettings
 from workbench.models.ref import ModelRef
 
@@ -41,8 +41,6 @@ def run_encode(config: EncodeConfig) -> None:
     from workbench.latents.encode import Encoding, encode_dataset
     from workbench.ranks import lockstep
 
-    if config.model.decoder is not None:
-        raise ConfigError("`model.decoder`: latents are made without it; give it to decode")
     clips = config.dataset.clips()
     with lockstep(config.device) as ranks:
         ae, identity = load_identified(config.model, ranks.world.device, config.dtype)
@@ -81,11 +79,11 @@ def _beside_weights(ae: "Autoencoder") -> "LatentStatistics":
     from workbench.models.latent_moments import find_statistics, statistics_path
 
     if ae.weights_path is None:
-        raise WeightsError(f"--normalise: {ae.name} has no weights file; name a file that stats wrote")
+        raise WeightsError(f"`normalise`: {ae.name} has no weights file; name a file that stats wrote")
     found = find_statistics(ae.weights_path)
     if found is None:
         path = statistics_path(ae.weights_path)
-        raise WeightsError(f"--normalise: {path} is missing; run python -m workbench stats first")
+        raise WeightsError(f"`normalise`: {path} is missing; run python -m workbench stats first")
     return found
 
 

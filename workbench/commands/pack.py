@@ -45,7 +45,7 @@ def run_pack(config: PackConfig, *sources: str) -> None:
     _check_names(paths)
     out = Path(config.out)
     if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"--out {config.out}: is not empty; name a new folder, so that packs do not mix")
+        raise ConfigError(f"`out` {config.out}: is not empty; name a new folder, so that packs do not mix")
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(config.threads) as pool:

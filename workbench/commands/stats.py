@@ -53,9 +53,9 @@ def _output(config: StatsConfig, ae: "Autoencoder") -> Path:
     if config.out is not None:
         return Path(config.out).expanduser()
     if ae.weights_path is None:
-        raise ConfigError(f"--out is needed: {ae.name} has no weights file to put the statistics beside")
+        raise ConfigError(f"`out` is needed: {ae.name} has no weights file to put the statistics beside")
     if ae.weights_path in {spec.weights for spec in MODELS.values()}:
-        raise ConfigError(f"--out is needed: {ae.name} is shipped with statistics of its own, which stay")
+        raise ConfigError(f"`out` is needed: {ae.name} is shipped with statistics of its own, which stay")
     return statistics_path(ae.weights_path)
 
 
