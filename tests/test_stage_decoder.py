@@ -14,7 +14,7 @@ from workbench.errors import ConfigError, WeightsError
 from workbench.models.registry import architecture_of, build_autoencoder
 from workbench.models.weights import save_weights
 from workbench.training.config import TrainConfig
-from workbench.training.distillation import Distillation, over_frames, relative_error
+from workbench.training.distillation import Distillation, averaged_over_time, relative_error
 from workbench.training.step import step_gradients, train_step
 
 
@@ -146,8 +146,8 @@ def test_features_of_other_sizes_are_refused():
 
 def test_the_match_is_relative_and_an_image_is_a_still_clip():
     x = torch.tensor([[[[[1.0]], [[3.0]], [[5.0]], [[5.0]]]]])
-    assert over_frames(x, 1).item() == 3.5
-    assert over_frames(x, 2).flatten().tolist() == [2.0, 5.0]
-    assert over_frames(x, 4) is x
+    assert averaged_over_time(x, 1).item() == 3.5
+    assert averaged_over_time(x, 2).flatten().tolist() == [2.0, 5.0]
+    assert averaged_over_time(x, 4) is x
     assert relative_error(torch.zeros_like(x), 10 * x).item() == 1.0
     assert relative_error(torch.cat([2 * x, x]), torch.cat([x, 9 * x])).item() == pytest.approx((1 + 64 / 81) / 2)

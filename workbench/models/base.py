@@ -228,7 +228,7 @@ class Autoencoder(nn.Module, ABC):
         """The decoder in parts, as `encode_stages`."""
         return [self.whole_decoder(is_image)]
 
-    def decoder_stages(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
+    def decoder_features(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
         """Features that the stages of the decoder make of latents z of `num_frames` legal frames, those next to the
         latents first, each computed when it is taken.
 

@@ -183,7 +183,7 @@ class DCAEV(Autoencoder):
         cell = 1, self.spatial_stride
         return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach_of(layers, cell))]
 
-    def decoder_stages(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
+    def decoder_features(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
         return self.decoder.stage_outputs(z / self.config.scale)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:

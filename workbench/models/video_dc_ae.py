@@ -169,7 +169,7 @@ class VideoDCAE(Autoencoder):
         blocks = blocks_of(reversed(decoder.stages))
         return decode_stages([self._unscaled, decoder.project_in, *blocks, decoder.project_out], is_image)
 
-    def decoder_stages(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
+    def decoder_features(self, z: Tensor, num_frames: int) -> Iterator[Tensor]:
         return self.decoder.stage_outputs(self._unscaled(z), num_frames == 1)
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:

@@ -33,10 +33,10 @@ class Distillation(nn.Module):
     def forward(self, student: Autoencoder, latents: Tensor, num_frames: int) -> Tensor:
         """The loss, of latents (B, C, t, h, w) of a clip of so many legal frames."""
         with torch.no_grad():
-            targets = list(islice(self.teacher.decoder_stages(latents, num_frames), self.stages))
-        features = islice(student.decoder_stages(latents, num_frames), self.stages)
+            targets = list(islice(self.teacher.decoder_features(latents, num_frames), self.stages))
+        features = islice(student.decoder_features(latents, num_frames), self.stages)
         terms = [
-            relative_error(project(over_frames(own, target.shape[2])), target)
+            relative_error(project(averaged_over_time(own, target.shape[2])), target)
             for project, own, target in zip(self.projections, features, targets, strict=True)
         ]
         return torch.stack(terms).mean()
@@ -48,7 +48,7 @@ def relative_error(x: Tensor, target: Tensor) -> Tensor:
     return ((x - target).square().mean(1) / target.square().mean(1).clamp_min(1e-12)).mean()
 
 
-def over_frames(x: Tensor, frames: int) -> Tensor:
+def averaged_over_time(x: Tensor, frames: int) -> Tensor:
     """x (B, C, T, H, W) averaged over time to so many frames: a small decoder sees an image as a still clip."""
     return x if x.shape[2] == frames else x.unflatten(2, (frames, -1)).mean(3)
 
@@ -62,7 +62,7 @@ def _channels(student: Autoencoder, teacher: Autoencoder, stages: int) -> Iterat
     frames = teacher.frames_of(1)
     z = torch.zeros(1, teacher.latent_channels, teacher.latent_frames(frames), 1, 1, device=teacher.device)
     with torch.no_grad():
-        found = [list(islice(ae.decoder_stages(z, frames), stages)) for ae in (student, teacher)]
+        found = [list(islice(ae.decoder_features(z, frames), stages)) for ae in (student, teacher)]
     if min(map(len, found)) < stages:
         raise ConfigError(f"`distil_config.stages`: {stages} is more than the {min(map(len, found))} that there are")
     for stage, (own, target) in enumerate(zip(*found, strict=True), 1):
