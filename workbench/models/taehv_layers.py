@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.clip_grid import ClipGrid
-from workbench.models.streams import Stream, Waiting, each, over_frames
+from workbench.models.streams import Groups, Stream, Waiting, each, over_frames, sequence
 
 
 class Bounded(nn.Module):
@@ -90,18 +90,6 @@ class Remembering:
         return frames(torch.cat([x, before], dim=1))
 
 
-class Pooling:
-    """The stream of `Pool`, which waits for whole groups of frames."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool, self._waiting = pool, Waiting()
-
-    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
-        self._waiting.add(x)
-        ready = self._waiting.count // self._pool.times * self._pool.times
-        return over_frames(self._pool)(self._waiting.take(ready)) if ready else None
-
-
 class Padded:
     """A clip with so many more frames, the last of it repeated."""
 
@@ -157,4 +145,5 @@ def stream_of(layer: nn.Module) -> Stream:
     """The stream of a layer over clips (B, C, T, H, W)."""
     if isinstance(layer, Memory | SuperMemory):
         return Remembering(layer)
-    return Pooling(layer) if isinstance(layer, Pool) else each(over_frames(layer))
+    frames = each(over_frames(layer))
+    return sequence(Groups(layer.times), frames) if isinstance(layer, Pool) else frames
