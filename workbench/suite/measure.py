@@ -1,7 +1,6 @@
 """One model through the fault suite: every clip once, every figure, and what of it is a fault."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -47,7 +46,7 @@ FIGURES = {
     "misplaced": Figure("misplaced frames", "frames nearer to another frame of the original than to their own", 1, 3),
     "position": Figure("spread by place in a group (dB)", "between the frames that share a latent", 3, 8),
     "ends": Figure("first or last frame worse by (dB)", "than the frames between, the worst of the moving clips", 2, 6),
-    "counts": Figure("numbers of frames that fail", "of all residues: too few frames, or 3 dB worse", 1, 1),
+    "counts": Figure("numbers of frames that fail", "of 1 to two latents' and one: frames lost, or 3 dB worse", 1, 1),
     "flicker": Figure("flicker of stills (levels)", "mean change from frame to frame where nothing moves", 0.5, 3),
     "leak": Figure("leak of one bright frame (levels)", "how much more its neighbours err than other frames", 8, 30),
     "cells": Figure("jumps at latents' borders (times)", "of the error, against elsewhere: blocks that show", 1.3, 4),
@@ -71,7 +70,7 @@ def verdict(name: str, value: float) -> str:
 
 
 def faults_steps(ae: Autoencoder, tiling: Tiling, ocr: bool = False) -> Steps[dict[str, float]]:
-    """Every figure of one model, as steps: clip after clip, then every residue of the number of frames.
+    """Every figure of one model, as steps: clip after clip, then clips of few frames.
 
     Args:
         ocr: whether text is read too, see `reading`.
@@ -108,7 +107,7 @@ def _of_colours(outputs: dict[str, Tensor]) -> dict[str, float]:
 
 def _of_time(ae: Autoencoder, outputs: dict[str, Tensor]) -> dict[str, float]:
     moving = {name: f.psnr_of_frames(_grey(name), outputs[name]) for name in ("moving edge", "moving text")}
-    group = max(ae.temporal_stride, 1)
+    group = ae.temporal_stride
     return {
         "misplaced": float(f.misplaced_frames(_grey("moving edge"), outputs["moving edge"])),
         "position": max(f.position_spread(values, group) for values in moving.values()),
@@ -129,7 +128,7 @@ def _of_borders(ae: Autoencoder, outputs: dict[str, Tensor], plan: TilePlan) -> 
 
 
 def _failing_counts(ae: Autoencoder, tiling: Tiling) -> Steps[float]:
-    """How many of the numbers of frames from 1 to two groups and one go wrong: every residue, with few latents."""
+    """How many of the numbers of frames from 1 to two latents' and one go wrong: every residue by the stride."""
     most = min(2 * ae.temporal_stride + 1, FRAMES)
     x, worst = _grey("moving edge"), []
     for count in range(1, most + 1):
@@ -166,8 +165,3 @@ def _grey(name: str) -> Tensor:
 def _median(values: list[float]) -> float:
     known = sorted(value for value in values if math.isfinite(value))
     return known[len(known) // 2] if known else math.nan
-
-
-def failing(found: dict[str, float]) -> Iterator[str]:
-    """The names of the figures that are bad."""
-    return (name for name, value in found.items() if verdict(name, value) == "bad")
