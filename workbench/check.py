@@ -69,7 +69,7 @@ def check_steps(ae: Autoencoder) -> Steps[list[Finding]]:
 
 def _setting(ae: Autoencoder) -> Iterator[Finding]:
     where = torch.cuda.get_device_name(ae.device) if ae.device.type == "cuda" else ae.device.type
-    parameters = sum(parameter.numel() for parameter in ae.parameters())
+    parameters = ae.parameter_count()
     kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in (*ae.parameters(), *ae.buffers())})
     mixed = len({kind for kind in kinds if "float" in kind}) > 1
     found = f"{parameters:,} in {', '.join(kinds)} on {where}"

@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "PSNR (dB)": ("val_psnr", "train_psnr"),
     "SSIM": ("val_ssim",),
     "LPIPS": ("val_lpips",),
-    "Autoencoder's loss": ("nll", "l1", "l2", "rmse", "lpips", "kl", "gen"),
+    "Autoencoder's loss": ("nll", "l1", "l2", "rmse", "temporal", "lpips", "kl", "gen"),
     "Losses on latents": (
         *("scale_equivariance", "equivariance", "masked_reconstruction", "noise", "high_band_dropout"),
         *("local_correlation", "alignment", "alignment_distance", "alignment_cosine"),

@@ -1,1 +1,1 @@
-"""Training of video autoencoders in two stages, on one GPU or many; `train.py` is its command line."""
+"""Training of video autoencoders in stages, on one GPU or many; `train.py` is its command line."""

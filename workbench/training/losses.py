@@ -1,4 +1,4 @@
-"""Losses of both stages as plain functions of tensors; each returns a scalar in float32, averaged over all elements.
+"""Losses of all stages as plain functions of tensors; each returns a scalar in float32, averaged over all elements.
 
 The published code sums |x - y| over C, H, W and adds 0.5 x LPIPS x (C*H*W). Divided by C*H*W that is the mean form
 here, which does not depend on the resolution; neither Adam nor the adaptive weight sees the factor.

@@ -19,8 +19,8 @@ class Networks:
     Attributes:
         autoencoder: the model itself, whose parameters have their published names.
         generator: what is called in training: the model, or DDP around it. FSDP2 changes the model in place.
-        discriminator: the PatchGAN itself; None in stage ae.
-        judge: `RealAndFake` around it, or DDP around that; None in stage ae.
+        discriminator: the PatchGAN itself; None but in stage disc.
+        judge: `RealAndFake` around it, or DDP around that; None where the discriminator is.
         lpips: the frozen LPIPS network; None where its weight is 0.
         alignment: the frozen vision network and its trained projection; None where its weight is 0.
         distillation: the teacher's decoder and trained projections; None where its weight is 0.
@@ -51,10 +51,10 @@ class Networks:
         """What stage disc has.
 
         Raises:
-            ValueError: it is stage ae.
+            ValueError: it is another stage.
         """
         if self.discriminator is None or self.judge is None or self.discriminator_optimizer is None:
-            raise ValueError("stage ae has no discriminator")
+            raise ValueError("only stage disc has a discriminator")
         return Adversary(self.discriminator, self.judge, self.discriminator_optimizer)
 
 
@@ -78,7 +78,7 @@ class Adversary:
 class RealAndFake(nn.Module):
     """Logits of real and of reconstructed clips in one call, so that DDP sees one forward for one backward pass."""
 
-    def __init__(self, discriminator: nn.Module):
+    def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()
         self.discriminator = discriminator
 

@@ -1,4 +1,4 @@
-"""One optimisation step of either stage: the losses, the gradients, and what is updated."""
+"""One optimisation step of any stage: the losses, the gradients, and what is updated."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The training loop: batches, steps, validation, checkpoints and stopping, the same for both stages."""
+"""The training loop: batches, steps, validation, checkpoints and stopping, the same for all stages."""
 
 import math
 import signal
