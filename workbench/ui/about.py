@@ -67,9 +67,10 @@ def foreign_table() -> str:
     listed = [foreign_facts(name) | foreign_source(name) for name in DIFFUSERS_CLASSES]
     rows = [tuple(map(html.escape, row.values())) for row in listed]
     note = (
-        "Free: tiles of any size, whose borders show. Exact without: streamed, nothing is cut unless a size is asked "
-        "for. Its own: a part of the model, other sizes are refused. Strides and channels are read from the model's "
-        "configuration. What is not known was not to be seen where this list was made: see the page of the weights."
+        "Free: tiles of any size, whose borders show. Exact without: the same by default; in tiling mode stages it is "
+        "streamed, and nothing is cut. Its own: a part of the model, other sizes are refused. Strides and channels are "
+        "read from the model's configuration. What is not known was not to be seen where "
+        "this list was made: see the page of the weights."
     )
     return f"{pieces.table(tuple(map(str.capitalize, listed[0])), rows)}<p>{note}</p>"
 
