@@ -24,7 +24,7 @@ from workbench.models.ref import ModelRef
 from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
-from workbench.ui.about import AboutTab, foreign_table
+from workbench.ui.about import AboutTab, diffusers_table
 from workbench.ui.tiles import TilesTab, tile_choices
 from workbench.ui.training import TrainingTab, open_run
 
@@ -273,7 +273,7 @@ def test_about_names_what_is_found_and_where_the_rest_goes(root: Path) -> None:
 
 
 def test_about_lists_the_classes_of_diffusers() -> None:
-    table = foreign_table()
+    table = diffusers_table()
     for name, spec in DIFFUSERS_CLASSES.items():
         row = next(line for line in table.split("<tr>") if f">{name}<" in line)
         assert all(f">{fact}<" in row for fact in (spec.of, spec.tiles, spec.licence or "not known"))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli import Command
 from workbench.compare.tables import text_table
-from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, foreign_facts, foreign_source
+from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, diffusers_facts, diffusers_source
 
 if TYPE_CHECKING:
     from workbench.models.base import Autoencoder
@@ -24,7 +24,7 @@ def run_models(config: NoSettings) -> None:
     print(text_table([_describe(name) for name in MODELS]))
     for name, spec in MODELS.items():
         print(f"\n{name}: {spec.summary}\n    source: {spec.source}\n    weights: {_weights(name)}")
-    for facts in (foreign_facts, foreign_source):
+    for facts in (diffusers_facts, diffusers_source):
         print(f"\n{text_table(list(map(facts, DIFFUSERS_CLASSES)))}")
     print()
     print(f"Those of diffusers: --model {PREFIX}FOLDER_OR_REPO, or {PREFIX}CLASS with random weights.")

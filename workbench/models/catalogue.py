@@ -65,7 +65,7 @@ DEFAULT_MODEL = next(iter(MODELS))
 
 
 @dataclass(frozen=True)
-class ForeignSpec:
+class DiffusersSpec:
     """A class of `diffusers` that there is an adapter for.
 
     Attributes:
@@ -86,62 +86,64 @@ class ForeignSpec:
 
 
 _ANY = "any, one by one"
-DIFFUSERS_CLASSES: dict[str, ForeignSpec] = {
-    "AutoencoderKLHunyuanVideo": ForeignSpec("HunyuanVideo", "1 + 4k", hub="hunyuanvideo-community/HunyuanVideo/vae"),
-    "AutoencoderKLHunyuanVideo15": ForeignSpec(
+DIFFUSERS_CLASSES: dict[str, DiffusersSpec] = {
+    "AutoencoderKLHunyuanVideo": DiffusersSpec("HunyuanVideo", "1 + 4k", hub="hunyuanvideo-community/HunyuanVideo/vae"),
+    "AutoencoderKLHunyuanVideo15": DiffusersSpec(
         "HunyuanVideo 1.5", "1 + 4k", hub="hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v/vae"
     ),
-    "AutoencoderKLWan": ForeignSpec(
+    "AutoencoderKLWan": DiffusersSpec(
         "Wan 2.1 and 2.2", "1 + 4k", "exact without", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae", "Apache-2.0"
     ),
-    "AutoencoderKLCogVideoX": ForeignSpec("CogVideoX", "1 + 4k", hub="THUDM/CogVideoX-5b/vae"),
-    "AutoencoderKLLTXVideo": ForeignSpec("LTX-Video", "1 + 8k", hub="Lightricks/LTX-Video/vae"),
-    "AutoencoderKLLTX2Video": ForeignSpec("LTX-2", "1 + 8k", hub="Lightricks/LTX-2/vae"),
-    "LTX2VideoDiffusionDecoderModel": ForeignSpec(
+    "AutoencoderKLCogVideoX": DiffusersSpec("CogVideoX", "1 + 4k", hub="THUDM/CogVideoX-5b/vae"),
+    "AutoencoderKLLTXVideo": DiffusersSpec("LTX-Video", "1 + 8k", hub="Lightricks/LTX-Video/vae"),
+    "AutoencoderKLLTX2Video": DiffusersSpec("LTX-2", "1 + 8k", hub="Lightricks/LTX-2/vae"),
+    "LTX2VideoDiffusionDecoderModel": DiffusersSpec(
         "LTX-2.5, a decoder alone (--decoder)", "1 + 8k", hub="Lightricks/LTX-2.5-Diffusers/diffusion_decoder"
     ),
-    "AutoencoderKLCosmos": ForeignSpec(
+    "AutoencoderKLCosmos": DiffusersSpec(
         "Cosmos tokenizer", "1 + 8k", hub="nvidia/Cosmos-1.0-Diffusion-7B-Text2World/vae"
     ),
-    "AutoencoderKLMochi": ForeignSpec("Mochi", "1 + 6k", hub="genmo/mochi-1-preview/vae"),
-    "AutoencoderKLMagvit": ForeignSpec("EasyAnimate", "1 + 4k", hub="alibaba-pai/EasyAnimateV5.1-12b-zh/vae"),
-    "AutoencoderVidTok": ForeignSpec(
+    "AutoencoderKLMochi": DiffusersSpec("Mochi", "1 + 6k", hub="genmo/mochi-1-preview/vae"),
+    "AutoencoderKLMagvit": DiffusersSpec("EasyAnimate", "1 + 4k", hub="alibaba-pai/EasyAnimateV5.1-12b-zh/vae"),
+    "AutoencoderVidTok": DiffusersSpec(
         "VidTok: KL and FSQ, causal and not", "1 + 4k, or 4k", hub="microsoft/VidTok (.ckpt)", licence="MIT"
     ),
-    "AutoencoderKLAllegro": ForeignSpec("Allegro", "4k", hub="rhymes-ai/Allegro/vae", licence="Apache-2.0"),
-    "AutoencoderKLKVAEVideo": ForeignSpec("KVAE 3D", "1 + 4k", "exact without", "kandinskylab/KVAE-3D-1.0", "MIT"),
-    "Kandinsky6SRVAE": ForeignSpec(
+    "AutoencoderKLAllegro": DiffusersSpec("Allegro", "4k", hub="rhymes-ai/Allegro/vae", licence="Apache-2.0"),
+    "AutoencoderKLKVAEVideo": DiffusersSpec("KVAE 3D", "1 + 4k", "exact without", "kandinskylab/KVAE-3D-1.0", "MIT"),
+    "Kandinsky6SRVAE": DiffusersSpec(
         "Kandinsky 6", "1 + 4k", "exact without", "kandinskylab/Kandinsky-6.0-VSR-5s-Diffusers/vae"
     ),
-    "AutoencoderKLMiniMaxH3": ForeignSpec(
+    "AutoencoderKLMiniMaxH3": DiffusersSpec(
         "MiniMax-H3", "5 + 17k", "its own, 256 px", "MiniMaxAI/MiniMax-H3/vae", "MiniMax-H3 community"
     ),
-    "AutoencoderKLTemporalDecoder": ForeignSpec("Stable Video Diffusion", "any"),
-    "AutoencoderDC": ForeignSpec("DC-AE", _ANY, hub="mit-han-lab/dc-ae-f32c32-mix-1.0-diffusers", licence="Apache-2.0"),
-    "AutoencoderKL": ForeignSpec("Stable Diffusion and FLUX", _ANY),
-    "AutoencoderTiny": ForeignSpec("TAESD", _ANY, hub="madebyollin/taesd"),
-    "AutoencoderKLFlux2": ForeignSpec("FLUX.2", _ANY, hub="black-forest-labs/FLUX.2-dev/vae", licence="Apache-2.0"),
-    "AutoencoderKLHunyuanImage": ForeignSpec(
+    "AutoencoderKLTemporalDecoder": DiffusersSpec("Stable Video Diffusion", "any"),
+    "AutoencoderDC": DiffusersSpec(
+        "DC-AE", _ANY, hub="mit-han-lab/dc-ae-f32c32-mix-1.0-diffusers", licence="Apache-2.0"
+    ),
+    "AutoencoderKL": DiffusersSpec("Stable Diffusion and FLUX", _ANY),
+    "AutoencoderTiny": DiffusersSpec("TAESD", _ANY, hub="madebyollin/taesd"),
+    "AutoencoderKLFlux2": DiffusersSpec("FLUX.2", _ANY, hub="black-forest-labs/FLUX.2-dev/vae", licence="Apache-2.0"),
+    "AutoencoderKLHunyuanImage": DiffusersSpec(
         "HunyuanImage 2.1", _ANY, hub="hunyuanvideo-community/HunyuanImage-2.1-Diffusers/vae"
     ),
-    "AutoencoderKLHunyuanImageRefiner": ForeignSpec("HunyuanImage 2.1, refiner", _ANY),
-    "AutoencoderKLKVAE": ForeignSpec("KVAE 2D", _ANY, hub="kandinskylab/KVAE-2D-1.0/diffusers", licence="MIT"),
-    "AutoencoderRAE": ForeignSpec("RAE", _ANY, "its own, squares"),
-    "AutoencoderKLQwenImage": ForeignSpec("Qwen-Image", _ANY, hub="Qwen/Qwen-Image/vae"),
-    "AutoencoderKLQwenImage21": ForeignSpec("Qwen-Image 2.1", _ANY, hub="Qwen/Qwen-Image-2.1/vae"),
+    "AutoencoderKLHunyuanImageRefiner": DiffusersSpec("HunyuanImage 2.1, refiner", _ANY),
+    "AutoencoderKLKVAE": DiffusersSpec("KVAE 2D", _ANY, hub="kandinskylab/KVAE-2D-1.0/diffusers", licence="MIT"),
+    "AutoencoderRAE": DiffusersSpec("RAE", _ANY, "its own, squares"),
+    "AutoencoderKLQwenImage": DiffusersSpec("Qwen-Image", _ANY, hub="Qwen/Qwen-Image/vae"),
+    "AutoencoderKLQwenImage21": DiffusersSpec("Qwen-Image 2.1", _ANY, hub="Qwen/Qwen-Image-2.1/vae"),
 }
 """The classes of `diffusers` that there is an adapter for; strides and channels are read from a model's configuration.
 Names on the Hub are those of the documentation of diffusers 0.42, licences those of the weights' pages, November 2026.
 """
 
 
-def foreign_facts(name: str) -> dict[str, str]:
+def diffusers_facts(name: str) -> dict[str, str]:
     """What a class of DIFFUSERS_CLASSES is and takes."""
     spec = DIFFUSERS_CLASSES[name]
     return {"class of diffusers": name, "of": spec.of, "frames": spec.frames, "tiles": spec.tiles}
 
 
-def foreign_source(name: str) -> dict[str, str]:
+def diffusers_source(name: str) -> dict[str, str]:
     """Where its weights are."""
     spec = DIFFUSERS_CLASSES[name]
     where = {"on the Hub": spec.hub, "licence": spec.licence}

@@ -14,8 +14,8 @@ from workbench.models.catalogue import (
     MODELS,
     PREFIX,
     ModelSpec,
-    foreign_facts,
-    foreign_source,
+    diffusers_facts,
+    diffusers_source,
     needs_weights,
 )
 from workbench.ui import pieces
@@ -37,7 +37,7 @@ class AboutTab:
         gr.Markdown("## Models")
         self.models = gr.HTML(self.model_table(), elem_id="about-models", elem_classes="summary-box")
         gr.Markdown("## Autoencoders of diffusers")
-        gr.HTML(foreign_table(), elem_id="about-classes", elem_classes="summary-box")
+        gr.HTML(diffusers_table(), elem_id="about-classes", elem_classes="summary-box")
         licences = (EXAMPLES / "LICENCES.md").read_text(encoding="utf-8")
         gr.Markdown(licences.replace("# ", "## ", 1), elem_classes="licences")
         gr.Markdown("## Versions")
@@ -62,9 +62,9 @@ class AboutTab:
         return f"{pieces.table(('Model', 'What', 'Weights'), rows)}<p>{note}</p>"
 
 
-def foreign_table() -> str:
+def diffusers_table() -> str:
     """HTML: the classes of diffusers, what their tiles mean, where their weights are and under which licence."""
-    listed = [foreign_facts(name) | foreign_source(name) for name in DIFFUSERS_CLASSES]
+    listed = [diffusers_facts(name) | diffusers_source(name) for name in DIFFUSERS_CLASSES]
     rows = [tuple(map(html.escape, row.values())) for row in listed]
     note = (
         "Free: tiles of any size, whose borders show. Exact without: the same by default; in tiling mode stages it is "
