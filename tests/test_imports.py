@@ -58,7 +58,7 @@ ONLY_IN = {
     "lpips": "",
     "torchvision": "",
 }
-"""Libraries that one room hides from all others. Nothing imports the last two: tests of LPIPS do, as references."""
+"""Libraries that one room hides from all others. Nothing needs the last two: tests of LPIPS do, as references."""
 
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "workbench").rglob("*.py")}
 
