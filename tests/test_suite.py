@@ -167,6 +167,14 @@ def test_text_is_not_read_without_the_program(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "o").exists()
 
 
+def test_several_ranks_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(SystemExit, match="2"):
+        main("workbench", COMMANDS, ["evaluate", "--suite", "faults", "--save_dir", str(tmp_path / "o")])
+    assert "--suite works in one process: start it without torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_rounds_of_the_linear_baseline_lose_only_once_and_a_gain_adds_up():
     clip = CLIPS["ramp"]()[:4]
     still, drifting = (drain(rounds_steps(ae, clip, 4, Tiling())) for ae in (Planted(), Planted(lambda y: y + 0.02)))

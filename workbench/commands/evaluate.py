@@ -12,7 +12,7 @@ from workbench.commands.dataset import DatasetSettings
 from workbench.compare.tables import text_table
 from workbench.config import override, setting
 from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
-from workbench.errors import WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.evaluate.settings import EvaluateSettings, protocol_settings
 from workbench.files import quoted
 
@@ -75,9 +75,12 @@ def _run_suite(config: EvaluateConfig) -> None:
     """Every model through the fault suite, on this process alone."""
     from workbench.evaluate.settings import folder_of
     from workbench.models.ref import parse_models
+    from workbench.ranks import under_torchrun
     from workbench.suite.page import PAGE
     from workbench.suite.run import fault_rows, run_faults
 
+    if under_torchrun():  # all ranks would do the same, and write the same files
+        raise ConfigError("`suite` works in one process: start it without torchrun")
     device = pick_device(config.device)
     entries, folder = parse_models(config.models), folder_of(config)
     with tqdm(dynamic_ncols=True, unit="step") as bar:
