@@ -15,7 +15,6 @@ from workbench.tile_settings import Tiling
 BITS_PER_VALUE = 16
 """Bits that a latent value is charged for: it is stored as bfloat16 or float16, without entropy coding."""
 
-
 SUITES = ("faults",)
 
 

@@ -75,14 +75,14 @@ def autoencoder_optimizer(autoencoder: nn.Module, config: TrainConfig) -> AdamW:
 
 def discriminator_optimizer(discriminator: nn.Module, config: TrainConfig) -> AdamW:
     """AdamW at the discriminator's own rate."""
-    return adamw(discriminator, config.discriminator.lr, config)
+    return _adamw(discriminator, config.discriminator.lr, config)
 
 
 def _beside(network: nn.Module, config: TrainConfig) -> Beside:
-    return Beside(network, adamw(network, config.lr, config))
+    return Beside(network, _adamw(network, config.lr, config))
 
 
-def adamw(network: nn.Module, lr: float, config: TrainConfig) -> AdamW:
+def _adamw(network: nn.Module, lr: float, config: TrainConfig) -> AdamW:
     """AdamW of all parameters of a network, with its state made."""
     return initialise(AdamW(network.parameters(), lr=lr, **_adamw_settings(config)))
 
