@@ -9,6 +9,7 @@ from workbench.check import check_steps
 from workbench.cli import main
 from workbench.faults import FAULTS, Setting
 from workbench.media.policy import ClipPolicy
+from workbench.models.registry import load_autoencoder
 from workbench.steps import drain
 
 
@@ -84,3 +85,10 @@ def test_latents_of_another_scale_and_silent_channels_are_told():
 def test_faults_of_frameworks_are_told_by_version(setting, words):
     told = [text for holds, text in FAULTS if holds(setting)]
     assert (len(told) == 1 and words in told[0]) if words else not told
+
+
+def test_loading_a_model_tells_a_known_fault_in_a_line(caplog):
+    load_autoencoder("dct", device="cpu", dtype="float32")
+    assert not caplog.records
+    load_autoencoder("dct", device="cpu", dtype="bfloat16")
+    assert [record.message for record in caplog.records] == [words for _, words in FAULTS if "on CPUs" in words]

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "metrics": "media.video",
     "ranks": "",
     "faults": "",
-    "models": "tile_settings tiling stages media.video ranks",
+    "models": "tile_settings tiling stages media.video ranks faults",
     "vision": "metrics models",
     "data": "media",
     "check": "faults media metrics.psnr models",

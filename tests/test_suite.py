@@ -60,8 +60,8 @@ def of_whole_groups(y: Tensor) -> Tensor:
 
 
 FAULTS = {
-    "gain": lambda y: 1.3 * y,
-    "bias": lambda y: y + 0.1,
+    "gain_red": lambda y: 1.3 * y,
+    "bias_blue": lambda y: y - 0.1,
     "order": lambda y: y.flip(1),
     "misplaced": late,
     "not_finite": overflown,
@@ -70,6 +70,7 @@ FAULTS = {
     "flicker": lambda y: y + 0.05 * torch.tensor([1.0, -1.0]).repeat(y.shape[2])[: y.shape[2], None, None],
     "grid": lambda y: y + 0.08 * (torch.arange(y.shape[4]) % 8 < 4),
     "position": lambda y: y + torch.tensor([0.0, 0.0, 0.0, 0.6]).repeat(y.shape[2])[: y.shape[2], None, None],
+    "cut_leak": lambda y: torch.cat([y[:, :, :1], 0.5 * (y[:, :, 1:] + y[:, :, :-1])], dim=2),
     "ends": lambda y: torch.cat([y[:, :, :1] + 0.8, y[:, :, 1:]], dim=2),
 }
 
@@ -83,7 +84,7 @@ def test_the_linear_baseline_has_no_fault_but_its_blocks(sound):
     assert list(sound) == [name for name in FIGURES if not name.startswith("read_")]
     assert {name for name, value in sound.items() if verdict(name, value) not in ("good", "")} <= {"cells"}
     assert verdict("cells", sound["cells"]) != "bad"
-    assert (sound["grid"], sound["flicker"], sound["gain"]) == pytest.approx((0, 0, 0), abs=1e-3)
+    assert (sound["grid"], sound["flicker"], sound["gain_red"]) == pytest.approx((0, 0, 1), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -144,8 +145,8 @@ def test_a_bright_frame_that_leaks_is_seen_in_its_neighbours():
     x = CLIPS["flash"]().float()
     y = x.clone()
     y[9] += 40.0
-    assert f.leak(x, y, 10) == pytest.approx(40.0)
-    assert f.leak(x, x + 5.0, 10) == 0.0
+    assert f.leak(x, y, 9, 11) == pytest.approx(40.0)
+    assert f.leak(x, x + 5.0, 9, 11) == 0.0
 
 
 @pytest.mark.skipif(shutil.which("tesseract") is None, reason="the program tesseract is not here")

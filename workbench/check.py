@@ -74,6 +74,7 @@ def _setting(ae: Autoencoder) -> Iterator[Finding]:
     mixed = len({kind for kind in kinds if "float" in kind}) > 1
     found = f"{parameters:,} in {', '.join(kinds)} on {where}"
     yield Finding("odd" if mixed else "good", "parameters", found + (": of several types" if mixed else ""))
+    yield Finding("good", "attention backends", ", ".join(_attention(ae.device)))
     faults = known_faults(ae.device, ae.dtype)
     versions = f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version() or 'none'}"
     yield from (Finding("odd", versions, fault) for fault in faults)
@@ -81,6 +82,14 @@ def _setting(ae: Autoencoder) -> Iterator[Finding]:
         yield Finding(
             "good", "versions", f"{versions}: no fault is known for {str(ae.dtype).removeprefix('torch.')} here"
         )
+
+
+def _attention(device: torch.device) -> Iterator[str]:
+    """What torch may compute scaled dot products with here; linear attention, as of the DC-AEs, needs none of it."""
+    if device.type == "cuda":
+        kinds = ("flash", "mem_efficient", "cudnn")
+        yield from (kind for kind in kinds if getattr(torch.backends.cuda, f"{kind}_sdp_enabled")())
+    yield "plain"
 
 
 def _round_trip(originals: list[Tensor], outputs: list[Tensor], floors: list[float]) -> Iterator[Finding]:

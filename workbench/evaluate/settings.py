@@ -48,8 +48,8 @@ class EvaluateSettings(ClipPolicy):
     )
     suite: str | None = setting(
         None,
-        "faults: drawn clips with known answers instead of yours, a figure for every fault that users report, and what"
-        " is left after `rounds` of decoding and encoding again",
+        "faults: drawn clips with known answers instead of yours, a figure for each of the faults that users report,"
+        " and what is left after `rounds` of decoding and encoding again",
     )
     rounds: int = setting(16, "of generation loss in the suite; 0 for none")
     ocr: bool = setting(False, "in the suite, read text of three sizes too; needs the program tesseract")

@@ -1,6 +1,7 @@
 """Building the autoencoders of the catalogue, and loading one with its weights."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import torch
 from workbench.config import override, to_dict
 from workbench.devices import pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
+from workbench.faults import known_faults
 from workbench.models import dc_ae_v, taehv
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
@@ -23,6 +25,8 @@ from workbench.models.taehv import TAEHV, TAEHVConfig
 from workbench.models.tiny import Tiny, TinyConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
 from workbench.models.weights import WeightFile, check_finite, check_model, load_state, open_weights
+
+logger = logging.getLogger(__name__)
 
 ARCHITECTURES: dict[str, tuple[Callable[[Any], Autoencoder], Any]] = {
     "tiny": (Tiny, TinyConfig()),
@@ -89,6 +93,8 @@ def load_autoencoder(
     """
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
+    for fault in known_faults(device, dtype):
+        logger.warning("%s", fault)
     return _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
 
 

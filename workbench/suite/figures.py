@@ -107,12 +107,11 @@ def misplaced_frames(x: Tensor, y: Tensor) -> int:
     return count
 
 
-def leak(x: Tensor, y: Tensor, at: int) -> float:
-    """Grey levels by which the error of the frames beside one exceeds that of frames far from it."""
+def leak(x: Tensor, y: Tensor, before: int, after: int) -> float:
+    """Grey levels by which the error of the worse of these two frames exceeds that of frames far from them."""
     error = (y - x).abs().mean((1, 2, 3))
-    beside = torch.stack([error[at - 1], error[at + 1]]).max()
-    far = torch.cat([error[: at - 6], error[at + 7 :]]) if len(error) > 13 else error[:1]
-    return max((beside - far.median()).item(), 0.0)
+    far = torch.cat([error[: before - 5], error[after + 6 :]])
+    return max((torch.stack([error[before], error[after]]).max() - far.median()).item(), 0.0)
 
 
 def still_flicker(y: Tensor) -> float:

@@ -13,11 +13,12 @@ from workbench.models.plans import tile_plans
 from workbench.roundtrip.clip import round_trip_steps
 from workbench.steps import Progress, Steps, drain
 from workbench.suite import figures as f
-from workbench.suite.clips import CLIPS, COLOURS, FLASH_AT, FRAMES, SIDE
+from workbench.suite.clips import CLIPS, COLOURS, FLASH_AT, FRAMES, SIDE, STEP_AT
 from workbench.suite.reading import SIZES, letters_read, written
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
 
+_COLOURS = ("red", "green", "blue")
 _STILL = ("zone plate", "ramp", *COLOURS)
 
 
@@ -40,8 +41,14 @@ class Figure:
 FIGURES = {
     "not_finite": Figure("values not finite", "NaN or infinite: an overflow, mostly of float16", 1e-12, 1e-12),
     "grid": Figure("grid on flat colours (levels)", "energy off the mean of a constant colour, the worst of six", 1, 4),
-    "gain": Figure("contrast off by", "distance of the contrast gain from 1, the worst colour of a ramp", 0.03, 0.15),
-    "bias": Figure("bias of colours (levels)", "the worst colour: mean error of six flat ones, and of a ramp", 2, 8),
+    **{
+        f"gain_{c}": Figure(f"contrast of {c}", "gain of the line from original to output, 1 is right")
+        for c in _COLOURS
+    },
+    **{
+        f"bias_{c}": Figure(f"bias of {c} (levels)", "the worst of six flat colours and the ramp's grey")
+        for c in _COLOURS
+    },
     "order": Figure("colours out of order", "output colours that follow another original one", 1, 1),
     "misplaced": Figure("misplaced frames", "frames nearer to another frame of the original than to their own", 1, 3),
     "position": Figure("spread by place in a group (dB)", "between the frames that share a latent", 3, 8),
@@ -49,6 +56,7 @@ FIGURES = {
     "counts": Figure("numbers of frames that fail", "of 1 to two latents' and one: frames lost, or 3 dB worse", 1, 1),
     "flicker": Figure("flicker of stills (levels)", "mean change from frame to frame where nothing moves", 0.5, 3),
     "leak": Figure("leak of one bright frame (levels)", "how much more its neighbours err than other frames", 8, 30),
+    "cut_leak": Figure("leak of a cut (levels)", "how much more the frames beside it err than others", 8, 30),
     "cells": Figure("jumps at latents' borders (times)", "of the error, against elsewhere: blocks that show", 1.3, 4),
     "tiles": Figure("jumps at tiles' borders (times)", "there, against the borders of other latents: seams", 1.3, 2),
     "edge_psnr": Figure("moving edge (dB)", "PSNR"),
@@ -95,12 +103,13 @@ def faults_steps(ae: Autoencoder, tiling: Tiling, ocr: bool = False) -> Steps[di
 
 def _of_colours(outputs: dict[str, Tensor]) -> dict[str, float]:
     gain, bias = f.gains(_grey("ramp"), outputs["ramp"])
-    flat = [(outputs[colour] - _grey(colour)).mean((0, 2, 3)).abs().max().item() for colour in COLOURS]
+    errors = torch.stack([bias, *((outputs[colour] - _grey(colour)).mean((0, 2, 3)).double() for colour in COLOURS)])
+    worst = errors.gather(0, errors.abs().argmax(0, keepdim=True))[0]
     order = f.colour_order(_grey("ramp"), outputs["ramp"])
     return {
         "grid": max(f.grid_level(outputs[colour]) for colour in COLOURS),
-        "gain": (gain - 1).abs().max().item(),
-        "bias": max(bias.abs().max().item(), *flat),
+        **{f"gain_{colour}": value for colour, value in zip(_COLOURS, gain.tolist(), strict=True)},
+        **{f"bias_{colour}": value for colour, value in zip(_COLOURS, worst.tolist(), strict=True)},
         "order": float(sum(found != right for found, right in zip(order, "RGB", strict=True))),
     }
 
@@ -113,7 +122,8 @@ def _of_time(ae: Autoencoder, outputs: dict[str, Tensor]) -> dict[str, float]:
         "position": max(f.position_spread(values, group) for values in moving.values()),
         "ends": max(f.end_gap(values, group) for values in moving.values()),
         "flicker": max(f.still_flicker(outputs[name]) for name in _STILL),
-        "leak": f.leak(_grey("flash"), outputs["flash"], FLASH_AT),
+        "leak": f.leak(_grey("flash"), outputs["flash"], FLASH_AT - 1, FLASH_AT + 1),
+        "cut_leak": f.leak(_grey("black to white"), outputs["black to white"], STEP_AT - 1, STEP_AT),
         "edge_psnr": moving["moving edge"].mean().item(),
         "text_psnr": moving["moving text"].mean().item(),
         "zone_psnr": f.psnr_of_frames(_grey("zone plate"), outputs["zone plate"]).mean().item(),
