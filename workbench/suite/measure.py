@@ -29,7 +29,7 @@ class Figure:
     Attributes:
         label: its name for people, with the unit.
         words: what it is, and what it shows.
-        odd, bad: values from which on it is worth a look, and a fault; of a gain, its distance from 1.
+        odd, bad: values from which on it is worth a look, and a fault; gains and biases have theirs in `verdict`.
     """
 
     label: str
@@ -70,11 +70,20 @@ FIGURES = {
 """All figures by name. The bounds are our own: what a good model stays below on these clips, with room."""
 
 
+_GAIN, _BIAS = (0.03, 0.15), (2.0, 8.0)
+"""From where on the distance of a gain from 1, and a bias of either sign, is odd, and bad."""
+
+
 def verdict(name: str, value: float) -> str:
-    """ "good", "odd" or "bad"; of a value that cannot be taken ""."""
+    """Good, odd or bad in a word; of a value that cannot be taken nothing."""
     if math.isnan(value):
         return ""
-    return "bad" if value >= FIGURES[name].bad else "odd" if value >= FIGURES[name].odd else "good"
+    distance, (odd, bad) = value, (FIGURES[name].odd, FIGURES[name].bad)
+    if name.startswith("gain_"):
+        distance, (odd, bad) = abs(value - 1.0), _GAIN
+    elif name.startswith("bias_"):
+        distance, (odd, bad) = abs(value), _BIAS
+    return "bad" if distance >= bad else "odd" if distance >= odd else "good"
 
 
 def faults_steps(ae: Autoencoder, tiling: Tiling, ocr: bool = False) -> Steps[dict[str, float]]:
