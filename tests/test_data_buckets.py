@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from workbench.data.buckets import Buckets, EpochPlan, check_bucket_config
-from workbench.data.index import Clip
 from workbench.errors import ConfigError, DataError
+from workbench.media.index import Clip
 
 
 def clip(num_frames=100, height=512, width=512, fps=24.0, name="a"):

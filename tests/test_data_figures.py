@@ -5,10 +5,10 @@ import pytest
 from workbench.course.data_figures import bucket_figure, sampling_figure
 from workbench.data.buckets import Buckets
 from workbench.data.clips import read_clip
-from workbench.data.index import Clip, read_index
 from workbench.data.loader import ClipLoader
 from workbench.data.settings import DataConfig
 from workbench.media.files import EXAMPLE_INDEX
+from workbench.media.index import Clip, read_index
 from workbench.media.video import to_uint8
 
 BUCKETS = {"32px_ar1:1": {4: (0.5, 2), 2: (1.0, 1)}}

@@ -7,10 +7,10 @@ import pyarrow.parquet as pa_parquet
 import pytest
 from clips import moving_frames, write_clip
 
-from workbench.data.index import COLUMNS, Clip, read_index
 from workbench.data.indexing import build_index
 from workbench.errors import DataError, FileError
 from workbench.media.image import write_image
+from workbench.media.index import COLUMNS, Clip, read_index
 
 
 @pytest.fixture(scope="module")

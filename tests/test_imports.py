@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "suite": "tile_settings tiling media metrics models compare roundtrip",
     "evaluate": "tile_settings media metrics ranks models compare roundtrip suite.page",
     "latents": "tile_settings media ranks models",
-    "probe": "tile_settings tiling media metrics ranks models vision data.index compare latents.clips",
+    "probe": "tile_settings tiling media metrics ranks models vision compare latents.clips",
     "training": "media metrics ranks models vision data",
     "bench": "tile_settings metrics models",
     "course": "tile_settings tiling stages media models data compare",
@@ -50,7 +50,7 @@ ONLY_IN = {
     "gradio": "ui",
     "fire": "cli",
     "plotly": "compare probe suite course ui",
-    "pyarrow": "data",
+    "pyarrow": "data media.index",
     "av": "media evaluate.reencode",
     "diffusers": "models.diffusers_adapter models.wan_streams",
     "torch.distributed": "ranks training.distributed training.state training.checkpoint training.checkpoint_reader"
@@ -110,9 +110,9 @@ def test_rooms_stand_above_what_they_may_import_and_no_two_modules_lean_on_each_
     [
         ("metrics.lpips", "models.registry"),  # for a device or a type
         ("models.weights", "media.writer"),  # for a file that is whole or not there
-        ("data.index", "compare.tables"),  # for a table
+        ("media.index", "compare.tables"),  # for a table
         ("bench.run", "training.estimate"),  # for operations counted
-        ("evaluate.store", "data.index"),  # for what is done already
+        ("evaluate.store", "data.loader"),  # for what is done already
         ("roundtrip.clip", "data.clips"),  # for frames to take and their size
         ("models.base", "evaluate.settings"),  # for which model is meant
         ("evaluate.run", "training.distributed"),  # for what ranks give each other

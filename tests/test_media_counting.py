@@ -16,10 +16,10 @@ from small_models import small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.data.index import read_index
 from workbench.data.indexing import build_index
 from workbench.latents.clips import encode_file_steps
 from workbench.media.decode import Decoder
+from workbench.media.index import read_index
 from workbench.media.policy import ClipPolicy
 from workbench.media.reader import count_frames, probe, read_video, scan_frames
 from workbench.media.source import ScanError, open_clip, open_clip_steps

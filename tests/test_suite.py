@@ -205,3 +205,18 @@ def test_the_command_writes_a_page_and_goes_on_where_it_was(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main("workbench", COMMANDS, [*command, "--models", "dct"])
     assert "its faults.json is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--suite", "faults", "--max_frames", "3"], "--max_frames: --suite faults draws its own clips"),
+        (["--suite", "faults", "--dataset.data_path", "clips"], "draws its own clips"),
+        (["--ocr", "True"], "--ocr: is a setting of --suite faults"),
+    ],
+)
+def test_settings_that_would_not_be_looked_at_are_refused(tmp_path, capsys, flags, said):
+    with pytest.raises(SystemExit, match="2"):
+        main("workbench", COMMANDS, ["evaluate", *flags, "--save_dir", str(tmp_path / "out")])
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -45,6 +45,7 @@ def with_protocol(flags: Mapping[str, Any]) -> EvaluateConfig:
 
 def run_evaluate(config: EvaluateConfig) -> None:
     """Evaluate every model on every clip, continuing where an earlier run stopped, and write the leaderboard."""
+    _check_suite(config)
     if config.suite:
         return _run_suite(config)
     clips = config.dataset.clips()
@@ -69,6 +70,20 @@ def run_evaluate(config: EvaluateConfig) -> None:
     print(f"{_counts(evaluation, len(clips))}; see {store.folder / 'leaderboard.html'}")
     if evaluation.failures:
         raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")
+
+
+_OF_SUITE, _OF_BOTH = {"suite", "rounds", "ocr"}, {"models", "model", "save_dir", "device", "dtype"}
+"""Settings of the fault suite alone, and those that it shares with an evaluation of clips."""
+
+
+def _check_suite(config: EvaluateConfig) -> None:
+    """Raise ConfigError for a setting that would not be looked at."""
+    usual = EvaluateConfig()
+    given = {field.name for field in fields(config) if getattr(config, field.name) != getattr(usual, field.name)}
+    if not config.suite and (odd := sorted(given & _OF_SUITE)):
+        raise ConfigError(f"`{odd[0]}`: is a setting of `suite` faults")
+    if config.suite and (odd := sorted(given - _OF_SUITE - _OF_BOTH)):
+        raise ConfigError(f"`{odd[0]}`: `suite` {config.suite} draws its own clips; leave it out")
 
 
 def _run_suite(config: EvaluateConfig) -> None:

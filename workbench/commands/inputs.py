@@ -38,7 +38,7 @@ def _expand(path: Path) -> Iterator[Path]:
             _tell(f"{quoted(path)}: {others}")
         yield from filter(is_media, files)
     elif path.suffix.lower() in INDEX_EXTENSIONS:
-        from workbench.data.index import read_index  # pyarrow takes a while
+        from workbench.media.index import read_index  # pyarrow takes a while
 
         index = read_index(path)
         if index.warning:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from workbench.compare.palette import COLOURS
 from workbench.data.buckets import Bucket, Buckets
 from workbench.data.clips import ClipRequest
-from workbench.data.index import Clip
+from workbench.media.index import Clip
 
 
 def bucket_figure(clips: Sequence[Clip], buckets: Buckets, seed: int, epoch: int) -> go.Figure:

@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from workbench.config import check_range
-from workbench.data.index import Clip
 from workbench.data.settings import BucketConfig
 from workbench.errors import ConfigError, DataError
+from workbench.media.index import Clip
 from workbench.media.info import frame_interval
 from workbench.media.resolution import Resolution, nearest_shape, parse_resolution
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pa_parquet
 from tqdm import tqdm
 
 from workbench.config import check_range
-from workbench.data.index import COLUMNS, check_format
 from workbench.errors import DataError, WorkbenchError
 from workbench.files import quoted, written_whole
 from workbench.media.files import is_media, list_files, others_left_out
+from workbench.media.index import COLUMNS, check_format
 from workbench.media.reader import count_frames, probe, scan_frames
 
 _TYPES = (pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.float64())

@@ -10,8 +10,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from workbench.data.clips import ClipRequest, crop_of, too_short
-from workbench.data.index import Clip
 from workbench.errors import ConfigError, MediaError, WorkbenchError
+from workbench.media.index import Clip
 from workbench.media.reader import read_video
 from workbench.memory import available_memory
 

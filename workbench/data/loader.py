@@ -15,12 +15,12 @@ from torch import Tensor
 from workbench.config import check_range
 from workbench.data.buckets import Bucket, Buckets, EpochPlan, Step, clip_interval, frames_needed
 from workbench.data.clips import ClipRequest, ClipSlot, read_clip
-from workbench.data.index import Clip, read_index
 from workbench.data.kept import KeptClips
 from workbench.data.settings import BucketConfig, DataConfig
 from workbench.data.workers import Prefetcher
 from workbench.errors import ConfigError
 from workbench.files import quoted
+from workbench.media.index import Clip, read_index
 from workbench.media.video import to_float
 
 logger = logging.getLogger(__name__)

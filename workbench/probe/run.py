@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from workbench.data.index import read_index
 from workbench.devices import pick_dtype
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.files import quoted
 from workbench.latents.clips import encode_clip
+from workbench.media.index import read_index
 from workbench.media.policy import SIDE_MULTIPLE
 from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder

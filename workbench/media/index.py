@@ -107,7 +107,10 @@ def read_index(path: str | Path) -> Index:
 def check_format(path: Path) -> None:
     """Raise DataError unless the name ends in .csv or .parquet."""
     if path.suffix.lower() not in _FORMATS:
-        raise DataError(f"{quoted(path)}: the name of an index ends in .csv or .parquet")
+        raise DataError(
+            f"{quoted(path)}: the name of an index ends in .csv or .parquet; "
+            "python -m workbench index FOLDER --out data.csv makes one"
+        )
 
 
 class _Row(NamedTuple):
