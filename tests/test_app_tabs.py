@@ -86,7 +86,8 @@ def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles
     assert planned.plans[0].tile_shape == (8, 64, 64)
     assert f"<b>{len(planned.plans[0])} tiles</b> of 8 frames, 64×64" in words
     row = next(row for row in modes[tab.modes].split("<tr>") if ">tiles" in row)
-    assert f"<td>{len(planned.plans[0]) * 1.03:.3g}</td>" in row  # 65.8 TFLOP for 32 frames of 256 x 256, / 64
+    # 65.8 TFLOP for 32 frames of 256 x 256 in convolutions, / 64, and 1.5 % for the borders of such small tiles.
+    assert f"<td>{len(planned.plans[0]) * 1.044:.3g}</td>" in row
 
 
 def test_the_modes_stand_beside_each_other_with_their_plan_work_and_memory() -> None:

@@ -43,7 +43,7 @@ def test_biases_norms_and_the_outermost_layers_take_adamws_steps():
     hidden = {id(weight) for weight in groups[0]["params"]}
     names = {name for name, weight in model.named_parameters() if id(weight) in hidden}
     assert {name.split(".")[-3] + "." + name.split(".")[-2] for name in names if "linear" in name} == {"conv2.linear"}
-    assert "decoder.blocks.0.conv1.weight" in names
+    assert "decoder.levels.0.0.conv1.weight" in names
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     assert not any(name.startswith(("to_", "encoder.project_in", "encoder.norm")) for name in names)
 
