@@ -8,7 +8,7 @@ Clips of up to 40 frames, and of 40k, are coded as there.
 """
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from workbench.config import check_range, setting
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
 from workbench.models.checkpointing import run_checkpointed, set_checkpointing
-from workbench.models.dc_blocks import BlockList, ResBlock, RMSNorm, blocks_of, conv_layer
+from workbench.models.dc_blocks import BlockList, ResBlock, RMSNorm, blocks_of, conv_layer, last_of, outputs_of
 from workbench.models.local_blocks import (
     ConvShuffle,
     ConvUnshuffle,
@@ -249,11 +249,8 @@ class Decoder(nn.Module):
 
     def stage_outputs(self, z: Tensor) -> Iterator[Tensor]:
         """What every stage makes, the deepest first, computed as it is taken."""
-        x = self.project_in(z)
-        for stage in reversed(self.stages):
-            x = stage(x)
-            yield x
+        return outputs_of(reversed(self.stages), self.project_in(z))
 
     def forward(self, z: Tensor) -> Tensor:
-        x = deque(self.stage_outputs(z), maxlen=1).pop()  # the last one; no other is kept
+        x = last_of(self.stage_outputs(z))
         return run_checkpointed(self.project_out, x, self.checkpoint_output)

@@ -4,7 +4,7 @@ Convolutions pad every side of T, H and W with zeros. `EfficientViTBlock` is tha
 its gated branch that of SANA (arXiv 2410.10629). Attribute names are those of the released checkpoint.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -165,6 +165,18 @@ class BlockList(nn.Module):
 def blocks_of(stages: Iterable[nn.Module]) -> Iterator[nn.Module]:
     """The blocks of `BlockList`s, in order."""
     return (block for stage in stages for block in stage.get_submodule("op_list").children())
+
+
+def outputs_of(stages: Iterable[nn.Module], x: Tensor) -> Iterator[Tensor]:
+    """What every stage makes of the output of the one before, the first of x, computed as it is taken."""
+    for stage in stages:
+        x = stage(x)
+        yield x
+
+
+def last_of(outputs: Iterator[Tensor]) -> Tensor:
+    """The last of these; no other is kept."""
+    return deque(outputs, maxlen=1).pop()
 
 
 class EfficientViTBlock(CheckpointedBlock):

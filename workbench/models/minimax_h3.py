@@ -79,6 +79,7 @@ class MiniMaxH3(DiffusersAutoencoder):
         frames, moments, begun = Waiting(), Waiting(), False
 
         def push(x: Tensor, is_last: bool) -> Iterator[Tensor]:
+            """The latents that are finished by these frames."""
             nonlocal begun
             is_image, begun = is_last and not begun and x.shape[2] == 1, True
             frames.add((x.add(1).div(2) - self.pixel_mean) / self.pixel_std)
@@ -100,6 +101,7 @@ class MiniMaxH3(DiffusersAutoencoder):
         fewest = self._group + self.vae.token_overlap
 
         def push(z: Tensor, is_last: bool) -> Iterator[Tensor]:
+            """The frames that are finished by these latents."""
             nonlocal fading
             z = torch.cat([*held, self._plain(z)], dim=2)
             if is_last and fading is None:

@@ -5,13 +5,21 @@ of a quarter, and its pixels come out of channels; the stage at the latents has 
 is no attention, so that all of it is local and streamed. Kept from the DC-AE are residual blocks and shortcuts.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import run_checkpointed
-from workbench.models.dc_blocks import BlockList, ResBlock, Residual, RMSNorm, blocks_of, conv_layer
+from workbench.models.dc_blocks import (
+    BlockList,
+    ResBlock,
+    Residual,
+    RMSNorm,
+    blocks_of,
+    conv_layer,
+    last_of,
+    outputs_of,
+)
 from workbench.models.local_blocks import ConvShuffle, SeparableResBlock, ShuffleUp, reach_of, stream_of
 from workbench.models.streams import chain, each
 from workbench.stages import Apply, LocalStage, Push
@@ -67,12 +75,9 @@ class TurboDecoder(nn.Module):
 
     def stage_outputs(self, z: Tensor, is_image: bool) -> Iterator[Tensor]:
         """What every stage makes, the deepest first, computed as it is taken; frames of an image are several."""
-        x = self.project_in(z)
-        for stage in reversed(self.stages):
-            x = stage(x)
-            yield x
+        return outputs_of(reversed(self.stages), self.project_in(z))
 
     def forward(self, z: Tensor, is_image: bool) -> Tensor:
-        x = deque(self.stage_outputs(z, is_image), maxlen=1).pop()  # the last one; no other is kept
+        x = last_of(self.stage_outputs(z, is_image))
         y = run_checkpointed(self.project_out, x, self.checkpoint_output)
         return y.mean(2, keepdim=True) if is_image else y

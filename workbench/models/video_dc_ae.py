@@ -4,7 +4,6 @@ The image autoencoder that it grew from is DC-AE (arXiv 2410.10733). Parameter n
 checkpoint, which loads strictly.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +25,7 @@ from workbench.models.dc_blocks import (
     attention_heads,
     blocks_of,
     conv_layer,
+    last_of,
 )
 from workbench.models.dc_resampling import Downsample, Upsample
 from workbench.models.trunk import Layer, decode_stages, encode_stages
@@ -251,5 +251,5 @@ class Decoder(nn.Module):
             yield x
 
     def forward(self, z: Tensor, is_image: bool) -> Tensor:
-        x = deque(self.stage_outputs(z, is_image), maxlen=1).pop()  # the last one; no other is kept
+        x = last_of(self.stage_outputs(z, is_image))
         return run_checkpointed(self.project_out, x, self.checkpoint_output)

@@ -15,7 +15,7 @@ from workbench.probe.figures import figures_of
 from workbench.probe.run import Probed
 
 _TEMPLATE = Path(__file__).with_name("probe.html")
-_STYLE = Path(__file__).parents[1] / "compare" / "report.css"
+_STYLE, _DRAW = (Path(__file__).parents[1] / "compare" / name for name in ("report.css", "charts.js"))
 
 
 def write_probes(probed: Probed, folder: Path) -> list[dict[str, Any]]:
@@ -59,6 +59,7 @@ def probes_html(probed: Probed) -> str:
         charts=charts,
         policy="".join(f"<dt>{html.escape(n)}</dt><dd>{html.escape(str(v))}</dd>" for n, v in _facts(probed).items()),
         plotly=get_plotlyjs(),
+        draw=_DRAW.read_text(encoding="utf-8"),
         figures=json.dumps(plain).replace("<", "\\u003c"),
     )
 

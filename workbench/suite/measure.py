@@ -86,6 +86,13 @@ def verdict(name: str, value: float) -> str:
     return "bad" if distance >= bad else "odd" if distance >= odd else "good"
 
 
+def shown(name: str, value: float) -> str:
+    """A value of a figure as people read it; of borders that are not there, or an error that is not, in words."""
+    if math.isnan(value):
+        return "not cut" if name == "tiles" else "no error"
+    return f"{value:.4g}"
+
+
 def faults_steps(ae: Autoencoder, tiling: Tiling, ocr: bool = False) -> Steps[dict[str, float]]:
     """Every figure of one model, as steps: clip after clip, then clips of few frames.
 

@@ -2,7 +2,6 @@
 
 import html
 import json
-import math
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,10 +11,10 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from workbench.compare.palette import COLOURS, LAYOUT
-from workbench.suite.measure import FIGURES, verdict
+from workbench.suite.measure import FIGURES, shown, verdict
 
 _TEMPLATE = Path(__file__).with_name("suite.html")
-_STYLE = Path(__file__).parents[1] / "compare" / "report.css"
+_STYLE, _DRAW = (Path(__file__).parents[1] / "compare" / name for name in ("report.css", "charts.js"))
 _LAYOUT = LAYOUT | {"margin": {"l": 64, "r": 12, "t": 12, "b": 56}, "height": 340}
 PAGE = "faults.html"
 """Its file, which the leaderboard beside it links to."""
@@ -50,6 +49,7 @@ def suite_html(models: Models) -> str:
         charts=charts or "<p>No rounds were asked for.</p>",
         left_out="".join(_left_out(models)),
         plotly=get_plotlyjs(),
+        draw=_DRAW.read_text(encoding="utf-8"),
         figures=json.dumps([json.loads(figure.to_json()) for figure in figures.values()]).replace("</", "<\\/"),
     )
 
@@ -84,8 +84,7 @@ def faults_table(models: Models) -> str:
 def _cell(name: str, value: float) -> str:
     said = verdict(name, value)
     words = f"<br><small>{said}</small>" if said in ("odd", "bad") else ""
-    shown = "not cut" if math.isnan(value) else f"{value:.4g}"
-    return f'<td class="{said}">{shown}{words}</td>'
+    return f'<td class="{said}">{shown(name, value)}{words}</td>'
 
 
 def _left_out(models: Models) -> Iterator[str]:

@@ -19,7 +19,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.identity import model_facts
 from workbench.models.ref import ModelRef
 from workbench.steps import Progress, Steps, drain
-from workbench.suite.measure import faults_steps, verdict
+from workbench.suite.measure import faults_steps, shown, verdict
 from workbench.suite.page import PAGE, suite_html
 from workbench.suite.reading import require_tesseract
 from workbench.suite.rounds import rounds_steps
@@ -107,10 +107,8 @@ def _read(kept: dict[str, Any]) -> ModelFaults:
 
 
 def _cell(name: str, value: float) -> str:
-    if math.isnan(value):
-        return "not cut"
     said = verdict(name, value)
-    return f"{value:.4g} {said}" if said in ("odd", "bad") else f"{value:.4g}"
+    return f"{shown(name, value)} {said}" if said in ("odd", "bad") else shown(name, value)
 
 
 def _begun(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
