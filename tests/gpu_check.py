@@ -22,7 +22,7 @@ LINES_KEPT = 60
 """Of what a part printed, its last lines."""
 
 
-def parts(device: str, folder: Path) -> dict[str, tuple[int, list[str]]]:
+def parts(device: str, folder: Path, vision: str) -> dict[str, tuple[int, list[str]]]:
     """Seconds at most, and the command, of every part by its name; what is needed most comes first."""
     gpu = device.startswith("cuda")
     bench = ["-m", "workbench", "bench", "--device", device, "--out"]
@@ -35,6 +35,10 @@ def parts(device: str, folder: Path) -> dict[str, tuple[int, list[str]]]:
         "tests": (540, ["-m", "pytest", "-q", *chosen, f"--junitxml={folder}/tests.xml"]),
         "dry run, stage ae": (120, [*dry, "--stage", "ae"]),
         "dry run, stage disc": (120, [*dry, "--stage", "disc", "--model.from_pretrained", "random"]),
+        "dry run, alignment": (
+            120,
+            [*dry, "--latent_loss_config.alignment", "0.5", "--alignment_config.network", vision],
+        ),
         "bench": (150, [*bench, f"{folder}/bench.json", *shape, *small]),
         "bench, variants": (150, [*bench, f"{folder}/variants.json", *shape, *small, "--variants", "eager,compile"]),
         "bench, modes": (120, [*bench, f"{folder}/modes.json", *shape, *small, "--modes", "tiles,stages"]),
@@ -50,14 +54,25 @@ def main() -> int:
     flags = parser.parse_args()
     record: dict[str, Any] = {"machine": machine(flags.device), "parts": {}}
     deadline = time.monotonic() + WHOLE_S
-    with tempfile.TemporaryDirectory() as folder:
-        for name, (limit_s, command) in parts(flags.device, Path(folder)).items():
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as networks:
+        vision = write_vision(Path(networks) / "model.safetensors", flags.device)
+        for name, (limit_s, command) in parts(flags.device, Path(folder), vision).items():
             found = run(command, min(limit_s, deadline - time.monotonic()))
             found |= results(Path(folder))
             record["parts"][name] = found
             flags.out.write_text(json.dumps(record, indent=1) + "\n")
             print(f"{name}: {found['outcome']} in {found['seconds']:.0f} s", flush=True)
     return sum(part["outcome"] != "done" for part in record["parts"].values())
+
+
+def write_vision(path: Path, device: str) -> str:
+    """A file of a DINOv2 with random weights, base on a GPU and small on a CPU: for what it costs, not what it says."""
+    from safetensors.torch import save_file
+
+    from workbench.vision.load import vision_layers
+
+    save_file(vision_layers("dinov2_vitb14" if device.startswith("cuda") else "dinov2_vits14")().state_dict(), path)
+    return str(path)
 
 
 def machine(device: str) -> dict[str, Any]:

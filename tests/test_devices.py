@@ -19,6 +19,7 @@ from clips import moving_video, write_clip
 from reference_weights import relative_error
 from safetensors.torch import load_file
 from small_models import small_model
+from small_vision import write_dinov2
 from torch.nn.parallel import DistributedDataParallel
 from training_runs import networks, run_steps, small_config
 
@@ -35,6 +36,7 @@ from workbench.metrics.lpips import load_lpips
 from workbench.models.ref import ModelRef
 from workbench.ranks import process_group
 from workbench.steps import drain
+from workbench.training.config import LatentLossConfig
 from workbench.training.trainer import Trainer, train
 
 pytestmark = pytest.mark.usefixtures("exact_float32")
@@ -55,6 +57,14 @@ def random_lpips(monkeypatch) -> None:
     monkeypatch.setattr("workbench.training.build.load_lpips", partial(load_lpips, random_backbone=True))
 
 
+@pytest.fixture
+def vision(tmp_path) -> dict[str, object]:
+    """Settings of a run whose latents are aligned with a small vision network."""
+    (tmp_path / "vision").mkdir()
+    network = str(write_dinov2(tmp_path / "vision" / "model.safetensors"))
+    return {"latent_loss_config__alignment": 0.5, "alignment_config__network": network}
+
+
 def figures(device: str, **settings: object) -> list[dict[str, float]]:
     """Losses and norms of two steps of a small run in float32; every run starts from the same weights."""
     config = small_config(device=device, precision="float32", discriminator__norm="group", **settings)
@@ -73,16 +83,16 @@ def assert_near(found: list[dict[str, float]], expected: list[dict[str, float]],
 # Training
 
 
-@pytest.mark.parametrize("stage", ["ae", "disc"])
-def test_a_run_trains_saves_and_resumes(device, stage, tmp_path, random_lpips):
-    """Both stages with the default precision of the device (bfloat16 autocast on a GPU), LPIPS, averages, checkpoints.
+@pytest.mark.parametrize(("stage", "aligned"), [("ae", False), ("disc", False), ("ae", True)])
+def test_a_run_trains_saves_and_resumes(device, stage, aligned, tmp_path, random_lpips, vision):
+    """Both stages with the default precision of the device (bfloat16 autocast on a GPU), LPIPS, averages, checkpoints;
+    and latents aligned with a vision network.
 
     Resumed weights are those of the unbroken run: bit by bit on a CPU. On a GPU gradients differ by rounding, and AdamW
     moves a weight by at most about lr a step, so two more steps part two weights by 4 lr at most, far less on average.
     """
-    config = small_config(
-        stage, device=device, vae_loss_config__perceptual_loss_weight=0.5, ckpt_every=2, discriminator__norm="group"
-    )
+    settings = {"vae_loss_config__perceptual_loss_weight": 0.5, "ckpt_every": 2, "discriminator__norm": "group"}
+    config = small_config(stage, device=device, **settings, **(vision if aligned else {}))
     unbroken = dataclasses.replace(config, save_dir=str(tmp_path / "unbroken"), max_steps=4)
     assert train(unbroken) == 0
     shutil.copytree(tmp_path / "unbroken" / "step-000002", tmp_path / "resumed" / "step-000002")
@@ -95,7 +105,10 @@ def test_a_run_trains_saves_and_resumes(device, stage, tmp_path, random_lpips):
         assert max(map(torch.max, differences)) <= (0 if device == "cpu" else 4 * config.lr)
         assert torch.cat([part.flatten() for part in differences]).mean() <= (0 if device == "cpu" else config.lr / 4)
     lines = [json.loads(line) for line in (tmp_path / "unbroken" / "metrics.jsonl").read_text().splitlines()]
-    assert {"lpips", "val_psnr"} | ({"disc", "adaptive_weight"} if stage == "disc" else set()) <= set().union(*lines)
+    expected = (
+        {"disc", "adaptive_weight"} if stage == "disc" else {"alignment", "alignment_weight"} if aligned else set()
+    )
+    assert {"lpips", "val_psnr"} | expected <= set().union(*lines)
     assert all(value is not None for line in lines for value in line.values())
     ae = wb.load_autoencoder("video_dc_ae", tmp_path / "unbroken", device=device)
     assert torch.isfinite(ae.encode(torch.zeros(1, 3, 4, 32, 32))).all()
@@ -127,6 +140,15 @@ def test_a_compiled_model_gives_the_figures_of_the_plain_one(device):
 @pytest.mark.parametrize("stage", ["ae", "disc"])
 def test_training_on_the_device_gives_the_figures_of_the_cpu(device, stage):
     assert_near(figures(device, stage=stage), figures("cpu", stage=stage))
+
+
+def test_losses_on_latents_give_the_figures_of_the_cpu(device, vision):
+    """All of them at once: what they draw comes from the CPU's generator on either device."""
+    names = [field.name for field in dataclasses.fields(LatentLossConfig) if field.name != "alignment"]
+    settings = {f"latent_loss_config__{name}": 0.1 for name in names} | vision
+    found = figures(device, **settings)
+    assert {*names, "alignment", "alignment_weight"} <= found[0].keys()
+    assert_near(found, figures("cpu", **settings))
 
 
 def test_ddp_of_one_rank_gives_the_figures_of_the_model_alone(device):
@@ -207,6 +229,23 @@ def test_latents_are_written_and_decoded(device, tmp_path, monkeypatch):
     videos = sorted(Path("decoded").glob("*.mp4"))
     assert len(videos) == 3
     assert all(len(wb.read_video(path).frames) == 8 for path in videos)
+
+
+def test_probes_measure_as_on_the_cpu(device, tmp_path, monkeypatch, vision):
+    """The small generator is larger on a GPU, and its loss another one."""
+    monkeypatch.chdir(tmp_path)
+    policy = ["--dataset.data_path", str(EXAMPLE_INDEX), "--resolution", "128", "--max_frames", "8", "--models", "tiny"]
+    asked = ["--generator_steps", "2", "--vision", str(vision["alignment_config__network"])]
+    spaces = []
+    for where in ("cpu", device):
+        run = ["--device", where, "--dtype", "float32", "--save_dir", f"probe-{len(spaces)}"]
+        main("workbench", COMMANDS, ["probe", *policy, *asked, *run])
+        record = json.loads((tmp_path / run[-1] / "probes.json").read_text())
+        spaces.append(record["spaces"]["tiny"]["figures"])
+    assert spaces[0].keys() == spaces[1].keys()
+    for name in spaces[0].keys() - {"generator_share"}:
+        assert spaces[1][name] == pytest.approx(spaces[0][name], rel=0.01, abs=1e-3, nan_ok=True), name
+    assert 0 < spaces[1]["generator_share"] < 2
 
 
 def test_the_job_of_the_app_runs(device, tmp_path):

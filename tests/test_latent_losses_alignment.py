@@ -6,14 +6,18 @@ import torch
 from small_vision import write_dinov2
 from training_runs import clips, networks, small_config
 
+from workbench.config import override
+from workbench.counting import Counter
 from workbench.errors import ConfigError, WeightsError
 from workbench.training.build import build_networks
+from workbench.training.estimate import estimate
 from workbench.training.latent_losses.alignment import cosine_term, distance_term, places
 from workbench.training.losses import adaptive_weight, l1_loss
 from workbench.training.presets import preset_config
 from workbench.training.state import load_state, save_state
 from workbench.training.step import step_gradients, train_step
 from workbench.vision.base import latent_features
+from workbench.vision.load import load_vision
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +126,23 @@ def test_what_is_missing_is_said_in_one_line(world):
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match=r"latent_loss_config\.alignment"):
         small_config(latent_loss_config__alignment=0.5, parallel="fsdp")
+
+
+def test_an_estimate_counts_the_network(world, weights):
+    """On fake tensors: the network over both latents' frames and a pass more through the decoder; and its memory."""
+    plain = small_config(bucket_config={"16px_ar1:1": {8: (1.0, 1)}}, dry_run=True)
+    settings = {"latent_loss_config.alignment": 0.5, "alignment_config.network": weights}
+    aligned = override(plain, settings)
+    network = load_vision(weights)
+    with Counter() as counter:
+        latent_features(network, build_networks(plain, world).autoencoder, real_clips()[:1])
+    more, less = estimate(aligned), estimate(plain)
+    assert more.tflop - less.tflop > counter.operations / 1e12
+    projection = 16 * network.channels
+    assert more.state_gb - less.state_gb == pytest.approx(4 * 4 * projection / 1e9, rel=0.01)  # with AdamW's two
+    assert more.peak_gb - less.peak_gb > 4 * sum(p.numel() for p in network.parameters()) / 1e9
+    with pytest.raises(WeightsError, match=r"`latent_loss_config\.alignment` 0\.5: nowhere"):
+        estimate(override(plain, settings | {"alignment_config.network": "nowhere"}))
 
 
 def test_its_preset_is_the_first_stage_of_the_published_schedule():

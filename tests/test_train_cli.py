@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_vision import write_dinov2
 from training_runs import ARCHITECTURE
 
 import train as command
@@ -138,6 +139,13 @@ def test_a_dry_run_reports_time_and_memory_and_leaves_nothing(tmp_path, monkeypa
     assert re.search(r"one step on 1 x cpu: \d+\.\d\d s; peak memory", ran)
     assert "%|" not in err  # no bar that stands still
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_aligns_latents_too(tmp_path, capsys):
+    network = str(write_dinov2(tmp_path / "model.safetensors"))
+    settings = {"latent_loss_config.alignment": 0.5, "alignment_config.network": network}
+    assert dry_run(override(preset_config({"preset": "debug"}), settings)) == 0
+    assert re.search(r"one step on 1 x cpu: .* alignment \d", capsys.readouterr().out, re.DOTALL)
 
 
 def test_a_dry_run_steps_on_the_largest_bucket(capsys):

@@ -14,7 +14,7 @@ from workbench.errors import WeightsError
 from workbench.metrics.lpips import load_lpips
 from workbench.vision.base import grid_features, latent_features, mean_features, middle_frames
 from workbench.vision.dinov2 import load_dinov2
-from workbench.vision.load import load_vision
+from workbench.vision.load import load_vision, vision_layers
 from workbench.vision.vgg import VGGFeatures
 
 REFERENCE = Path(__file__).parent / "reference" / "dinov2_small.npz"
@@ -68,6 +68,31 @@ def test_what_is_no_dinov2_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(WeightsError, match="nowhere"):
         load_vision("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "registers"),
+    [
+        ("facebook/dinov2-small/model.safetensors", 22_056_576, 0),
+        ("dinov2_vitb14", 86_580_480, 0),
+        ("facebook/dinov2-with-registers-base/model.safetensors", 86_583_552, 4),
+        ("dinov2_vitl14_reg", 304_372_736, 4),
+    ],
+)
+def test_a_published_networks_name_tells_its_layers(name, parameters, registers):
+    """Counts of transformers' models of these names, whose mask token is not needed here."""
+    with torch.device("meta"):
+        network = vision_layers(name)()
+    assert sum(p.numel() for p in network.parameters()) == parameters - network.channels
+    assert (network.stride, network.grid) == (14, 37)
+    assert (network.register_tokens is not None) == bool(registers)
+
+
+def test_a_file_tells_its_layers_whatever_its_name_is(tmp_path):
+    path = write_dinov2(tmp_path / "dinov2-base.safetensors")
+    assert vision_layers(str(path))().channels == small_dinov2().channels
+    with pytest.raises(WeightsError, match="dinov2-giant"):
+        vision_layers(str(tmp_path / "dinov2-giant"))
 
 
 def test_vggs_features_are_the_taps_of_lpips():

@@ -1,7 +1,7 @@
 """The networks of a run: built, given their weights, placed on the device, and spread over the ranks."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -32,6 +32,8 @@ from workbench.training.networks import Beside, Networks, RealAndFake
 from workbench.training.state import initialise
 from workbench.vision.load import load_vision
 
+Found = TypeVar("Found")
+
 
 def build_networks(config: TrainConfig, world: World) -> Networks:
     """Everything that a step trains, equal on all ranks; afterwards each rank draws its own random numbers.
@@ -56,9 +58,9 @@ def build_networks(config: TrainConfig, world: World) -> Networks:
     nets = Networks(autoencoder, generator, optimizer, EMA(autoencoder, config.ema_decay))
     nets.lpips, nets.alignment, nets.distillation = lpips, alignment, distillation
     if alignment is not None:
-        nets.beside["alignment"] = _beside(alignment.projection, config)
+        nets.beside["alignment"] = trained_beside(alignment.projection, config)
     if distillation is not None:
-        nets.beside["distillation"] = _beside(distillation.projections, config)
+        nets.beside["distillation"] = trained_beside(distillation.projections, config)
     if config.stage == "disc":
         _add_discriminator(nets, config, world)
     torch.manual_seed(config.seed + world.rank)
@@ -78,7 +80,8 @@ def discriminator_optimizer(discriminator: nn.Module, config: TrainConfig) -> Ad
     return _adamw(discriminator, config.discriminator.lr, config)
 
 
-def _beside(network: nn.Module, config: TrainConfig) -> Beside:
+def trained_beside(network: nn.Module, config: TrainConfig) -> Beside:
+    """A network that a loss trains, with the optimiser of the autoencoder's rate."""
     return Beside(network, _adamw(network, config.lr, config))
 
 
@@ -196,17 +199,22 @@ def _lpips(config: TrainConfig, world: World) -> LPIPS | None:
 
 
 def _alignment(config: TrainConfig, autoencoder: Autoencoder) -> Alignment | None:
-    weight = config.latent_loss_config.alignment
-    if weight == 0.0:
+    if config.latent_loss_config.alignment == 0.0:
         return None
     if autoencoder.encoder_last_layer is None:
         raise ConfigError(f"`latent_loss_config.alignment`: {autoencoder.name} does not name its encoder's last layer")
-    try:
-        network = load_vision(config.alignment_config.network)
-    except WeightsError as error:
-        raise WeightsError(f"`latent_loss_config.alignment` {weight}: {error}; weight 0 trains without") from None
+    network = vision_of(config, load_vision)
     alignment = Alignment(network, autoencoder.latent_channels, config.alignment_config)
     return alignment.to(autoencoder.device)
+
+
+def vision_of(config: TrainConfig, read: Callable[[str], Found]) -> Found:
+    """What `read` makes of the name of the alignment's network; WeightsError says what wants it."""
+    try:
+        return read(config.alignment_config.network)
+    except WeightsError as error:
+        weight = config.latent_loss_config.alignment
+        raise WeightsError(f"`latent_loss_config.alignment` {weight}: {error}; weight 0 trains without") from None
 
 
 def _add_discriminator(nets: Networks, config: TrainConfig, world: World) -> None:

@@ -17,13 +17,17 @@ from workbench.training.build import (
     discriminator_optimizer,
     encoder_fields,
     fresh_autoencoder,
+    trained_beside,
+    vision_of,
 )
 from workbench.training.config import TrainConfig
 from workbench.training.distillation import Distillation
 from workbench.training.ema import EMA
+from workbench.training.latent_losses.alignment import Alignment
 from workbench.training.networks import Networks, RealAndFake
 from workbench.training.schedules import all_losses_on
 from workbench.training.step import step_gradients
+from workbench.vision.load import vision_layers
 
 
 @dataclass(frozen=True)
@@ -56,30 +60,36 @@ class Estimate:
 def estimate(config: TrainConfig) -> Estimate:
     """Count parameters, operations and memory of a step with the largest batch of the buckets.
 
-    In bfloat16 unless the configuration says otherwise; LPIPS is counted whether or not its backbone is there, an
-    alignment's network, whose size its file tells, is not.
-    Needs a process group of one.
+    In bfloat16 unless the configuration says otherwise; LPIPS and a published network of an alignment are counted
+    whether or not their weights are there. Needs a process group of one.
+
+    Raises:
+        WeightsError: another network of an alignment, whose size only its file tells, is not there.
     """
     config = dataclasses.replace(config, precision=config.precision or "bfloat16")
     lpips = load_lpips(random_backbone=True) if config.vae_loss_config.perceptual_loss_weight > 0.0 else None
+    vision = vision_of(config, vision_layers) if config.latent_loss_config.alignment > 0.0 else None
     with FakeTensorMode(allow_non_fake_inputs=True), Counter() as counter:
         nets = _networks(config)
         nets.lpips = lpips
+        if vision is not None:
+            nets.alignment = Alignment(vision(), nets.autoencoder.latent_channels, config.alignment_config)
+            nets.beside["alignment"] = trained_beside(nets.alignment.projection, config)
         shape = largest_batch(config, nets.autoencoder.spatial_stride)
         step = all_losses_on(config)
         step_gradients(nets, [torch.empty(shape)], step, config)
         networks = [nets.autoencoder, nets.discriminator] if nets.discriminator else [nets.autoencoder]
         counts = [sum(p.numel() for p in network.parameters()) for network in networks]
     kept = sum(p.numel() for p in nets.autoencoder.parameters() if not p.requires_grad)
-    held = 3 * counts[0] - 2 * kept + 2 * sum(counts[1:])  # weights, gradients and averages
+    beside = sum(p.numel() for one in nets.beside.values() for p in one.network.parameters())
+    held = 3 * counts[0] - 2 * kept + 2 * (sum(counts[1:]) + beside)  # weights, gradients and averages
     state = 4 * held + _optimizer_bytes(nets)
     parameters = counts[0], sum(counts[1:])
     return Estimate(parameters, shape, counter.operations / 1e12, state / 1e9, counter.peak_bytes / 1e9)
 
 
 def _optimizer_bytes(nets: Networks) -> int:
-    optimizers = filter(None, (nets.optimizer, nets.discriminator_optimizer))
-    states = (state for optimizer in optimizers for state in optimizer.state.values())
+    states = (state for optimizer in nets.optimizers for state in optimizer.state.values())
     return sum(tensor.nbytes for state in states for tensor in state.values())
 
 
@@ -107,4 +117,5 @@ def _networks(config: TrainConfig) -> Networks:
     if config.distil_config.weight > 0.0:
         teacher = build_autoencoder(config.model.name, base or encoder_fields(config)).requires_grad_(False)
         nets.distillation = Distillation(teacher, autoencoder, config.distil_config.stages)
+        nets.beside["distillation"] = trained_beside(nets.distillation.projections, config)
     return nets

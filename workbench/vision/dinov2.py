@@ -7,6 +7,7 @@ et al. (arXiv 2309.16588). Weights are read as torch.hub's (facebookresearch/din
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from math import isqrt
 from pathlib import Path
 
@@ -40,6 +41,21 @@ _NAMES = (
     (".layer_scale2.lambda1", ".ls2.gamma"),
 )
 _QUERY = ".attention.q_proj."
+
+
+@dataclass(frozen=True)
+class DINOv2Sizes:
+    """What tells its networks apart: see `DINOv2`."""
+
+    width: int
+    depth: int
+    patch: int
+    grid: int
+    registers: int = 0
+
+
+_PUBLISHED = {"s": (384, 12), "b": (768, 12), "l": (1024, 24)}
+"""Width and depth; all have patches of 14 pixels and were trained at last on pictures of 518."""
 
 
 class DINOv2(VisionNetwork):
@@ -123,6 +139,26 @@ def load_dinov2(path: Path) -> DINOv2:
         WeightsError: the file is damaged, or holds another network.
     """
     state = original_names(read_weights(path).state)
+    network = DINOv2(**asdict(_sizes(state, path)))
+    fill(network, {name: tensor.float() for name, tensor in state.items()}, path)
+    return network
+
+
+def sizes_of_file(path: Path) -> DINOv2Sizes:
+    """Of the network whose weights a file holds; errors as of `load_dinov2`."""
+    return _sizes(original_names(read_weights(path).state), path)
+
+
+def sizes_of_name(name: str) -> DINOv2Sizes | None:
+    """Of a published network by what torch.hub or the Hub call it; None where the name tells nothing."""
+    found = re.search(r"dinov2[_-](with-registers-)?(?:vit)?([sbl])(?:14|mall|ase|arge)(_reg)?(?![a-z0-9])", name)
+    if found is None:
+        return None
+    return DINOv2Sizes(*_PUBLISHED[found[2]], patch=14, grid=37, registers=4 if found[1] or found[3] else 0)
+
+
+def _sizes(state: Mapping[str, Tensor], path: Path) -> DINOv2Sizes:
+    """What a file's tensors, by the authors' names, say."""
     if any(".mlp.w12." in name or ".mlp.weights_in." in name for name in state):
         raise WeightsError(f"{path}: DINOv2's giant network has layers of its own; take small, base or large")
     first = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight")
@@ -132,9 +168,7 @@ def load_dinov2(path: Path) -> DINOv2:
     depth = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
     registers = state["register_tokens"].shape[1] if "register_tokens" in state else 0
     width, patch = state["cls_token"].shape[-1], state["patch_embed.proj.weight"].shape[-1]
-    network = DINOv2(width, depth, patch, isqrt(state["pos_embed"].shape[1] - 1), registers)
-    fill(network, {name: tensor.float() for name, tensor in state.items()}, path)
-    return network
+    return DINOv2Sizes(width, depth, patch, isqrt(state["pos_embed"].shape[1] - 1), registers)
 
 
 def original_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """A vision network by the name that a user gives it."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -8,7 +10,7 @@ from workbench.errors import WeightsError
 from workbench.metrics.lpips import load_lpips
 from workbench.models.weights import locate_weights
 from workbench.vision.base import VisionNetwork
-from workbench.vision.dinov2 import load_dinov2
+from workbench.vision.dinov2 import DINOv2, load_dinov2, sizes_of_file, sizes_of_name
 from workbench.vision.vgg import VGGFeatures
 
 _HUB = "https://dl.fbaipublicfiles.com/dinov2"
@@ -28,6 +30,21 @@ def load_vision(source: str, device: str | torch.device = "cpu") -> VisionNetwor
     network: VisionNetwork = VGGFeatures(load_lpips()) if source == "vgg" else load_dinov2(_file(source))
     network.source = source
     return network.to(device)
+
+
+def vision_layers(source: str) -> Callable[[], VisionNetwork]:
+    """What builds the layers of the network that `load_vision` takes, without its weights: for counting what it costs.
+    A published network's name tells them, so that its file need not be here.
+
+    Raises:
+        WeightsError: the name tells nothing, and no file of that name is here.
+    """
+    if source == "vgg":
+        network = VGGFeatures(load_lpips(random_backbone=True))
+        return lambda: network
+    sizes = None if Path(source).expanduser().exists() else sizes_of_name(source)
+    known = sizes or sizes_of_file(_file(source))
+    return lambda: DINOv2(**asdict(known)).requires_grad_(False)
 
 
 def _file(source: str) -> Path:
