@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from small_vision import WIDTH, small_dinov2, write_dinov2
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
 from workbench.models.registry import load_autoencoder
-from workbench.probe.blocks import block_of, cut, decoded_features, original_features, places
+from workbench.probe.blocks import Cut, cut, decoded_blocks, original_blocks
 from workbench.probe.channels import channels_of
 from workbench.probe.decoded import Space, decoded_distances
+from workbench.probe.eyes import blocks_for, frame_eye, video_eye
 from workbench.probe.generator import GeneratorResult, Trained, sample
 from workbench.probe.interpolation import halfway, slerp_half
 from workbench.probe.semantics import clip_features, semantics, vf_distance
@@ -97,23 +100,70 @@ def test_features_lie_where_latents_do():
 
 def test_blocks_lie_side_by_side_and_are_the_frames_that_they_stand_for():
     latents = noise(2, 3, 5, 9, 4)
-    assert block_of([*latents, latents[0][:, :1]]) == (1, 4, 4)
-    spots = places((5, 9, 4), (2, 4, 4), causal=False)
+    assert Cut().block_of([*latents, latents[0][:, :1]]) == (1, 4, 4)
+    assert Cut(4).block_of(latents) == (4, 4, 4)
+    spots = Cut().places((5, 9, 4), (2, 4, 4))
     assert spots == [(0, 0, 0), (0, 4, 0), (2, 0, 0), (2, 4, 0)]
-    assert places((5, 9, 4), (2, 4, 4), causal=True) == spots[:2]
+    assert Cut(causal=True).places((5, 9, 4), (2, 4, 4)) == spots[:2]
     assert torch.equal(cut(latents[0], spots, (2, 4, 4))[3], latents[0][:, 2:4, 4:8])
     ae = load_autoencoder("dct")
     x = moving_video(16, 256, 128).frames.transpose(0, 1).float() / 127.5 - 1
     z = ae.encode(x[None])[0]
-    spots = places(z.shape[1:], (2, 4, 4), ae.causal)
-    originals = torch.stack(list(original_features(ae, Colours(), x, spots, (2, 4, 4))))
-    assert originals.shape == (len(spots) * 2, 3)
-    tenth = mean_features(Colours(), x[None, :, 10, 128:])[0]  # in the last block, of frames 8 to 15 below
-    torch.testing.assert_close(originals[6], tenth, rtol=1e-4, atol=1e-5)
-    decoded = torch.stack(list(decoded_features(ae, Colours(), cut(z, spots, (2, 4, 4)), OWN_TILING)))
+    spots = Cut().places(z.shape[1:], (2, 4, 4))
+    originals = list(original_blocks(ae, x, spots, (2, 4, 4)))
+    assert len(originals) == 4
+    assert torch.equal(originals[3][0], x[:, 8:16, 128:])
+    (decoded,) = decoded_blocks(ae, cut(z, spots, (2, 4, 4)), OWN_TILING)
     whole = ae.decode(z[None])[0].clamp(-1, 1)  # its blocks of pixels are independent
-    expected = torch.stack(list(original_features(ae, Colours(), whole, spots, (2, 4, 4))))
+    expected = torch.cat(list(original_blocks(ae, whole, spots, (2, 4, 4))))
     torch.testing.assert_close(decoded, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_generator_learns_blocks_that_can_be_decoded():
+    """Those of a causal model begin where their clip does; for FVD they hold 16 frames."""
+    random = torch.Generator().manual_seed(0)
+    drawn = {how: {how.draw((5, 6, 4), (2, 4, 4), random) for _ in range(80)} for how in (Cut(), Cut(causal=True))}
+    assert drawn[Cut()] == set(product(range(4), range(3), range(1)))
+    assert drawn[Cut(causal=True)] == set(product(range(1), range(3), range(1)))
+    assert [blocks_for(small_model(name), fvd=True) for name in ("dct", "hunyuan_vae")] == [Cut(4), Cut(5, causal=True)]
+    assert blocks_for(small_model("hunyuan_vae"), fvd=False) == Cut(2, causal=True)
+
+
+# Eyes
+
+
+def test_a_vision_network_sees_the_middle_of_each_latents_frames():
+    clips = torch.stack([moving_video(8, 64, 64, seed).to_tensor()[0] for seed in range(2)])
+    found = frame_eye(Colours(), small_model("dct")).see(clips)
+    expected = mean_features(Colours(), torch.stack([clips[n, :, t] for n in range(2) for t in (2, 6)]))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+class Corners:
+    """In the place of I3D: the last frame's first pixel, as levels of 8 bits."""
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        assert frames.shape[:2] == (16, 3)
+        return frames[15, :, 0, 0].float()[None]
+
+
+def test_i3d_sees_the_first_16_frames_of_each_clip():
+    clips = torch.stack([moving_video(17, 32, 32, seed).to_tensor()[0] for seed in range(2)])
+    found = video_eye(Corners()).see(clips)
+    torch.testing.assert_close(found, (clips[:, :, 15, 0, 0] + 1) * 127.5, rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("frames", "blocks", "words"),
+    [
+        (12, 900, "it is of runs of 16 frames, and blocks of these clips decode to 12"),
+        (16, 400, "400 features of I3D take 401 runs of 16 frames of held-out clips, there are 400"),
+        (16, 401, None),
+    ],
+)
+def test_what_a_distance_takes_is_told(frames, blocks, words):
+    reason = video_eye(Corners()).why_not(frames, 4, blocks)
+    assert reason is None if words is None else words in reason
 
 
 # Points between latents
@@ -171,8 +221,9 @@ def test_distances_are_those_of_the_frames_and_too_few_are_told(tmp_path):
     videos = [(moving_video(8, 128, 128, seed).frames * 0.25 + colours[seed]).to(torch.uint8) for seed in range(9)]
     latents = [ae.encode(video.transpose(0, 1)[None].float() / 127.5 - 1)[0] for video in videos]
     sizes = [(8, 128, 128)] * len(videos)
-    space = Space(ae, Colours(), OWN_TILING, latents, channels_of(latents), sizes, videos.__getitem__)
-    found = decoded_distances(space, None, interpolate=True)
+    space = Space(ae, OWN_TILING, latents, channels_of(latents), sizes, videos.__getitem__, Cut())
+    eye = frame_eye(Colours(), ae)
+    found = decoded_distances(space, [eye], None, interpolate=True)
     frames = [(videos[index][[2, 6]].float() / 127.5 - 1) for index in (0, 4, 8)]
     decoded = [ae.decode(latents[index][None])[0].transpose(0, 1)[[2, 6]].clamp(-1, 1) for index in (0, 4, 8)]
     a, b = (torch.cat([mean_features(Colours(), x) for x in xs]).double().numpy() for xs in (frames, decoded))
@@ -180,12 +231,31 @@ def test_distances_are_those_of_the_frames_and_too_few_are_told(tmp_path):
     root = sqrtm(covariances[0] @ covariances[1]).real
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
     assert found.figures["decoded_fd"] == pytest.approx(expected, abs=1e-5)
-    assert found.figures["ifid"] > found.figures["decoded_fd"]
-    assert not found.note
-    few = Space(ae, Colours(), OWN_TILING, latents[:4], channels_of(latents[:4]), sizes, videos.__getitem__)
-    told = decoded_distances(few, None, interpolate=True)
+    assert found.figures["between_fd"] > found.figures["decoded_fd"]
+    assert not found.notes
+    few = replace(space, latents=latents[:4], channels=channels_of(latents[:4]))
+    told = decoded_distances(few, [eye], None, interpolate=True)
     assert told.figures == {}
-    assert "3 features of colours take 4 frames of held-out clips, there are 2" in told.note
+    assert "3 features of colours take 4 frames of held-out clips, there are 2" in told.notes[0]
+
+
+def test_samples_are_judged_by_both_eyes_and_what_one_lacks_leaves_the_other():
+    """Samples that are all one block, of known distance: no spread, and that block's own mean."""
+    ae = load_autoencoder("dct")
+    videos = [moving_video(16, 128, 128, seed).frames for seed in range(17)]
+    latents = [ae.encode(video.transpose(0, 1)[None].float() / 127.5 - 1)[0] for video in videos]
+    channels = channels_of(latents)
+    space = Space(ae, OWN_TILING, latents, channels, [(16, 128, 128)] * 17, videos.__getitem__, Cut(4))
+    target = channels.standardise(latents[0])
+    trained = Trained(Fixed(target.flatten(1).T), (4, 4, 4), GeneratorResult({}, 0.0, 0.0, 0, 0))
+    video = replace(video_eye(Corners()), channels=3)
+    found = decoded_distances(space, [video, replace(video, channels=9, name="other")], trained, interpolate=False)
+    assert found.figures.keys() == {"decoded_fvd", "samples_fvd"}
+    assert "take 10 runs" in found.notes[0]
+    originals = np.stack([videos[index][15, :, 0, 0].numpy() for index in range(0, 17, 4)]).astype(float)
+    shown = ae.decode(latents[0][None])[0, :, 15, 0, 0].clamp(-1, 1).numpy() * 127.5 + 127.5
+    expected = ((originals.mean(0) - shown.round()) ** 2).sum() + np.trace(np.cov(originals.T))
+    assert found.figures["samples_fvd"] == pytest.approx(expected, rel=0.01)
 
 
 def test_the_command_looks_and_says_what_it_left_out(tmp_path, monkeypatch, capsys):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError
-from workbench.probe.blocks import Place, block_of
+from workbench.probe.blocks import Cut, Place, cut
 from workbench.steps import Progress, Steps
 
 LEVELS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -29,6 +29,7 @@ SIZES = {"cpu": (192, 4), "cuda": (512, 8)}
 
 _BATCH, _HELD_OUT, _RATE = 64, 256, 1e-3
 _EULER_STEPS = 50
+_AS_USUAL = Cut()
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,21 @@ class _Block(nn.Module):
         return x + gate_m * self.down(F.gelu(self.up(_norm(x) * (1 + scale_m) + shift_m)))
 
 
-def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device) -> Steps[Trained]:
+def train_generator(
+    latents: Sequence[Tensor], steps: int, device: torch.device, how: Cut = _AS_USUAL
+) -> Steps[Trained]:
     """Train on all clips but every fourth, and judge on those, as steps; the same in every run.
 
     Args:
         latents: (C, t, h, w) each, standardised.
+        how: which blocks of them are learnt.
 
     Raises:
         ConfigError: there are fewer than two clips.
     """
     if len(latents) < 2:
         raise ConfigError("`generator_steps`: a generator needs two clips or more, one of them to judge it on")
-    block = block_of(latents)
+    block = how.block_of(latents)
     held_out, training = latents[::4], [clip for index, clip in enumerate(latents) if index % 4]
     random = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
@@ -121,7 +125,7 @@ def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
     losses = []
     for step in range(steps):
-        x1 = draw_blocks(training, block, _BATCH, random).to(device)
+        x1 = draw_blocks(training, how, block, _BATCH, random).to(device)
         loss = flow_loss(network, x1, torch.rand(_BATCH, generator=random).to(device), random)
         optimiser.zero_grad()
         loss.mean().backward()
@@ -130,7 +134,7 @@ def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device)
         schedule.step()
         losses.append(loss.mean().item())
         yield Progress("generator", step + 1, steps)
-    shares = judged(network, draw_blocks(held_out, block, _HELD_OUT, random).to(device), random)
+    shares = judged(network, draw_blocks(held_out, how, block, _HELD_OUT, random).to(device), random)
     tail = losses[-max(1, steps // 10) :]
     count = sum(parameter.numel() for parameter in network.parameters())
     result = GeneratorResult(shares, sum(shares.values()) / len(shares), sum(tail) / len(tail), count, steps)
@@ -157,15 +161,12 @@ def _rate(step: int, steps: int) -> float:
     return min(1, (step + 1) / max(1, steps // 10)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def draw_blocks(latents: Sequence[Tensor], block: Sequence[int], count: int, random: torch.Generator) -> Tensor:
+def draw_blocks(latents: Sequence[Tensor], how: Cut, block: Place, count: int, random: torch.Generator) -> Tensor:
     """Blocks (count, N, C) from random places of random clips."""
     drawn = []
     for _ in range(count):
         clip = latents[int(torch.randint(len(latents), (), generator=random))]
-        places = [
-            int(torch.randint(clip.shape[axis] - size + 1, (), generator=random)) for axis, size in enumerate(block, 1)
-        ]
-        part = clip[:, *(slice(place, place + size) for place, size in zip(places, block, strict=True))]
+        (part,) = cut(clip, [how.draw(clip.shape[1:], block, random)], block)
         drawn.append(part.flatten(1).T)
     return torch.stack(drawn).float()
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.media.video import to_float
 from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
+from workbench.probe.blocks import Cut
 from workbench.probe.channels import Channels, channels_of
 from workbench.probe.equivariance import equivariance_errors, whole_strides
 from workbench.probe.generator import Trained, train_generator
@@ -32,6 +33,7 @@ _FRAMES, _PIXELS = 16, 256
 """The part of a clip, from its beginning and upper left, that is encoded and decoded anew."""
 
 NEIGHBOURS = (5, 10)
+_AS_USUAL = Cut()
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ def probe_space(
     generator_steps: int,
     device: torch.device,
     features: Sequence[Tensor] | None = None,
+    how: Cut = _AS_USUAL,
 ) -> Steps[SpaceProbes]:
     """Probes of latents (C, t, h, w) of many clips, as steps; with `generator_steps` the small generator too.
 
     Args:
         features: (D, t, h, w) of every clip by a vision network, for what latents say of what is shown.
+        how: which blocks the small generator learns.
     """
     clock = _Clock()
     channels = clock("channels", lambda: channels_of(latents))
@@ -124,7 +128,7 @@ def probe_space(
     generator = None
     if generator_steps:
         begin = time.perf_counter()
-        generator = yield from train_generator(standard, generator_steps, device)
+        generator = yield from train_generator(standard, generator_steps, device, how)
         clock.seconds["generator"] = time.perf_counter() - begin
         figures["generator_share"] = generator.result.share
         curves["generator"] = asdict(generator.result)

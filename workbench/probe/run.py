@@ -16,9 +16,11 @@ from workbench.latents.clips import encode_clip
 from workbench.media.index import read_index
 from workbench.media.policy import SIDE_MULTIPLE
 from workbench.media.whole import read_clip_steps
+from workbench.metrics.fvd import I3DFeatures
 from workbench.models.base import Autoencoder
 from workbench.models.identity import model_facts
 from workbench.models.ref import ModelRef, parse_models
+from workbench.probe.eyes import Looking
 from workbench.probe.measure import SpaceProbes, probe_clip
 from workbench.probe.semantics import clip_features
 from workbench.probe.settings import ProbeSettings
@@ -78,11 +80,16 @@ def probe(
     store = ProbeStore(Path(settings.save_dir).expanduser())
     policy = _policy(settings, world.device, kind)
     facts = {entry.label: model_facts(entry, settings.model, world.device, kind) for entry in entries}
-    vision = load_vision(settings.vision, world.device) if settings.vision else None
+    looking = Looking(
+        load_vision(settings.vision, world.device) if settings.vision else None,
+        I3DFeatures(world.device) if settings.fvd else None,
+    )
     store.check(policy, facts)  # on every rank, before any of them writes
     if world.is_main:
         store.begin(policy, facts)
-    failures = _encode_all(settings, entries, clips[world.rank :: world.size], store, vision, world, kind, on_clip)
+    failures = _encode_all(
+        settings, entries, clips[world.rank :: world.size], store, looking.vision, world, kind, on_clip
+    )
     parts = gather_on_main(failures, world)
     if parts is None:
         return None
@@ -91,7 +98,7 @@ def probe(
     if not common:
         raise ConfigError("no clip could be encoded by every model: " + next(iter(merged.values()), "there is none"))
     kinds = [labels[clip] for clip in common] if labels else None
-    found = probe_spaces(settings, entries, store, common, kinds, vision, world.device, kind, on_progress)
+    found = probe_spaces(settings, entries, store, common, kinds, looking, world.device, kind, on_progress)
     return Probed(policy, dict(found), len(common), merged)
 
 

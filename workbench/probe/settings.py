@@ -28,6 +28,11 @@ class ProbeSettings(ClipPolicy):
     ifid: bool = setting(
         False, "with `vision`: decode points half-way between latents, and how near they come to frames"
     )
+    fvd: bool = setting(
+        False,
+        "Fréchet video distance of samples of the small generator (fetch fvd): it then learns blocks that decode to 16 "
+        "frames, and 401 of them must be held out",
+    )
     save_dir: str = setting("probe", "folder for the results; an interrupted run continues there")
 
     def __post_init__(self) -> None:
@@ -36,3 +41,5 @@ class ProbeSettings(ClipPolicy):
         check_range("generator_steps", self.generator_steps, 0)
         if self.ifid and self.vision is None:
             raise ConfigError("`ifid`: pictures are held against each other by a network; name one by `vision`")
+        if self.fvd and not self.generator_steps:
+            raise ConfigError("`fvd`: samples are those of the small generator; give `generator_steps`")

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from workbench.media.policy import SIDE_MULTIPLE
 from workbench.media.whole import read_clip_steps
+from workbench.models.base import Autoencoder
 from workbench.models.ref import ModelRef
+from workbench.probe.blocks import Cut
 from workbench.probe.catalogue import WHITE_NOISE
 from workbench.probe.channels import channels_of
 from workbench.probe.decoded import Space, decoded_distances
+from workbench.probe.eyes import Looking, blocks_for
 from workbench.probe.measure import SpaceProbes, probe_space
 from workbench.probe.settings import ProbeSettings
 from workbench.probe.store import ProbeStore
 from workbench.steps import Progress, drain
-from workbench.vision.base import VisionNetwork
 
 
 def probe_spaces(
@@ -28,7 +30,7 @@ def probe_spaces(
     store: ProbeStore,
     clips: Sequence[Path],
     labels: Sequence[str] | None,
-    vision: VisionNetwork | None,
+    looking: Looking,
     device: torch.device,
     dtype: torch.dtype,
     on_progress: Callable[[str, Progress], None] | None = None,
@@ -37,51 +39,53 @@ def probe_spaces(
 
     Args:
         labels: what each clip shows, for LNC.
-        vision: looks at what is decoded.
+        looking: at clips and at what is decoded.
     """
+    cuts: list[Cut] = []
     for entry in [*entries, None]:
         label = entry.label if entry else WHITE_NOISE
         stored = [store.tensors(entry.label if entry else entries[0].label, clip) for clip in clips]
         latents = [tensors["latents"] for tensors in stored]
+        features = [tensors["features"] for tensors in stored] if looking.vision is not None else None
+        ae = entry.load(device, dtype) if entry and (settings.generator_steps or settings.ifid) else None
         if entry is None:
             latents = noise_like(latents)
-        features = [tensors["features"] for tensors in stored] if vision is not None else None
-        steps = probe_space(latents, labels, settings.generator_steps, device, features)
+        else:
+            cuts.append(blocks_for(ae, settings.fvd) if ae else Cut())
+        how = cuts[-1] if entry else cuts[0]
+        steps = probe_space(latents, labels, settings.generator_steps, device, features, how)
         found = drain(steps, partial(on_progress, label) if on_progress else None)
         if entry is not None:
             figures = [known for known in (store.figures(label, clip) for clip in clips) if known is not None]
             add_clips(found, figures)
-            if vision is not None and (settings.ifid or found.generator is not None):
+            if ae is not None:
                 sizes: list[tuple[int, int, int]] = [tuple(known["size"]) for known in figures]
-                _add_decoded(found, settings, entry, latents, clips, sizes, vision, device, dtype)
+                _add_decoded(found, settings, ae, latents, clips, sizes, how, looking)
         yield label, found
+        del ae
+        gc.collect()  # two models need not fit at once
 
 
 def _add_decoded(
     found: SpaceProbes,
     settings: ProbeSettings,
-    entry: ModelRef,
+    ae: Autoencoder,
     latents: Sequence[Tensor],
     clips: Sequence[Path],
     sizes: Sequence[tuple[int, int, int]],
-    vision: VisionNetwork,
-    device: torch.device,
-    dtype: torch.dtype,
+    how: Cut,
+    looking: Looking,
 ) -> None:
     """Fréchet distances of what is decoded, or why there are none."""
 
     def frames(index: int) -> Tensor:
         return drain(read_clip_steps(clips[index], settings, SIDE_MULTIPLE))[1]
 
-    ae = entry.load(device, dtype)
-    space = Space(ae, vision, settings.model, latents, channels_of(latents), sizes, frames)
-    distances = decoded_distances(space, found.generator, settings.ifid)
+    space = Space(ae, settings.model, latents, channels_of(latents), sizes, frames, how)
+    distances = decoded_distances(space, looking.eyes(ae), found.generator, settings.ifid)
     found.figures.update(distances.figures)
     found.seconds.update(distances.seconds)
-    if distances.note:
-        found.notes.append(distances.note)
-    del ae, space
-    gc.collect()  # two models need not fit at once
+    found.notes.extend(distances.notes)
 
 
 def noise_like(latents: Sequence[Tensor]) -> list[Tensor]:
