@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,3 +288,80 @@ def test_the_command_probes_goes_on_and_says_what_it_left_out(tmp_path, monkeypa
     with pytest.raises(SystemExit):
         main("workbench", COMMANDS, [*argv[:5], "--max_frames", "4"])
     assert "another policy" in capsys.readouterr().err
+
+
+@pytest.fixture
+def two_clips(tmp_path, monkeypatch) -> Path:
+    """A folder of two clips, whose frames hold 3 x 4 latents of `dct`; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    for name in ("a", "b"):
+        write_clip(tmp_path / "clips" / f"{name}.mp4", 3, 90, 120)
+    return tmp_path
+
+
+def probe_main(*argv: str) -> None:
+    main("workbench", COMMANDS, ["probe", "--dataset.data_path", "clips", "--models", "dct", *argv])
+
+
+def test_what_clips_are_too_small_for_is_told(two_clips, capsys):
+    probe_main()
+    told = capsys.readouterr().out
+    blocks = "clips of two blocks of 4 x 4 latents or more, which change"
+    assert f"dct: no VIV, VIV * sqrt(d), variance inside clips: it takes {blocks}" in told
+    assert "white noise: no told by the previous frame: it takes two latents in time" in told
+    assert "dct: no PSNR between frames: it takes three latents in time" in told
+    assert blocks in (two_clips / "probe" / "probes.html").read_text()
+
+
+def test_what_was_cut_or_damaged_is_made_again_or_named(two_clips, capsys):
+    probe_main()
+    first = (two_clips / "probe" / "probes.csv").read_text()
+    (latents,) = (two_clips / "probe").glob("latents/*/a-*.safetensors")
+    latents.write_bytes(latents.read_bytes()[:100])
+    probe_main()
+    assert (two_clips / "probe" / "probes.csv").read_text() == first
+    latents.with_suffix(".json").write_text("{")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        probe_main()
+    assert re.search(r"error: .*a-\w+\.json': is damaged, or no record; remove it", capsys.readouterr().err)
+    (two_clips / "file").touch()
+    with pytest.raises(SystemExit):
+        probe_main("--save_dir", "file")
+    assert "--save_dir: 'file' cannot be made" in capsys.readouterr().err
+
+
+def test_a_run_that_came_to_nothing_does_not_bind_the_next(two_clips, capsys):
+    with pytest.raises(SystemExit):
+        probe_main("--num_frames", "30")
+    assert "no clip could be encoded" in capsys.readouterr().err
+    probe_main("--max_frames", "30")
+    assert "2 clips; see" in capsys.readouterr().out
+
+
+def test_one_clip_is_too_few_for_a_generator(two_clips, capsys):
+    """Told before anything is done where it is known, afterwards where the others could not be read."""
+    (two_clips / "clips" / "b.mp4").write_text("no video")
+    with pytest.raises(SystemExit):
+        probe_main("--generator_steps", "2")
+    found = capsys.readouterr()
+    assert "dct: no small generator: it takes two clips or more" in found.out
+    assert "1 clip; see" in found.out
+    (two_clips / "clips" / "b.mp4").unlink()
+    with pytest.raises(SystemExit):
+        probe_main("--generator_steps", "2", "--save_dir", "other")
+    assert "--generator_steps: a generator needs two clips or more" in capsys.readouterr().err
+    assert not (two_clips / "other").exists()
+
+
+def test_settings_that_want_a_network_name_themselves(two_clips, capsys):
+    for flags, words in (
+        (("--vision", "nowhere"), "--vision: nowhere: not found"),
+        (("--fvd", "True"), "--fvd: samples are those of the small generator; give --generator_steps"),
+        (("--fvd", "True", "--generator_steps", "2"), "python -m workbench fetch fvd brings it"),
+    ):
+        with pytest.raises(SystemExit):
+            probe_main(*flags)
+        assert words in capsys.readouterr().err
+    assert not (two_clips / "probe").exists()

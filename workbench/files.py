@@ -115,11 +115,22 @@ def csv_cell(value: Any) -> Any:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON file's content, None where there is no such file."""
+    """A JSON file's content, None where there is no such file.
+
+    Raises:
+        FileError: it cannot be read, or is no whole record.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise FileError(f"{quoted(path)}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise FileError(f"{quoted(path)}: is damaged, or no record; remove it, and it is made again")
+    return record
 
 
 def finite(value: Any) -> Any:

@@ -60,7 +60,7 @@ def run_probe(config: ProbeConfig) -> None:
     for label, space in probed.spaces.items():
         for note in space.notes:
             print(f"{label}: {note}")
-    print(f"{probed.clips} clips; see {Path(config.save_dir).expanduser() / 'probes.html'}")
+    print(f"{probed.told_clips}; see {Path(config.save_dir).expanduser() / 'probes.html'}")
     if probed.failures:
         raise WorkbenchError(f"{len(probed.failures)} clips were left out, see above; the same command tries again")
 

@@ -29,6 +29,7 @@ SIZES = {"cpu": (192, 4), "cuda": (512, 8)}
 
 _BATCH, _HELD_OUT, _RATE = 64, 256, 1e-3
 _EULER_STEPS = 50
+NEEDS_TWO = "`generator_steps`: a generator needs two clips or more, one of them to judge it on"
 _AS_USUAL = Cut()
 
 
@@ -114,7 +115,7 @@ def train_generator(
         ConfigError: there are fewer than two clips.
     """
     if len(latents) < 2:
-        raise ConfigError("`generator_steps`: a generator needs two clips or more, one of them to judge it on")
+        raise ConfigError(NEEDS_TWO)
     block = how.block_of(latents)
     held_out, training = latents[::4], [clip for index, clip in enumerate(latents) if index % 4]
     random = torch.Generator().manual_seed(0)

@@ -12,6 +12,7 @@ from workbench.media.video import to_float
 from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
 from workbench.probe.blocks import Cut
+from workbench.probe.catalogue import left_out
 from workbench.probe.channels import Channels, channels_of
 from workbench.probe.equivariance import equivariance_errors, whole_strides
 from workbench.probe.generator import Trained, train_generator
@@ -125,14 +126,16 @@ def probe_space(
         "time": temporal_curve(standard),
     }
     yield Progress("probe", 1, 1)
-    generator = None
-    if generator_steps:
+    generator, notes = None, left_out(figures)
+    if generator_steps and len(latents) < 2:
+        notes.append("no small generator: it takes two clips or more, one of them to judge it on")
+    elif generator_steps:
         begin = time.perf_counter()
         generator = yield from train_generator(standard, generator_steps, device, how)
         clock.seconds["generator"] = time.perf_counter() - begin
         figures["generator_share"] = generator.result.share
         curves["generator"] = asdict(generator.result)
-    return SpaceProbes(figures, curves, clock.seconds, generator=generator)
+    return SpaceProbes(figures, curves, clock.seconds, notes, generator)
 
 
 def _of_channels(channels: Channels) -> dict[str, float]:

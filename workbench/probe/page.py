@@ -53,7 +53,7 @@ def probes_html(probed: Probed) -> str:
     plain = [json.loads(figure.to_json()) for _, figure in figures.values()]
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=_STYLE.read_text(encoding="utf-8"),
-        subtitle=f"{probed.clips} clips, {', '.join(html.escape(label) for label in probed.spaces)}",
+        subtitle=f"{probed.told_clips}, {', '.join(html.escape(label) for label in probed.spaces)}",
         failures=_failures(probed),
         table=f"<table>{probe_table(probed)}</table>",
         charts=charts,

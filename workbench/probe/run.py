@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from workbench.devices import pick_dtype
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, WeightsError, WorkbenchError
 from workbench.files import quoted
 from workbench.latents.clips import encode_clip
 from workbench.media.index import read_index
@@ -21,6 +21,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.identity import model_facts
 from workbench.models.ref import ModelRef, parse_models
 from workbench.probe.eyes import Looking
+from workbench.probe.generator import NEEDS_TWO
 from workbench.probe.measure import SpaceProbes, probe_clip
 from workbench.probe.semantics import clip_features
 from workbench.probe.settings import ProbeSettings
@@ -51,6 +52,11 @@ class Probed:
     clips: int
     failures: dict[tuple[str, Path], str]
 
+    @property
+    def told_clips(self) -> str:
+        """How many, in words."""
+        return f"{self.clips} clip{'' if self.clips == 1 else 's'}"
+
 
 def probe(
     settings: ProbeSettings,
@@ -73,15 +79,18 @@ def probe(
         What was found on rank 0, None on the others.
 
     Raises:
-        ConfigError: the folder holds results under another policy, or no clip could be encoded by every model.
+        ConfigError: the folder holds results under another policy, no clip could be encoded by every model, or there is
+            one clip and a generator is asked for.
         WeightsError: weights of a model, or of the vision network, are missing or do not fit.
     """
     entries, kind = parse_models(settings.models), pick_dtype(dtype, world.device)
+    if settings.generator_steps and len(clips) < 2:
+        raise ConfigError(NEEDS_TWO)
     store = ProbeStore(Path(settings.save_dir).expanduser())
     policy = _policy(settings, world.device, kind)
     facts = {entry.label: model_facts(entry, settings.model, world.device, kind) for entry in entries}
     looking = Looking(
-        load_vision(settings.vision, world.device) if settings.vision else None,
+        _vision(settings.vision, world.device) if settings.vision else None,
         I3DFeatures(world.device) if settings.fvd else None,
     )
     store.check(policy, facts)  # on every rank, before any of them writes
@@ -100,6 +109,13 @@ def probe(
     kinds = [labels[clip] for clip in common] if labels else None
     found = probe_spaces(settings, entries, store, common, kinds, looking, world.device, kind, on_progress)
     return Probed(policy, dict(found), len(common), merged)
+
+
+def _vision(source: str, device: torch.device) -> VisionNetwork:
+    try:
+        return load_vision(source, device)
+    except WeightsError as error:
+        raise WeightsError(f"`vision`: {error}") from None
 
 
 def read_labels(index: str, column: str, clips: Sequence[Path]) -> dict[Path, str]:

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
 from workbench.models.ref import ModelRef
 from workbench.probe.blocks import Cut
-from workbench.probe.catalogue import WHITE_NOISE
+from workbench.probe.catalogue import WHITE_NOISE, left_out
 from workbench.probe.channels import channels_of
 from workbench.probe.decoded import Space, decoded_distances
 from workbench.probe.eyes import Looking, blocks_for
@@ -104,10 +105,12 @@ def add_clips(found: SpaceProbes, clips: Sequence[Mapping[str, Any]]) -> None:
     found.figures["noise_1_psnr"] = robust["noise 1"]
     found.figures["noise_loss_db"] = robust["noise 0"] - robust["noise 0.25"]
     between = [clip["between_frames_psnr"] for clip in clips if clip["between_frames_psnr"] is not None]
-    if between:
-        found.figures["between_frames_psnr"] = sum(between) / len(between)
-    if errors:
-        found.figures["equivariance"] = sum(errors.values()) / len(errors)
+    of_clips = {
+        "between_frames_psnr": sum(between) / len(between) if between else float("nan"),
+        "equivariance": sum(errors.values()) / len(errors) if errors else float("nan"),
+    }
+    found.figures.update({name: value for name, value in of_clips.items() if not isnan(value)})
+    found.notes.extend(left_out(of_clips))
 
 
 def _means(records: Sequence[dict[str, float]]) -> dict[str, float]:

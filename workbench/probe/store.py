@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class ProbeStore:
 
     def check(self, policy: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise ConfigError if the folder holds results under another policy, or of other weights."""
+        if not any(self.folder.glob("latents/*/*.safetensors")):
+            return  # a run that came to nothing binds nobody
         for path, record, what, remedy in self._records(policy, facts):
             found = read_record(path)
             if found is not None:
@@ -53,9 +56,12 @@ class ProbeStore:
         write_json(self._path(label, clip, ".json"), {"source": source_record(clip), "figures": figures})
 
     def figures(self, label: str, clip: Path) -> dict[str, Any] | None:
-        """The figures of a finished clip; None where there are none, or the clip's file is no longer the same."""
+        """The figures of a finished clip; None where there are none, its latents are gone, or its file is no longer the
+        same."""
         record = read_record(self._path(label, clip, ".json"))
-        return record["figures"] if record is not None and record["source"] == source_record(clip) else None
+        if record is None or record["source"] != source_record(clip):
+            return None
+        return record["figures"] if _is_whole(self._path(label, clip, ".safetensors")) else None
 
     def tensors(self, label: str, clip: Path) -> dict[str, Tensor]:
         """The latents of a finished clip, and its features if there was a network for them."""
@@ -76,3 +82,12 @@ class ProbeStore:
 
     def _model(self, label: str) -> Path:
         return self.folder / "latents" / file_key(label, label)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of tensors is there and as long as its beginning says."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (OSError, SafetensorError):
+        return False

@@ -63,5 +63,6 @@ def _of_torch_hub(name: str) -> Path:
     file = f"{plain}{'_reg4' if name != plain else ''}_pretrain.pth"
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; fetch {_HUB}/{plain}/{file} to there")
+        fetch = f"import torch; torch.hub.load_state_dict_from_url('{_HUB}/{plain}/{file}')"
+        raise WeightsError(f'{path}: no such file; python -c "{fetch}" brings it')
     return path
