@@ -6,10 +6,12 @@ from reference_weights import load_formula_weights
 from strips import assert_strips_are_the_whole
 
 import workbench as wb
+from workbench.counting import Counter
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_tiled, encode_tiled
-from workbench.models.dc_blocks import linear_attention
+from workbench.models.dc_blocks import ResBlock, linear_attention
 from workbench.models.registry import build_autoencoder
+from workbench.models.trunk import layer_stream
 from workbench.models.windows import WindowedAttention
 from workbench.stages import LocalStage, Window
 from workbench.tiling import pad_end
@@ -112,6 +114,18 @@ def test_tiles_of_windows_that_overlap_are_blended():
     top, bottom = linear_attention(qkv[..., :3, :], HEAD_SIZE), linear_attention(qkv[..., 2:, :], HEAD_SIZE)
     shared = (top[..., 2:, :] + bottom[..., :1, :]) / 2
     torch.testing.assert_close(y, torch.cat([top[..., :2, :], shared, bottom[..., 1:, :]], dim=3))
+
+
+@pytest.mark.parametrize("push", [1, 2, 4])
+def test_a_streamed_block_keeps_every_frame_once_and_nothing_after_the_end(push):
+    """Two inputs of each convolution, of which the shortcut waits for the first's; one more may be part of a tensor."""
+    with torch.device("meta"), torch.no_grad(), Counter() as counter:
+        stream = layer_stream(ResBlock(8), is_image=False)
+        weights = counter.bytes
+        for start in range(0, 12, push):
+            stream(torch.empty(1, 8, push, 16, 16), start + push == 12)
+            assert counter.bytes - weights <= 5 * 8 * 16 * 16 * 4
+        assert counter.bytes == weights
 
 
 @pytest.mark.parametrize("push", [1, 4])

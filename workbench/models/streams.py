@@ -94,11 +94,10 @@ class ConvStream:
         self._tail: list[Tensor] | None = None
 
     def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
-        zeros = [torch.zeros_like(x[:, :, :1])] * (self._kernel // 2)
-        parts = [*(zeros if self._tail is None else self._tail), x, *(zeros if is_last else ())]
-        frames = sum(part.shape[2] for part in parts)
+        parts = _bordered(self._tail, x, is_last, self._kernel // 2)
+        frames = _count(parts)
         count = max(0, (frames - self._kernel) // self._stride + 1)
-        self._tail = last_frames(parts, frames - count * self._stride)
+        self._tail = [] if is_last else last_frames(parts, frames - count * self._stride)
         return self._valid(torch.cat(parts, dim=2)) if count else None
 
 
@@ -123,15 +122,60 @@ class ChunkConvStream:
             self._seen += piece.shape[2]
             y = self._push(piece, self._seen % self._chunk == 0 or (is_last and not x.shape[2]))
             outputs += [] if y is None else [y]
+        if is_last:
+            self._tail = None
         return torch.cat(outputs, dim=2) if outputs else None
 
     def _push(self, x: Tensor, ends: bool) -> Tensor | None:
-        zeros = [torch.zeros_like(x[:, :, :1])] * self._past
-        parts = [*(zeros if self._tail is None else self._tail), x, *(zeros if ends else ())]
-        count = sum(part.shape[2] for part in parts) - 2 * self._past
-        kept = parts[: len(parts) - len(zeros)] if ends else parts
+        parts = _bordered(self._tail, x, ends, self._past)
+        count = _count(parts) - 2 * self._past
+        kept = parts[: len(parts) - self._past] if ends else parts
         self._tail = last_frames(kept, self._past if ends else 2 * self._past)
         return self._valid(torch.cat(parts, dim=2)) if count > 0 else None
+
+
+class ResidualStream:
+    """A convolution and what follows it, beside the identity: both need the same frames again, which are kept once.
+
+    Args:
+        valid: the convolution without padding in time.
+        rest: late by as many frames as the convolution; those of the identity are added in place to what it gives.
+        kernel: the convolution's size in time, odd; it pads half of that.
+    """
+
+    def __init__(self, valid: Apply, rest: Stream, kernel: int) -> None:
+        self._valid, self._rest, self._past = valid, rest, kernel // 2
+        self._held: list[Tensor] | None = None
+        self._zeros = self._past  # before the first frame: of those held, only the convolution needs these
+
+    def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
+        parts = _bordered(self._held, x, is_last, self._past)
+        count = max(_count(parts) - 2 * self._past, 0)
+        y = self._rest(self._valid(torch.cat(parts, dim=2)), is_last) if count else None
+        if y is not None:
+            _add_frames(y, parts, self._zeros)
+        self._held = [] if is_last else last_frames(parts, 2 * self._past)
+        self._zeros = max(self._zeros - count, 0)
+        return y
+
+
+def _bordered(held: list[Tensor] | None, x: Tensor, ends: bool, past: int) -> list[Tensor]:
+    """What is held, then x, with `past` zero frames before a clip's first and after its last."""
+    zeros = [torch.zeros_like(x[:, :, :1])] * past if held is None or ends else []
+    return [*(zeros if held is None else held), x, *(zeros if ends else ())]
+
+
+def _count(parts: Sequence[Tensor]) -> int:
+    return sum(part.shape[2] for part in parts)
+
+
+def _add_frames(y: Tensor, parts: Sequence[Tensor], start: int) -> None:
+    """Add to y, in place, the frames that follow the first `start` ones of all parts."""
+    done = 0
+    for part in parts:
+        frames = part[:, :, start:][:, :, : y.shape[2] - done]
+        y[:, :, done : done + frames.shape[2]] += frames
+        start, done = max(start - part.shape[2], 0), done + frames.shape[2]
 
 
 class Groups:

@@ -18,7 +18,17 @@ from workbench.models.dc_blocks import (
     match_channels,
 )
 from workbench.models.dc_resampling import Downsample, Upsample, phase_kernels, pixel_shuffle, pixel_unshuffle
-from workbench.models.streams import Beside, ChunkConvStream, ConvStream, Stream, chain, each, sequence, whole_images
+from workbench.models.streams import (
+    Beside,
+    ChunkConvStream,
+    ConvStream,
+    ResidualStream,
+    Stream,
+    chain,
+    each,
+    sequence,
+    whole_images,
+)
 from workbench.models.windows import WindowedAttention
 from workbench.stages import Apply, GlobalStage, LocalStage, Push, Stage, Window
 
@@ -67,6 +77,10 @@ def layer_stream(layer: Layer, is_image: bool) -> Stream:
     """The streaming form of a local layer."""
     if isinstance(layer, ResBlock):
         conv1, act, conv2 = layer.main.children()
+        conv = conv1.get_submodule("conv")
+        assert isinstance(conv, Conv3d)
+        if conv.chunk is None:
+            return ResidualStream(conv.valid, sequence(each(act), _conv_stream(conv2)), conv.kernel_size[0])
         return Beside(sequence(_conv_stream(conv1), each(act), _conv_stream(conv2)), _same, add_shortcut)
     if isinstance(layer, Residual):
         conv = layer.main if hasattr(layer.main, "conv") else layer.main.get_submodule("op_list.0")
