@@ -9,12 +9,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+_CONVOLUTIONS = torch.ops.aten.convolution, torch.ops.aten.mkldnn_convolution
+
 
 class Counter(TorchDispatchMode):
-    """Counts operations, and follows every storage from the operation that made it until nothing refers to it."""
+    """Counts operations, and follows every storage from the operation that made it until nothing refers to it.
 
-    def __init__(self) -> None:
+    Args:
+        reorders: convolutions copy their input to another layout while they work, as oneDNN does; the copies count for
+            the peak.
+    """
+
+    def __init__(self, reorders: bool = False) -> None:
         super().__init__()
+        self._reorders = reorders
         self.operations = self.bytes = self.peak_bytes = 0
         self._alive: dict[int, weakref.ref] = {}
 
@@ -27,6 +35,8 @@ class Counter(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor):
                 self._follow(leaf.untyped_storage())
         kind = func.overloadpacket
+        if self._reorders and kind in _CONVOLUTIONS:
+            self.peak_bytes = max(self.peak_bytes, self.bytes + args[0].nbytes)
         if kind == torch.ops.aten.convolution_backward:
             self.operations += _conv_backward_operations(*args)
         elif kind in flop_registry:

@@ -93,7 +93,7 @@ def _run(
     with Counter() as counter:
         output = run()
     seconds, activations_mb = measure_run(run, repeats, device)
-    predicted = sum(stage.peak_bytes for stage in cost.stages_of(direction)) if cost else math.nan
+    predicted = cost.peak_bytes_of(direction) if cost else math.nan
     return _Run(output, seconds, activations_mb, counter.operations, predicted)
 
 

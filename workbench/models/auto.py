@@ -99,6 +99,6 @@ def _candidates(ae: Autoencoder) -> list[tuple[str, int]]:
     stages = ae.encode_stages()
     if PREFIX in ae.name or not isinstance(stages[0], LocalStage):
         return []  # nothing of it is streamed, or its cost cannot be counted
-    pushes = (ae.default_push_frames, 1)
+    pushes = [ae.default_push_frames, *(push for push in (2, 1) if push < ae.default_push_frames)]
     modes = ("stages",) if len(stages) == 1 else ("frames", "stages")
     return [(mode, push) for mode in modes for push in pushes]

@@ -32,9 +32,10 @@ class StageCost:
         direction: "encode" or "decode".
         once: operations, 2 for a multiply-add, were its input read only once.
         operations: as planned.
-        work_bytes: the largest sum of the stage's own tensors at any moment, input and output included; without
-            weights, the allocator's losses and the workspaces of convolutions.
-        held_bytes: what waits for the stage, and what is blended of it.
+        work_bytes: what its work takes at its worst moment beside what it holds, input and output included; without
+            weights and the allocator's losses; convolutions copy their input, see `Counter`.
+        held_bytes: what it keeps while others work: what waits for it, what is blended of it, what its layers need
+            again.
     """
 
     name: str
@@ -42,17 +43,12 @@ class StageCost:
     once: float
     operations: float
     work_bytes: float
-    held_bytes: float = 0.0
-
-    @property
-    def peak_bytes(self) -> float:
-        """All that the stage takes."""
-        return self.work_bytes + self.held_bytes
+    held_bytes: float
 
 
 @dataclass(frozen=True)
 class CodingCost:
-    """What encoding and decoding a clip costs, stage by stage; all stages are at work at the same time."""
+    """What encoding and decoding a clip costs, stage by stage: all hold something all the time, one works at a time."""
 
     stages: tuple[StageCost, ...]
     weight_bytes: int
@@ -73,7 +69,15 @@ class CodingCost:
     @property
     def peak_bytes(self) -> float:
         """With the weights, and without the clip."""
-        return self.weight_bytes + sum(stage.peak_bytes for stage in self.stages)
+        return self.weight_bytes + _side_by_side(self.stages)
+
+    def peak_bytes_of(self, direction: str) -> float:
+        """Of one direction alone, without weights and clip."""
+        return _side_by_side(self.stages_of(direction))
+
+
+def _side_by_side(stages: tuple[StageCost, ...]) -> float:
+    return sum(stage.held_bytes for stage in stages) + max(stage.work_bytes for stage in stages)
 
 
 def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
@@ -146,20 +150,24 @@ def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[tuple[flo
     enough = plan.stage.frames_of(_LATENTS if plan.stage.is_exact else _LATENTS_OF_WINDOWS)
     counted = min(frames, -(-enough // plan.push) * plan.push)
     push = plan.stage.stream(plan.push)
-    with Counter() as counter:
+    held = 0
+    with Counter(reorders=True) as counter:
         for start in range(0, counted, plan.push):
             x = torch.empty(1, channels, min(plan.push, counted - start), height, width)
             for y in push(x, start + plan.push >= counted):
-                channels_out = y.shape[1]
+                channels_out, held = y.shape[1], max(held, counter.bytes)
+            x = y = None
+            held = max(held, counter.bytes)
     once = counter.operations * frames / counted
     overlap = plan.input_volume / prod(plan.size)
-    return (once, once * overlap, counter.peak_bytes * overlap * itemsize / 4), channels_out
+    bytes_each = overlap * itemsize / 4
+    return (once, once * overlap, (counter.peak_bytes - held) * bytes_each, held * bytes_each), channels_out
 
 
 def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[tuple[float, ...], int]:
     """The numbers of a `StageCost`, and the channels of the stage's output."""
     tiles = plan.tiles
-    with Counter() as counter:
+    with Counter(reorders=True) as counter:
         y = plan.stage.run(torch.empty(1, channels, *tiles.tile_shape))
     waiting = channels * tiles.tile_shape[0] * prod(plan.size[1:]) * itemsize
     longest = max(span.out_stop - span.out_start for span in tiles.time.spans)

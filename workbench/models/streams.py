@@ -139,12 +139,13 @@ class ResidualStream:
 
     Args:
         valid: the convolution without padding in time.
-        rest: late by as many frames as the convolution; those of the identity are added in place to what it gives.
+        rest: late by as many frames as the convolution.
+        combine: of the frames of both ways, those of `rest` first.
         kernel: the convolution's size in time, odd; it pads half of that.
     """
 
-    def __init__(self, valid: Apply, rest: Stream, kernel: int) -> None:
-        self._valid, self._rest, self._past = valid, rest, kernel // 2
+    def __init__(self, valid: Apply, rest: Stream, combine: Callable[[Tensor, Tensor], Tensor], kernel: int) -> None:
+        self._valid, self._rest, self._combine, self._past = valid, rest, combine, kernel // 2
         self._held: list[Tensor] | None = None
         self._zeros = self._past  # before the first frame: of those held, only the convolution needs these
 
@@ -152,11 +153,10 @@ class ResidualStream:
         parts = _bordered(self._held, x, is_last, self._past)
         count = max(_count(parts) - 2 * self._past, 0)
         y = self._rest(self._valid(torch.cat(parts, dim=2)), is_last) if count else None
-        if y is not None:
-            _add_frames(y, parts, self._zeros)
+        shortcut = None if y is None else _taken(parts, self._zeros, y.shape[2])
         self._held = [] if is_last else last_frames(parts, 2 * self._past)
         self._zeros = max(self._zeros - count, 0)
-        return y
+        return None if y is None or shortcut is None else self._combine(y, shortcut)
 
 
 def _bordered(held: list[Tensor] | None, x: Tensor, ends: bool, past: int) -> list[Tensor]:
@@ -169,13 +169,14 @@ def _count(parts: Sequence[Tensor]) -> int:
     return sum(part.shape[2] for part in parts)
 
 
-def _add_frames(y: Tensor, parts: Sequence[Tensor], start: int) -> None:
-    """Add to y, in place, the frames that follow the first `start` ones of all parts."""
-    done = 0
+def _taken(parts: Sequence[Tensor], start: int, count: int) -> Tensor:
+    """So many frames of all parts one after another, from this one on."""
+    taken = []
     for part in parts:
-        frames = part[:, :, start:][:, :, : y.shape[2] - done]
-        y[:, :, done : done + frames.shape[2]] += frames
-        start, done = max(start - part.shape[2], 0), done + frames.shape[2]
+        frames = part[:, :, start:][:, :, :count]
+        taken += [frames] if frames.shape[2] else []
+        start, count = max(start - part.shape[2], 0), count - frames.shape[2]
+    return torch.cat(taken, dim=2) if len(taken) > 1 else taken[0]
 
 
 class Groups:

@@ -80,7 +80,9 @@ def layer_stream(layer: Layer, is_image: bool) -> Stream:
         conv = conv1.get_submodule("conv")
         assert isinstance(conv, Conv3d)
         if conv.chunk is None:
-            return ResidualStream(conv.valid, sequence(each(act), _conv_stream(conv2)), conv.kernel_size[0])
+            return ResidualStream(
+                conv.valid, sequence(each(act), _conv_stream(conv2)), add_shortcut, conv.kernel_size[0]
+            )
         return Beside(sequence(_conv_stream(conv1), each(act), _conv_stream(conv2)), _same, add_shortcut)
     if isinstance(layer, Residual):
         conv = layer.main if hasattr(layer.main, "conv") else layer.main.get_submodule("op_list.0")
