@@ -156,7 +156,6 @@ def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[tuple[flo
             x = torch.empty(1, channels, min(plan.push, counted - start), height, width)
             for y in push(x, start + plan.push >= counted):
                 channels_out, held = y.shape[1], max(held, counter.bytes)
-            x = y = None
             held = max(held, counter.bytes)
     once = counter.operations * frames / counted
     overlap = plan.input_volume / prod(plan.size)
