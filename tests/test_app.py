@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,9 +25,11 @@ from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
 from workbench.jobs.choices import UNCUT, Choices, allowed_weights
 from workbench.jobs.estimate import estimate, memory_of
+from workbench.jobs.finish import finish_job
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import CRASHED, Job, JobQueue
-from workbench.jobs.reconstruct import DOWNLOADS, lpips_job, reconstruct_job, safe_stem
+from workbench.jobs.reconstruct import DOWNLOADS, reconstruct_job, safe_stem
+from workbench.jobs.warm_up import warm_up
 from workbench.media.files import EXAMPLES
 from workbench.media.image import write_image
 from workbench.media.reader import probe, read_video
@@ -86,8 +89,7 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
     progress: list[Progress] = []
     job = drain(reconstruct_job(choices(), DCT, load_autoencoder("dct"), tmp_path), progress.append)
     assert read_video(job.pair.output).frames.shape == read_video(job.pair.original).frames.shape == (8, 3, 64, 114)
-    assert list(job.downloads) == list(DOWNLOADS)
-    assert all(path.stat().st_size for path in job.downloads.values())
+    assert list(job.downloads) == [name for name in DOWNLOADS if name != "side_by_side"]
     record = json.loads(job.downloads["metrics_json"].read_text())
     assert record["source"] == "bunny.mp4"
     assert str(EXAMPLES) not in json.dumps(record)
@@ -101,6 +103,22 @@ def test_a_job_writes_the_clips_the_metrics_and_every_download(tmp_path: Path) -
     assert not re.search(r"<(script|link|img)[^>]*(src|href)=.?http", page), "the report needs the network"
     assert Progress("measure", 8, 8) in progress
     assert progress[-1] == Progress("write", 0, 1)
+    job = drain(finish_job(job, "cpu"))
+    assert list(job.downloads) == list(DOWNLOADS)
+    assert all(path.stat().st_size for path in job.downloads.values())
+    beside = read_video(job.downloads["side_by_side"]).frames
+    assert len(beside) == 8
+    assert beside.shape[3] >= 2 * 114
+
+
+def test_warming_up_runs_the_first_model_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = LoadedModel()
+    seen: list[Progress] = []
+    drain(warm_up(model, "cpu"), seen.append)
+    assert {progress.stage for progress in seen} >= {"load", "encode", "decode", "measure", "write"}
+    assert model._model is model.load(ModelRef("tiny"), "cpu")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_estimate_and_the_results_name_the_tiles_that_the_job_runs(tmp_path: Path) -> None:
@@ -140,7 +158,7 @@ def test_the_tables_are_those_that_the_command_writes(tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     named = ModelRef("tiny", str(weights), label="tiny@small.safetensors")
     job = drain(reconstruct_job(choices(tmp_path / "clip.mkv", resolution=None), named, ae, tmp_path / "job"))
-    job = drain(lpips_job(job, "cpu"))
+    job = drain(finish_job(job, "cpu"))
     table = job.downloads["metrics_csv"].read_text()
     assert "time_s" in table.splitlines()[0]
     assert table == (tmp_path / "out" / "clip" / "metrics.csv").read_text()

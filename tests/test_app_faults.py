@@ -1,6 +1,7 @@
 """What goes wrong behind the app's jobs, and that the next visitor's job runs all the same."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,6 +92,26 @@ def test_a_bug_in_the_words_for_an_error_is_told_as_a_bug(queue: JobQueue, tmp_p
     assert worse.ended.wait(10)
     assert (job.state, job.error) == (worse.state, worse.error) == ("failed", CRASHED)
     assert goes_on(queue, tmp_path)
+
+
+def test_what_is_prepared_gives_way_to_jobs_and_leaves_nothing(queue: JobQueue, tmp_path: Path) -> None:
+    done, closed = [], []
+
+    def steps() -> Iterator[Progress]:
+        try:
+            for step in range(1000):
+                done.append(step)
+                yield Progress("load", 1, 1)
+                time.sleep(0.01)
+        finally:
+            closed.append(True)
+
+    queue.prepare(steps())
+    wait_for(lambda: len(done) > 2, 10)
+    assert goes_on(queue, tmp_path)
+    assert len(done) < 1000
+    queue.close()
+    assert closed == [True]
 
 
 # The shelf

@@ -134,13 +134,18 @@ def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:
         assert (frames["value"] - frames["minimum"]) % frames["step"] == 0
 
 
-def test_sliders_begin_alike_whenever_a_model_is_chosen_and_cut_small_clips(root: Path, tmp_path: Path) -> None:
+def test_sliders_cut_small_clips_and_what_was_typed_meanwhile_stays(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
-    for slider, choice in zip((tab.side, tab.frames), tab.model_chosen(tab.model.value, 64, 8), strict=True):
-        assert {name: getattr(slider, name) for name in ("minimum", "maximum", "step", "value")} == choice["slider"]
     side, frames = tab.model_chosen("tiny", 64, 8)
     assert side["slider"]["value"] == 128
     assert (side["was"], frames["was"]) == (64, 8)
+
+
+def test_a_plan_is_made_only_while_somebody_looks_at_it(root: Path, tmp_path: Path) -> None:
+    tab = make_tab(TilesTab, tmp_path, root)
+    asked = [0, "dct", 64, 8, 0.25, *vars(choices()).values()]
+    assert not list(tab.plan_if_open(False, *asked))
+    assert len(list(tab.plan_if_open(True, *asked))) == 2
 
 
 @pytest.mark.parametrize("mode", ["tiles", "stages"])

@@ -153,6 +153,18 @@ sys.exit(any(name in sys.modules for name in ("torch", "pydantic", "asyncio")))"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_the_page_is_there_before_torch():
+    """Its import, and those of PyAV and plotly, would take a third of the time until the page answers."""
+    code = """import sys, tempfile
+from pathlib import Path
+from workbench.jobs.queue import JobQueue
+from workbench.ui.launch import build_app
+from workbench.ui.settings import AppSettings
+build_app(AppSettings(device="cpu"), Path(tempfile.gettempdir()), JobQueue())
+sys.exit(any(name in sys.modules for name in ("torch", "av", "plotly")))"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_no_file_grows_beyond_400_lines():
     for path in (ROOT / "workbench").rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path

@@ -1,5 +1,7 @@
 """Where to compute and in which type. Torch is imported when it is needed: settings name types and devices only."""
 
+import ctypes
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from workbench.config import check_choice
@@ -31,6 +33,23 @@ def pick_device(device: "str | torch.device | None") -> "torch.device":
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"`device`: there are {torch.cuda.device_count()} GPUs here, not {device}; use cpu")
     return chosen
+
+
+def known_devices() -> list[str]:
+    """The names of all devices here, the CPU last. Torch, whose import takes over a second, is asked only where there
+    is a driver: without one there is no GPU."""
+    if not any(map(_can_load, ("libcuda.so.1", "nvcuda.dll"))) and not Path("/dev/kfd").exists():
+        return ["cpu"]
+    import torch
+
+    return [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"]
+
+
+def _can_load(library: str) -> bool:
+    try:
+        return bool(ctypes.CDLL(library))
+    except OSError:
+        return False
 
 
 def pick_dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "torch.dtype":

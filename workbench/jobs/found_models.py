@@ -18,9 +18,6 @@ from workbench.models.ref import ModelRef
 from workbench.models.registry import architecture_in, build_autoencoder
 from workbench.models.weights import CHECKPOINT_FILES, METADATA_KEY, locate_weights
 
-BASELINE = "dct"
-"""The linear transform of the same rate, which every comparison includes."""
-
 
 def find_models(root: Path) -> dict[str, ModelRef]:
     """Models by label, those of MODELS that need no weights first; paths in labels are relative to `root`.

@@ -2,10 +2,13 @@
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from workbench.models.base import Autoencoder
 from workbench.models.catalogue import split_part
 from workbench.models.ref import ModelRef
+
+if TYPE_CHECKING:
+    from workbench.models.base import Autoencoder
 
 
 class LoadedModel:
@@ -16,7 +19,7 @@ class LoadedModel:
         self._model: Autoencoder | None = None
         self._lock = threading.Lock()
 
-    def load(self, ref: ModelRef, device: str) -> Autoencoder:
+    def load(self, ref: ModelRef, device: str) -> "Autoencoder":
         """The model, or the same as last time if its weights have not changed on disk."""
         key = ref, device, _changed_ns(ref.weights), _changed_ns(ref.decoder.weights if ref.decoder else None)
         with self._lock:

@@ -81,11 +81,21 @@ class JobQueue:
             if len(self._waiting) >= self._most_waiting:
                 raise ConfigError(f"too many jobs: {len(self._waiting)} waiting already; try again when some are done")
             self._waiting.append(job)
-            if len(self._threads) < self._at_once:
-                self._threads.append(threading.Thread(target=self._work, daemon=True, name="jobs"))
-                self._threads[-1].start()
-            self._changed.notify()
+            self._wake()
         return job
+
+    def prepare(self, steps: Steps[Any]) -> None:
+        """Take steps that are nobody's job, in the thread of the jobs, while nothing else is to be done."""
+        nobodys = Job("", Path(), lambda _: steps, str, 1)
+        with self._changed:
+            self._later.append((nobodys, steps))
+            self._wake()
+
+    def _wake(self) -> None:
+        if len(self._threads) < self._at_once:
+            self._threads.append(threading.Thread(target=self._work, daemon=True, name="jobs"))
+            self._threads[-1].start()
+        self._changed.notify()
 
     def ahead_of(self, job: Job) -> int:
         """How many jobs come before one that waits, those that run included."""
@@ -116,6 +126,8 @@ class JobQueue:
             self.cancel(job)
         for thread in self._threads:
             thread.join(_CLOSING_S)
+        for _, steps in self._later:
+            steps.close()
 
     def _work(self) -> None:
         while True:

@@ -3,19 +3,17 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.compare.clip_report import Reported, clip_html
 from workbench.compare.side_by_side import DIFFERENCE_GAIN
 from workbench.config import to_dict
-from workbench.devices import pick_device
 from workbench.files import write_text
 from workbench.jobs.choices import Choices
 from workbench.jobs.clip import Asked, clip_job
 from workbench.jobs.estimate import taken_size
-from workbench.jobs.exact import exact_path, keeps_exact_frames, read_pair
-from workbench.jobs.record import add_metric
+from workbench.jobs.exact import exact_path, keeps_exact_frames
 from workbench.jobs.words import counted
 from workbench.media.image import write_image
 from workbench.media.info import MediaInfo
@@ -24,7 +22,6 @@ from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.metrics.lpips import load_lpips_if_available, usual_every
-from workbench.metrics.lpips import lpips as lpips_of
 from workbench.metrics.measure import METRICS
 from workbench.metrics.statistics import Spread, spread
 from workbench.models.auto import Ran
@@ -32,9 +29,8 @@ from workbench.models.base import Autoencoder
 from workbench.models.plans import tile_plans
 from workbench.models.ref import ModelRef
 from workbench.roundtrip.outputs import Outputs
-from workbench.roundtrip.progress import MEASURE
 from workbench.roundtrip.result import FileReport
-from workbench.steps import Progress, Steps
+from workbench.steps import Steps
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
 
@@ -69,7 +65,7 @@ class ClipPair:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What is shown of a finished job. `downloads` has a file for every name in DOWNLOADS.
+    """What is shown of a finished job. `downloads` has a file for every name in DOWNLOADS once `finish_job` has run.
 
     Attributes:
         label: of the model, as lists have it.
@@ -92,18 +88,18 @@ class JobResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _JobOutputs(Outputs):
-    """The files of a job, all of which are written."""
+    """The files of a job, all of which are written, but for the video of both sides where `finish_job` can do that."""
 
     reconstruction: Path
     original: Path
-    side_by_side: Path
     worst_frame: Path
 
 
 def reconstruct_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[JobResult]:
     """Reconstruct into `folder`, yielding a Progress after every tile and few frames; closing removes partial files.
 
-    LPIPS, which takes a CPU longer than all else, is left to `lpips_job` where exact frames are kept.
+    LPIPS, which takes a CPU longer than all else, and the video of both sides, which nobody waits for, are left to
+    `finish_job` where exact frames are kept.
 
     Raises:
         FileError: the clip is missing or cannot be read, or the disk is full.
@@ -119,41 +115,19 @@ def reconstruct_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: 
     report, tables = written.report, (written.metrics_csv, written.metrics_json)
     times = None if info.is_image else [report.time_of(frame) for frame in range(report.num_frames)]
     files = (outputs.reconstruction, outputs.side_by_side, *tables, Path(f"{stem}report.html"))
+    downloads = {name: file for name, file in zip(DOWNLOADS, files, strict=True) if file}
     result = JobResult(
         label=entry.label,
         report=report,
         settings=_settings(choices, entry, ae, report, info.is_image),
         times_s=times,
         pair=_pair(report, outputs, info),
-        downloads=dict(zip(DOWNLOADS, files, strict=True)),
+        downloads=downloads,
         worst_frame=outputs.worst_frame,
         thumbnail=_write_thumbnail(outputs.reconstruction, folder),
         lpips_every=lpips.every if lpips else None,
     )
-    _write_report(result)
-    return result
-
-
-def lpips_job(result: JobResult, device: str) -> Steps[JobResult]:
-    """The same result with LPIPS, taken of its exact frames; tables and report are written anew.
-
-    Raises:
-        FileError: the exact frames are gone, or the disk is full.
-    """
-    lpips = load_lpips_if_available(device, usual_every(pick_device(device)))
-    if lpips is None or result.pair.job is None:
-        return result
-    folder, values = result.worst_frame.parent, []
-    for frame in range(result.report.num_frames):
-        original, output = (clip[None] for clip in read_pair(folder, frame))
-        values += lpips_of(original, output, 255.0, lpips, frame).tolist()
-        if not math.isnan(values[-1]):
-            yield Progress(MEASURE, frame, result.report.num_frames)
-    metrics = {name: (result.report.metrics | {"lpips": values}).get(name) for name in METRICS}
-    report = replace(result.report, metrics={name: found for name, found in metrics.items() if found})
-    result = replace(result, report=report, lpips_every=lpips.every)
-    add_metric(result.downloads["metrics_csv"], result.downloads["metrics_json"], report, lpips.every)
-    _write_report(result)
+    write_report(result)
     return result
 
 
@@ -173,7 +147,8 @@ def reported(result: JobResult) -> Reported:
     return Reported(facts, report.warnings, report.metrics, table, result.times_s, result.worst_frame)
 
 
-def _write_report(result: JobResult) -> None:
+def write_report(result: JobResult) -> None:
+    """The page of this result alone, which is one of its downloads."""
     write_text(result.downloads["report"], clip_html([reported(result)], DIFFERENCE_GAIN))
 
 
@@ -198,7 +173,7 @@ def _outputs(choices: Choices, info: MediaInfo, ae: Autoencoder, folder: Path) -
     return _JobOutputs(
         reconstruction=Path(f"{stem}_{ae.name}{extension}"),
         original=Path(f"{stem}_original{extension}"),
-        side_by_side=Path(f"{stem}_side_by_side{extension}"),
+        side_by_side=None if keeps else Path(f"{stem}_side_by_side{extension}"),
         worst_frame=Path(f"{stem}_worst_frame.png"),
         pairs=exact_path(folder) if keeps else None,
     )

@@ -62,6 +62,8 @@ MODELS: dict[str, ModelSpec] = {
     ),
 }
 DEFAULT_MODEL = next(iter(MODELS))
+BASELINE = "dct"
+"""The linear transform of the rate of the model above, which every comparison includes."""
 
 
 @dataclass(frozen=True)

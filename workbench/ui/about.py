@@ -7,7 +7,6 @@ from pathlib import Path
 
 import gradio as gr
 
-from workbench.jobs.found_models import find_models
 from workbench.media.files import EXAMPLES
 from workbench.models.catalogue import (
     DIFFUSERS_CLASSES,
@@ -18,7 +17,7 @@ from workbench.models.catalogue import (
     diffusers_source,
     needs_weights,
 )
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.components import SILENT
 
 _PACKAGES = ("torch", "av", "gradio", "plotly", "lpips", "diffusers", "safetensors")
@@ -35,7 +34,7 @@ class AboutTab:
     def __init__(self, root: Path, tab: gr.Tab) -> None:
         self._root = root
         gr.Markdown("## Models")
-        self.models = gr.HTML(self.model_table(), elem_id="about-models", elem_classes="summary-box")
+        self.models = gr.HTML(elem_id="about-models", elem_classes="summary-box")
         gr.Markdown("## Autoencoders of diffusers")
         gr.HTML(diffusers_table(), elem_id="about-classes", elem_classes="summary-box")
         licences = (EXAMPLES / "LICENCES.md").read_text(encoding="utf-8")
@@ -46,7 +45,7 @@ class AboutTab:
 
     def model_table(self) -> str:
         """HTML: every model, what there is of its weights, and where missing ones go."""
-        found = find_models(self._root)
+        found = work.find_models(self._root)
         rows = []
         for name, spec in MODELS.items():
             labels = [entry.label for entry in found.values() if entry.name == name and entry.weights]

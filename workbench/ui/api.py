@@ -2,24 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.jobs.bundle import result_row, write_grid, write_tables
 from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import pick
-from workbench.jobs.latents import encode_job
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import DONE, Job, JobQueue
-from workbench.jobs.reconstruct import STAGES, JobResult, lpips_job, reconstruct_job
-from workbench.jobs.tiles import seam_job
 from workbench.media.files import EXAMPLES
 from workbench.steps import Steps
+from workbench.ui import work
 from workbench.ui.labels import explainer
+
+if TYPE_CHECKING:
+    from workbench.jobs.reconstruct import JobResult
 
 
 class Api:
@@ -55,8 +54,8 @@ class Api:
         """
         values = (device, max_frames, resolution, mode, tile_side, tile_frames, overlap)
         choices = Choices(self._path_of(clip), *values)
-        result = self._run(request, choices, lambda folder: self._one(choices, model, folder), STAGES)
-        return _files(result.downloads), result_row(result)
+        result = self._run(request, choices, lambda folder: self._one(choices, model, folder), work.STAGES)
+        return _files(result.downloads), work.result_row(result)
 
     def compare(
         self,
@@ -71,9 +70,9 @@ class Api:
         figures of each model by its name.
         """
         choices = Choices(self._path_of(clip), device, max_frames, resolution)
-        stages = STAGES * len(models)
+        stages = work.STAGES * len(models)
         files, results = self._run(request, choices, lambda folder: self._each(choices, models, folder), stages)
-        return _files(files), {result.label: result_row(result) for result in results}
+        return _files(files), {result.label: work.result_row(result) for result in results}
 
     def latents(
         self,
@@ -88,8 +87,8 @@ class Api:
         choices = Choices(self._path_of(clip), device, max_frames, resolution)
 
         def steps(folder: Path) -> Steps[Any]:
-            entry = pick([model], self._root)[0]
-            return (yield from encode_job(choices, entry, self._model.load(entry, device), folder))
+            entry = work.pick([model], self._root)[0]
+            return (yield from work.encode_job(choices, entry, self._model.load(entry, device), folder))
 
         view = self._run(request, choices, steps, 1)
         facts = {"model": view.model, "shape": list(view.latents.shape), "mean": view.latents.mean().item()}
@@ -112,7 +111,7 @@ class Api:
         choices = Choices(self._path_of(clip), *values)
 
         def steps(_: Path) -> Steps[Any]:
-            return (yield from seam_job(choices, self._model.load(pick([model], self._root)[0], device)))
+            return (yield from work.seam_job(choices, self._model.load(work.pick([model], self._root)[0], device)))
 
         report = self._run(request, choices, steps, 4)
         facts = {"tiles": report.tiles, "frames": report.num_frames}
@@ -128,16 +127,16 @@ class Api:
             self._queue.cancel(job)
         self._folders.forget(request.session_hash)
 
-    def _one(self, choices: Choices, label: str, folder: Path) -> Steps[JobResult]:
+    def _one(self, choices: Choices, label: str, folder: Path) -> Steps["JobResult"]:
         """A model on the clip, LPIPS included: nobody looks before it is there."""
-        entry = pick([label], self._root)[0]
+        entry = work.pick([label], self._root)[0]
         ae = self._model.load(entry, choices.device)
-        result = yield from reconstruct_job(choices, entry, ae, folder)
-        return (yield from lpips_job(result, choices.device))
+        result = yield from work.reconstruct_job(choices, entry, ae, folder)
+        return (yield from work.finish_job(result, choices.device))
 
     def _each(
         self, choices: Choices, labels: list[str], folder: Path
-    ) -> Steps[tuple[dict[str, Path], list[JobResult]]]:
+    ) -> Steps[tuple[dict[str, Path], list["JobResult"]]]:
         """One model after the other, each into a folder of its own; then what shows all of them."""
         results = []
         for index, label in enumerate(labels):
@@ -146,8 +145,8 @@ class Api:
             results.append((yield from self._one(choices, label, at)))
         if not results:
             raise ConfigError("`model`: name one at least")
-        grid = write_grid(results, folder)
-        return write_tables(results, folder) | ({"comparison": grid} if grid else {}), results
+        grid = work.write_grid(results, folder)
+        return work.write_tables(results, folder) | ({"comparison": grid} if grid else {}), results
 
     def _path_of(self, clip: Any) -> str:
         """What was uploaded, or an example; no other file of the server's."""

@@ -3,16 +3,15 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.jobs.queue import RUNNING, Job
-from workbench.jobs.reconstruct import JobResult, spreads
 from workbench.jobs.words import counted
-from workbench.metrics.lpips import lpips_available
-from workbench.metrics.measure import METRICS, summarise
-from workbench.roundtrip.progress import MEASURE, WRITE
-from workbench.steps import Progress
-from workbench.ui.estimate import time_words
+from workbench.ui import work
+from workbench.ui.words import doing, waiting
+
+if TYPE_CHECKING:
+    from workbench.jobs.reconstruct import JobResult
 
 _DOWNLOADS = {
     "reconstruction": "Reconstruction",
@@ -31,37 +30,11 @@ def card_state(job: Job, ahead: int) -> dict[str, Any]:
         running = doing(job) if job.progress else "Loading model and clip"
         text = running if job.state == RUNNING else waiting(ahead)
     elif job.progress:
-        text = "LPIPS to come"
+        text = "LPIPS to come" if work.lpips_available() else "Files to come"
     return {"id": job.id, "state": job.state, "version": job.version, "share": share, "text": text, **job.about}
 
 
-def waiting(ahead: int) -> str:
-    """What is said of a job before its turn."""
-    return f"Waiting: {counted(ahead, 'job')} before it" if ahead else "Waiting for its turn"
-
-
-def doing(job: Job) -> str:
-    """What a running job does, and the time left where that can be told."""
-    assert job.progress is not None, "a job that has reported nothing"
-    latest, _, seconds = job.progress
-    if latest.stage == "count":
-        return f"Counting frames: {latest.done}"
-    left = "" if seconds is None else f" · {time_words(seconds)} left" if seconds > 0.5 else " · nearly done"
-    return _stage(latest) + left
-
-
-def _stage(latest: Progress) -> str:
-    if latest.stage == MEASURE:
-        return f"Frame {latest.done} of {latest.total}"
-    if latest.stage == WRITE:
-        return "Writing the results"
-    what, _, direction = latest.stage.rpartition(": ")
-    verb = {"encode": "Encoding", "decode": "Decoding"}.get(direction, direction.capitalize())
-    words = verb + (f", {what}" if what else "")
-    return f"{words}: piece {latest.done} of {latest.total}"
-
-
-def card_result(result: JobResult) -> dict[str, Any]:
+def card_result(result: "JobResult") -> dict[str, Any]:
     """All of a result: files by their paths on the server, metrics with their spread, costs, settings and notes."""
     report, pair = result.report, result.pair
     size = f"{report.width}×{report.height}"
@@ -90,11 +63,11 @@ def card_result(result: JobResult) -> dict[str, Any]:
         },
         "facts": result.settings,
         "notes": _notes(result),
-        "downloads": [{"label": label, "path": str(result.downloads[name])} for name, label in _DOWNLOADS.items()],
+        "downloads": [{"label": _DOWNLOADS[name], "path": str(path)} for name, path in result.downloads.items()],
     }
 
 
-def _subject(result: JobResult) -> str:
+def _subject(result: "JobResult") -> str:
     """The same for results of the same frames, which can be shown in step; says nothing of the server's folders."""
     report = result.report
     facts = report.source, report.num_frames, report.height, report.width, report.fps
@@ -103,9 +76,9 @@ def _subject(result: JobResult) -> str:
 
 def metric_records(metrics: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Every metric that has a value: its name and unit, one value a frame (None where it has none), and its spread."""
-    records, found = [], spreads(metrics)
-    for name, summary in summarise(metrics).items():
-        metric, values = METRICS[name], metrics[name]
+    records, found = [], work.spreads(metrics)
+    for name, summary in work.summarise(metrics).items():
+        metric, values = work.METRICS[name], metrics[name]
         records.append(
             {
                 "name": name,
@@ -120,11 +93,11 @@ def metric_records(metrics: Mapping[str, Sequence[float]]) -> list[dict[str, Any
     return records
 
 
-def _notes(result: JobResult) -> list[str]:
+def _notes(result: "JobResult") -> list[str]:
     notes = [f"{warning}." for warning in result.report.warnings]
     if result.lpips_every and result.lpips_every > 1 and result.report.num_frames > 1:
         notes.append(f"LPIPS is that of one frame in {result.lpips_every}.")
-    if not lpips_available():
+    if not work.lpips_available():
         notes.append("LPIPS is left out: python -m workbench fetch lpips brings its network to this computer.")
     if result.pair.job is None:
         notes.append("This clip is too long to keep its exact frames: no pixel values, difference or x-t slice.")

@@ -3,9 +3,8 @@
 from typing import Any
 
 import gradio as gr
-import torch
 
-from workbench.devices import pick_device
+from workbench.devices import known_devices
 from workbench.jobs.choices import LATENTS_EXTENSION, UNCUT
 from workbench.media.files import EXAMPLES, MEDIA_EXTENSIONS, list_media
 from workbench.tile_settings import MODES
@@ -51,8 +50,8 @@ class ClipPanel:
                     info="256: short side; 256px: area",
                     min_width=120,
                 )
-                chosen = str(pick_device(device))
-                devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+                devices = known_devices()
+                chosen = device or devices[0]
                 self.device = gr.Dropdown(sorted({*devices, chosen}), value=chosen, label="Device", min_width=120)
                 self.mode = gr.Dropdown(_MODES, value="", label="Cut", info="the Tiles tab compares", min_width=120)
                 self.side = gr.Number(0, label="Tile side", info="0: the model's own", **whole)

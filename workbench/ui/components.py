@@ -1,18 +1,27 @@
 """Gradio's components, without the files that its own leave behind."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+from workbench.models.catalogue import MODELS, needs_weights
+from workbench.ui import work
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of listeners that are the page's own: no veil over what they change, and no place in the API."""
 
 
+def found_labels(root: Path) -> list[str]:
+    """The models that can run, by their labels."""
+    return list(work.find_models(root))
+
+
 def models_list(labels: Callable[[], list[str]], **arguments: Any) -> gr.Dropdown:
-    """Models to choose from, looked for anew whenever the list is opened; the first of them where none is named."""
-    found = labels()
-    box = gr.Dropdown(found, **{"value": found[0], **arguments})
+    """Models to choose from, looked for whenever the list is opened: until then it has those that need no weights."""
+    shipped = [name for name in MODELS if not needs_weights(name)]
+    box = gr.Dropdown(shipped, **{"value": shipped[0], **arguments})
     box.focus(lambda: gr.update(choices=labels()), None, box, **SILENT)
     return box
 

@@ -1,7 +1,6 @@
 """What a reconstruction will take, worked out from the file's header before anything runs."""
 
 import html
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from workbench.media.resolution import plan_resize
 from workbench.media.stream import open_stream
 from workbench.models.catalogue import PREFIX
 from workbench.models.ref import ModelRef
+from workbench.ui.words import size_words, time_words
 
 _THUMBNAIL_SHORT_SIDE = 120
 
@@ -56,33 +56,6 @@ def describe(
 def _plan(entry: ModelRef, job: Estimate, memory: str, pace: float | None) -> str:
     lines = [_latent_line(job), _tile_line(job), memory, *_time_line(job, pace)]
     return f"<dt>{html.escape(entry.label)}</dt>" + "".join(f"<dd>{line}</dd>" for line in lines)
-
-
-def size_words(num_bytes: float) -> str:
-    """A number of bytes for reading: 3 bytes, 8 KB, 0.7 MB, 37 MB, 2.1 GB."""
-    if num_bytes < 1e3:
-        return f"{num_bytes:.0f} bytes"
-    if num_bytes < 100e3:
-        return f"{math.ceil(num_bytes / 1e3)} KB"
-    megabytes = num_bytes / 1e6
-    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.{0 if megabytes >= 10 else 1}f} MB"
-
-
-def compression_words(pixel_values: int, latent_values: int) -> str:
-    """How much smaller the latents are, in plain words."""
-    ratio = pixel_values / latent_values
-    raw, kept = size_words(pixel_values), size_words(2 * latent_values)
-    padded = "; more than there were, because models take whole blocks only" if ratio < 1 else ""
-    return (
-        f"{latent_values:,} numbers stand for {pixel_values:,} colour values: <b>{ratio:.3g} to 1</b> "
-        f"({raw} of raw pixels become {kept} at 16 bits a number{padded})"
-    )
-
-
-def time_words(seconds: float) -> str:
-    """A time for reading: 8 s, 2:05 min."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
 def _clip_line(info: MediaInfo, job: Estimate | None) -> str:

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from workbench.jobs.choices import Choices
-from workbench.jobs.faults import FaultsView, faults_job
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import pick
 from workbench.jobs.queue import JobQueue
 from workbench.steps import Steps
-from workbench.suite.page import faults_table, rounds_figure
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
+
+if TYPE_CHECKING:
+    from workbench.jobs.faults import FaultsView
 
 _IDLE = (
     "What users report of autoencoders, looked for in the models chosen on the left: grids on flat colours, flicker, "
@@ -45,15 +45,15 @@ class FaultsTab:
         """What was found as updates of the page."""
         choices = Choices(*clip)
 
-        def start(folder: Path) -> Steps[FaultsView]:
-            return (yield from faults_job(choices, pick(labels, self._root), folder))
+        def start(folder: Path) -> Steps["FaultsView"]:
+            return (yield from work.faults_job(choices, work.pick(labels, self._root), folder))
 
         explain = explainer(choices, self._root)
         yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=3 * max(len(labels), 1))
 
-    def _shown(self, view: FaultsView) -> dict[Any, Any]:
+    def _shown(self, view: "FaultsView") -> dict[Any, Any]:
         return {
-            self.table: f'<div class="scroll"><table class="metrics">{faults_table(view.models)}</table></div>',
-            self.rounds: pieces.on_any_background(rounds_figure(view.models, "psnr")),
+            self.table: f'<div class="scroll"><table class="metrics">{work.faults_table(view.models)}</table></div>',
+            self.rounds: pieces.on_any_background(work.rounds_figure(view.models, "psnr")),
             self.download: gr.update(value=str(view.page)),
         }

@@ -3,35 +3,28 @@
 import html
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from torch import Tensor
 
-from workbench.compare.latent_figures import (
-    channel_grid,
-    moments_figure,
-    pca_rgb,
-    power_spectrum,
-    spectrum_figure,
-    tile_grid,
-)
 from workbench.errors import WorkbenchError
 from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import find_models, pick
-from workbench.jobs.latents import LatentView, decode_job, encode_job, read_latents
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.jobs.words import counted
-from workbench.models.latent_moments import LatentMoments
 from workbench.steps import Steps
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import IMAGE_BUTTONS, SILENT, models_list
-from workbench.ui.estimate import compression_words, size_words
+from workbench.ui.components import IMAGE_BUTTONS, SILENT, found_labels, models_list
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
+from workbench.ui.words import compression_words, size_words
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workbench.jobs.latents import LatentView
 
 _STRIP_PIXELS = 150  # that a frame of the components' strip takes
 _STRIP_COLUMNS = 6
@@ -49,9 +42,7 @@ class LatentsTab:
         self._model, self._root, self._clip = model, root, clip
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=240):
-                self.model = models_list(
-                    lambda: list(find_models(root)), label="Model", info="weights under the app's root"
-                )
+                self.model = models_list(lambda: found_labels(root), label="Model", info="weights under the app's root")
                 self.panel = JobPanel(folders, queue, "latents", "Encode, or decode latents")
             with gr.Column(scale=3, min_width=300):
                 self.panel.lay_out_idle("What the model keeps of the clip appears here, channel by channel.")
@@ -62,9 +53,9 @@ class LatentsTab:
         """Encoding a clip, or decoding a file of latents, as updates of the page."""
         choices = Choices(*clip)
 
-        def start(folder: Path) -> Steps[LatentView]:
-            job = decode_job if choices.is_latents else encode_job
-            entry = pick([model], self._root)[0]
+        def start(folder: Path) -> Steps["LatentView"]:
+            job = work.decode_job if choices.is_latents else work.encode_job
+            entry = work.pick([model], self._root)[0]
             return (yield from job(choices, entry, self._model.load(entry, choices.device), folder))
 
         explain = explainer(choices, self._root)
@@ -84,7 +75,7 @@ class LatentsTab:
         latents = _seen(view)
         return gr.skip() if latents is None else round((latents.shape[1] - 1) * event.frame / max(event.last, 1))
 
-    def _shown(self, view: LatentView) -> dict[Any, Any]:
+    def _shown(self, view: "LatentView") -> dict[Any, Any]:
         frames = view.latents.shape[1]
         is_image = view.clip.is_image
         decoded = view.decoded and str(view.decoded)
@@ -99,17 +90,17 @@ class LatentsTab:
             **self._figures(view),
         }
 
-    def _figures(self, view: LatentView) -> dict[Any, Any]:
-        seen = LatentMoments(view.latents.shape[0])
+    def _figures(self, view: "LatentView") -> dict[Any, Any]:
+        seen = work.LatentMoments(view.latents.shape[0])
         seen.update(view.latents[None])
         stored = (view.statistics.mean, view.statistics.std) if view.statistics else (None, None)
-        frequencies, power = power_spectrum(view.latents)
-        statistics = moments_figure(seen.mean.tolist(), seen.std.tolist(), *stored)
+        frequencies, power = work.power_spectrum(view.latents)
+        statistics = work.moments_figure(seen.mean.tolist(), seen.std.tolist(), *stored)
         return {
             self.components: components_strip(view),
             self.statistics: pieces.on_any_background(statistics),
             self.spectrum: gr.update(
-                value=pieces.on_any_background(spectrum_figure(frequencies, power)) if len(power) else None,
+                value=pieces.on_any_background(work.spectrum_figure(frequencies, power)) if len(power) else None,
                 visible=len(power) > 0,
             ),
         }
@@ -138,32 +129,34 @@ class LatentsTab:
         self.panel.wire(self.run, [self.model, *self._clip.components], self.results, outputs)
 
 
-def _seen(view: tuple[str, str] | None) -> Tensor | None:
+def _seen(view: tuple[str, str] | None) -> "Tensor | None":
     """The latents that are shown; None where there are none, or a newer job has taken their place."""
+    if view is None:
+        return None
     try:
-        return view and read_latents(Path(view[0]), view[1])
+        return work.read_latents(Path(view[0]), view[1])
     except WorkbenchError:
         return None
 
 
-def channels_figure(latents: Tensor, frame: int) -> str:
+def channels_figure(latents: "Tensor", frame: int) -> str:
     """HTML: all channels of one frame of latents (C, t, h, w)."""
     return pieces.figure(
-        channel_grid(latents[:, frame]), "Every channel of one latent frame, each on a scale of its own"
+        work.channel_grid(latents[:, frame]), "Every channel of one latent frame, each on a scale of its own"
     )
 
 
-def components_strip(view: LatentView) -> str:
+def components_strip(view: "LatentView") -> str:
     """HTML: the principal components of all latent frames, or of some of them evenly chosen, row by row."""
-    frames = pca_rgb(view.latents)
+    frames = work.pca_rgb(view.latents)
     frames = frames[:: -(-len(frames) // _MOST_FRAMES)]
     rows = -(-len(frames) // _STRIP_COLUMNS)
     scale = max(1, round(_STRIP_PIXELS / max(frames.shape[2:])))
     caption = "Three principal components of the channels as red, green and blue, over time"
-    return pieces.figure(tile_grid(frames, -(-len(frames) // rows), scale), caption)
+    return pieces.figure(work.tile_grid(frames, -(-len(frames) // rows), scale), caption)
 
 
-def latent_words(view: LatentView) -> str:
+def latent_words(view: "LatentView") -> str:
     """HTML: the latents in plain words, and notes."""
     clip, latents = view.clip, view.latents
     channels, steps, rows, columns = latents.shape

@@ -45,7 +45,9 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
     Raises:
         ConfigError: the root is not a folder, or the device is not there.
     """
-    root, _ = settings.root_folder, pick_device(settings.device)
+    root = settings.root_folder
+    if settings.device not in (None, "cpu"):
+        pick_device(settings.device)
     shelf = Shelf(temporary / "shelf", queue, settings.disk_gb * 1e9)
     uploads, model = Uploads(temporary), LoadedModel()
     with gr.Blocks(
@@ -58,11 +60,11 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                 clip.wire(page)
                 run = RunPanel(clip, shelf, uploads, model, root)
                 clip.lay_out_details(settings.device)
-                run.wire()
+                run.wire(page)
             with gr.Column(elem_id="results", min_width=300):
                 functions = ShelfFunctions(shelf, JobFolders(temporary / "bundles"))
                 part_of_page("shelf", server_functions=functions.all)
-                with gr.Tabs():
+                with gr.Tabs() as tabs:
                     with gr.Tab("Player"):
                         player = part_of_page("player")
                         part_of_page("table")
@@ -78,6 +80,7 @@ def build_app(settings: AppSettings, temporary: Path, queue: JobQueue) -> gr.Blo
                         training = TrainingTab(JobFolders(temporary / "samples"), root, runs)
                     with gr.Tab("About") as about:
                         AboutTab(root, about)
+        tiles.wire(page, tabs)
         player.frame(tiles.follow, None, tiles.at, **SILENT)
         player.frame(latents.follow, latents.view, latents.frame, **SILENT)
         api = Api(JobFolders(temporary / "api"), queue, model, temporary, root)

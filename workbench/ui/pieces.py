@@ -2,15 +2,16 @@
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
-from torch import Tensor
-
-from workbench.compare.palette import SEE_THROUGH
-from workbench.compare.pictures import picture, png_url
 from workbench.jobs.queue import WAITING as WAITING_STATE
 from workbench.jobs.queue import Job
-from workbench.ui.cards import doing, waiting
+from workbench.ui import work
+from workbench.ui.words import doing, waiting
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from torch import Tensor
 
 WAITING = f'<div class="status" role="status">{waiting(0)}.</div>'
 PREPARING = '<div class="status" role="status">Loading the model and looking the clip over.</div>'
@@ -37,11 +38,11 @@ def progress(job: Job, ahead: int) -> str:
     return f'<div class="status" role="status">{bar}{html.escape(doing(job))}</div>'
 
 
-def figure(frame_CHW: Tensor, caption: str) -> str:
-    """A picture without loss, uint8 (3, H, W), under its caption, which is also read out for it. A click fills the
+def figure(frame_CHW: "Tensor", caption: str) -> str:
+    """A work.picture without loss, uint8 (3, H, W), under its caption, which is also read out for it. A click fills the
     screen with it. (What a `gr.Image` gets while its tab is opened for the first time is lost.)"""
     words = html.escape(caption)
-    image = f'<img alt="{words}" src="{png_url(picture(frame_CHW))}">'
+    image = f'<img alt="{words}" src="{work.png_url(work.picture(frame_CHW))}">'
     return f'<figure class="shown"><figcaption>{words}</figcaption>{image}</figure>'
 
 
@@ -58,9 +59,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="scroll"><table class="metrics">{head}<tbody>{body}</tbody></table></div>'
 
 
-def on_any_background(figure: go.Figure) -> go.Figure:
+def on_any_background(figure: "go.Figure") -> "go.Figure":
     """The figure without a background of its own, in greys that can be read on a light and on a dark page."""
-    figure.update_layout(**SEE_THROUGH, font_color=_GREY, margin_t=64)
+    figure.update_layout(**work.SEE_THROUGH, font_color=_GREY, margin_t=64)
     axis = {"gridcolor": "rgba(128,128,128,0.25)", "linecolor": _GREY, "zerolinecolor": "rgba(128,128,128,0.25)"}
     figure.update_xaxes(**axis).update_yaxes(**axis).update_annotations(font_size=13)
     return figure.update_layout(showlegend=len({trace.name for trace in figure.data}) > 1)

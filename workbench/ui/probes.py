@@ -2,23 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import pick
 from workbench.jobs.loaded import LoadedModel
-from workbench.jobs.probe import ProbeView, probe_job
 from workbench.jobs.queue import JobQueue
-from workbench.probe.figures import figures_of
-from workbench.probe.page import probe_table
 from workbench.steps import Steps
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
+
+if TYPE_CHECKING:
+    from workbench.jobs.probe import ProbeView
 
 _FIGURES = ("The best predictors", "Frequencies of space", "What decoding forgives")
 """Those shown here, by their headings; the page that can be taken along has all."""
@@ -59,17 +58,17 @@ class ProbesPanel:
         """The probes as updates of the page."""
         choices = Choices(*clip)
 
-        def start(folder: Path) -> Steps[ProbeView]:
-            entry = pick([model], self._root)[0]
-            return (yield from probe_job(choices, entry, self._model.load(entry, choices.device), folder))
+        def start(folder: Path) -> Steps["ProbeView"]:
+            entry = work.pick([model], self._root)[0]
+            return (yield from work.probe_job(choices, entry, self._model.load(entry, choices.device), folder))
 
         explain = explainer(choices, self._root)
         yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=5)
 
-    def _shown(self, view: ProbeView) -> dict[Any, Any]:
-        figures = figures_of(view.probed.spaces)
+    def _shown(self, view: "ProbeView") -> dict[Any, Any]:
+        figures = work.figures_of(view.probed.spaces)
         shown = {
             plot: pieces.on_any_background(figures[name][1]) for plot, name in zip(self.plots, _FIGURES, strict=True)
         }
-        table = f'<div class="scroll"><table class="metrics">{probe_table(view.probed)}</table></div>'
+        table = f'<div class="scroll"><table class="metrics">{work.probe_table(view.probed)}</table></div>'
         return {self.table: table, self.download: gr.update(value=str(view.page)), **shown}

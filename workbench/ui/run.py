@@ -3,27 +3,27 @@
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.jobs.choices import Choices
-from workbench.jobs.found_models import BASELINE, find_models, pick
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import Job
-from workbench.jobs.reconstruct import STAGES, JobResult, lpips_job, reconstruct_job
 from workbench.jobs.shelf import Shelf
-from workbench.models.catalogue import DEFAULT_MODEL
+from workbench.models.catalogue import BASELINE, DEFAULT_MODEL
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps, timed
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import SILENT, models_list
-from workbench.ui.estimate import describe
+from workbench.ui.components import SILENT, found_labels, models_list
 from workbench.ui.labels import explainer
 from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
+
+if TYPE_CHECKING:
+    from workbench.jobs.reconstruct import JobResult
 
 _PACE_PIXELS = 1_000_000  # of all frames: what a smaller job took says more of what every job takes
 LATENTS = '<p class="dim">A file of latents: the Latents tab decodes it.</p>'
@@ -40,9 +40,10 @@ class RunPanel:
 
     def __init__(self, clip: ClipPanel, shelf: Shelf, uploads: Uploads, model: LoadedModel, root: Path) -> None:
         self._clip, self.shelf, self._uploads, self._model, self._root = clip, shelf, uploads, model, root
+        self._is_warm = False
         self._paces: dict[tuple[str, str], float] = {}  # seconds a pixel of the last job
         self.labels = models_list(
-            lambda: list(find_models(root)),
+            lambda: found_labels(root),
             value=[DEFAULT_MODEL, BASELINE],
             multiselect=True,
             allow_custom_value=True,
@@ -53,13 +54,20 @@ class RunPanel:
         self.notice = gr.HTML("", elem_id="run-notice")
         self.plan = gr.HTML("", elem_id="plan")
 
-    def wire(self) -> None:
+    def wire(self, page: gr.Blocks) -> None:
         """Connect what was laid out; the clip's details stand by then."""
         inputs: list[Any] = [self.labels, *self._clip.components]
         changes = [component.change for component in inputs]
         gr.on(changes, self.describe, inputs, self.plan, trigger_mode="always_last", **SILENT)
         started = self.button.click(self.start, inputs, self.notice, **SILENT)
         started.then(None, None, None, js=_STARTED, **SILENT)
+        page.load(self.warm_up, self._clip.device, None, **SILENT)
+
+    def warm_up(self, device: str) -> None:
+        """Prepare for the first job when the first visitor comes, who chooses for longer than that takes."""
+        if not self._is_warm:
+            self._is_warm = True
+            self.shelf.queue.prepare(work.warm_up(self._model, device))
 
     def describe(self, labels: list[str], *values: Any) -> Iterator[str]:
         """What the jobs would take, before they run: at once, and again when the memory in a model is counted."""
@@ -69,7 +77,7 @@ class RunPanel:
             return
         try:
             paces = {label: self._paces.get((label, choices.device)) for label in labels}
-            yield from describe(choices, pick(labels, self._root), paces)
+            yield from work.describe(choices, work.pick(labels, self._root), paces)
         except WorkbenchError as error:
             yield pieces.error(explainer(choices, self._root)(error))
 
@@ -79,7 +87,7 @@ class RunPanel:
         explain = explainer(choices, self._root)
         try:
             choices.path.stat()
-            entries = pick(labels, self._root)
+            entries = work.pick(labels, self._root)
             if not entries:
                 raise ConfigError("choose a model first")
             for entry in entries:
@@ -94,7 +102,6 @@ class RunPanel:
         Raises:
             ConfigError: too many jobs wait.
         """
-
         user = f"job {secrets.token_hex(16)}"
 
         def make(folder: Path) -> Job:
@@ -104,8 +111,8 @@ class RunPanel:
                 folder,
                 lambda folder: self._steps(choices, entry, folder),
                 explainer(choices, self._root),
-                STAGES,
-                more=lambda result: lpips_job(result, choices.device),
+                work.STAGES,
+                more=lambda result: work.finish_job(result, choices.device),
                 on_end=lambda job: self._ended(job, user),
                 about={"label": entry.label, "clip": choices.path.name},
             )
@@ -117,9 +124,9 @@ class RunPanel:
             self._uploads.release(user)
             raise
 
-    def _steps(self, choices: Choices, entry: ModelRef, folder: Path) -> Steps[JobResult]:
+    def _steps(self, choices: Choices, entry: ModelRef, folder: Path) -> Steps["JobResult"]:
         ae = self._model.load(entry, choices.device)
-        result, seconds = yield from timed(reconstruct_job(choices, entry, ae, folder))
+        result, seconds = yield from timed(work.reconstruct_job(choices, entry, ae, folder))
         if result.report.volume >= _PACE_PIXELS:
             self._paces[entry.label, choices.device] = seconds / result.report.volume
         return result

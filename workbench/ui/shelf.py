@@ -7,14 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.compare.pictures import picture, png_url
 from workbench.errors import WorkbenchError, worded
 from workbench.files import quoted
-from workbench.jobs.bundle import write_grid, write_tables
-from workbench.jobs.exact import read_frame, read_slice
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.queue import Job
 from workbench.jobs.shelf import Shelf
+from workbench.ui import work
 from workbench.ui.cards import card_result, card_state
 from workbench.ui.labels import LABELS
 from workbench.ui.shipped import shipped_cards, shipped_result
@@ -85,11 +83,11 @@ class ShelfFunctions:
 
     def frame(self, asked: dict[str, Any]) -> dict[str, str]:
         """{card, index, is_original} to a picture without loss."""
-        return self._picture(asked, read_frame)
+        return self._picture(asked, work.read_frame)
 
     def slice(self, asked: dict[str, Any]) -> dict[str, str]:
         """The same of a row over time."""
-        return self._picture(asked, read_slice)
+        return self._picture(asked, work.read_slice)
 
     def bundle(self, asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
         """Tables and a report of all of the visitor's results, or {cards} beside each other in one video."""
@@ -102,8 +100,8 @@ class ShelfFunctions:
             return {"error": "There is no result of yours yet."}
         try:
             if wanted is None:
-                return {name: str(path) for name, path in write_tables(results, folder).items()}
-            grid = write_grid(results, folder)
+                return {name: str(path) for name, path in work.write_tables(results, folder).items()}
+            grid = work.write_grid(results, folder)
         except WorkbenchError as error:
             return {"error": _in_words(error, folder, jobs)}
         return {"grid": str(grid)} if grid else {"error": "One video takes results of the same frames, kept exactly."}
@@ -116,7 +114,7 @@ class ShelfFunctions:
             found = read(job.folder, index, bool(asked.get("is_original")))
         except WorkbenchError:  # removed in the meantime; frames beyond the end are not asked for
             return {"error": _EXPIRED}
-        return {"picture": png_url(picture(found), compress_level=1)}
+        return {"picture": work.png_url(work.picture(found), compress_level=1)}
 
 
 def _as_function(method: Callable) -> Callable:

@@ -5,32 +5,30 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.compare.map_figures import map_figure
-from workbench.compare.seams import Seams
-from workbench.compare.tile_figures import tile_picture, time_figure
 from workbench.errors import WorkbenchError, worded
 from workbench.jobs.choices import Choices
-from workbench.jobs.estimate import typed_shape
 from workbench.jobs.folders import JobFolders
-from workbench.jobs.found_models import find_models, pick, plain_name, shape_of
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
-from workbench.jobs.tiles import ModeCost, PlannedTiles, SeamReport, mode_costs, plan_tiles, seam_job
 from workbench.jobs.words import counted
-from workbench.models.base import Autoencoder
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
 from workbench.ui.components import SILENT, models_list
-from workbench.ui.estimate import size_words
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import LABELS, explainer
+from workbench.ui.words import size_words
+
+if TYPE_CHECKING:
+    from workbench.compare.seams import Seams
+    from workbench.jobs.tiles import ModeCost, PlannedTiles, SeamReport
+    from workbench.models.base import Autoencoder
 
 _MOST_TILE_PIXELS = 768
 _FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
@@ -67,7 +65,34 @@ class TilesTab:
                 self._lay_out_plan()
                 self.panel.lay_out_idle("A map of the seams, tiled against untiled, appears here.")
                 self._lay_out_seams()
-        self._wire()
+        self.panel.wire(self.run, self._chosen, self.results, [self.seam_map, self.jumps])
+
+    def wire(self, page: gr.Blocks, tabs: gr.Tabs) -> None:
+        """Plan while the tab is open; the first model's own sizes come with the page."""
+        planned = [self.is_open, self.at, *self._chosen]
+        plan = [self.picture, self.time, self.words, self.modes]
+        sizes = [self.side, self.frames]
+        tabs.select(self.opened, None, self.is_open, **SILENT)
+        chosen = gr.on([self.model.change, page.load], self.model_chosen, [self.model, *sizes], self.own, **SILENT)
+        settled = chosen.then(None, [self.own, *sizes], sizes, js=_UNLESS_TYPED, **SILENT)
+        settled.then(self.plan_if_open, planned, plan, **SILENT)
+        components = [self.is_open, self.at, *self._chosen[1:]]
+        changes = [component.change for component in components]
+        gr.on(changes, self.plan_if_open, planned, plan, trigger_mode="always_last", **SILENT)
+
+    @property
+    def _chosen(self) -> list[Any]:
+        return [self.model, self.side, self.frames, self.overlap, *self.clip.components]
+
+    @staticmethod
+    def opened(event: gr.SelectData) -> bool:
+        """Whether this tab is the one that was selected."""
+        return event.value == "Tiles"
+
+    def plan_if_open(self, is_open: bool, *planned: Any) -> Iterator[dict[Any, Any]]:
+        """The plan, which takes seconds, where somebody looks at it."""
+        if is_open:
+            yield from self.plan(*planned)
 
     def plan(
         self, at: float, label: str, side: float, frames: float, overlap: float, *clip: Any
@@ -83,19 +108,19 @@ class TilesTab:
             yield nothing | {self.words: ""}
             return
         try:
-            ae = typed_shape(self._entry(label), choices.device)
-            planned = plan_tiles(choices, ae, int(at))
+            ae = work.typed_shape(self._entry(label), choices.device)
+            planned = work.plan_tiles(choices, ae, int(at))
         except WorkbenchError as error:
             yield nothing | {self.words: pieces.error(explainer(choices, self._root)(error))}
             return
         time = planned.plans[1].time
         yield {
-            self.picture: pieces.figure(tile_picture(planned.frame, planned.plans[1]), _CAPTION),
-            self.time: gr.update(value=pieces.on_any_background(time_figure(time)), visible=len(time.spans) > 1),
+            self.picture: pieces.figure(work.tile_picture(planned.frame, planned.plans[1]), _CAPTION),
+            self.time: gr.update(value=pieces.on_any_background(work.time_figure(time)), visible=len(time.spans) > 1),
             self.words: plan_words(planned),
         }
         size = planned.num_frames, *planned.frame.shape[1:]
-        yield {self.modes: mode_table(mode_costs(ae, size, choices.tiling), ae.default_tiling_mode)}
+        yield {self.modes: mode_table(work.mode_costs(ae, size, choices.tiling), ae.default_tiling_mode)}
 
     def run(
         self, request: gr.Request, label: str, side: float, frames: float, overlap: float, *clip: Any
@@ -103,9 +128,9 @@ class TilesTab:
         """The search for seams as updates of the page."""
         choices = tile_choices(clip, side, frames, overlap)
 
-        def start(_: Path) -> Steps[SeamReport]:
+        def start(_: Path) -> Steps["SeamReport"]:
             ae = self._model.load(self._entry(label), choices.device)
-            return (yield from seam_job(choices, ae))
+            return (yield from work.seam_job(choices, ae))
 
         explain = explainer(choices, self._root)
         yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
@@ -117,16 +142,16 @@ class TilesTab:
 
     def model_chosen(self, label: str, *were: float) -> list[dict[str, Any]]:
         """For the sliders of a tile's sizes, whose values these `were`: the model's own."""
-        sliders = _slider_values(shape_of(self._entry(label)))
+        sliders = _slider_values(work.shape_of(self._entry(label)))
         return [{"was": was, "slider": slider} for was, slider in zip(were, sliders, strict=True)]
 
-    def _shown(self, report: SeamReport) -> dict[Any, Any]:
+    def _shown(self, report: "SeamReport") -> dict[Any, Any]:
         if report.seams is None:
             text = "<p>The whole clip is one tile: there is no seam to look for. Choose smaller tiles.</p>"
             return {self.seam_map: _HIDDEN, self.jumps: text}
         if report.seams.map_HW.max() < _ROUNDING:
             return {self.seam_map: _HIDDEN, self.jumps: jump_table(report.seams, report)}
-        figure = map_figure({"": report.seams.map_HW}, "grey levels")
+        figure = work.map_figure({"": report.seams.map_HW}, "grey levels")
         return {
             self.seam_map: gr.update(value=pieces.on_any_background(figure), visible=True),
             self.jumps: jump_table(report.seams, report),
@@ -134,19 +159,19 @@ class TilesTab:
 
     def _entry(self, label: str) -> ModelRef:
         """The model; one of MODELS without weights here can be planned for, and says itself that it cannot run."""
-        return ModelRef(label) if label in MODELS else pick([label], self._root)[0]
+        return ModelRef(label) if label in MODELS else work.pick([label], self._root)[0]
 
     def _labels(self) -> list[str]:
         """Models to plan for: those that can run first, then those whose weights are not here."""
-        found = [label for label in find_models(self._root) if not label.startswith(PREFIX)]
-        return [*found, *(name for name in MODELS if name not in map(plain_name, found))]
+        found = [label for label in work.find_models(self._root) if not label.startswith(PREFIX)]
+        return [*found, *(name for name in MODELS if name not in map(work.plain_name, found))]
 
     def _lay_out_tiles(self) -> None:
         self.at, self.own = gr.Number(0, visible=False), gr.JSON(visible=False)
+        self.is_open = gr.Checkbox(False, visible=False)
         self.model = models_list(self._labels, label="Model", info="one without weights can be planned for")
-        side, frames = _slider_values(shape_of(self._entry(self.model.value)))
-        self.side = gr.Slider(**side, label="Tile side", info="pixels")
-        self.frames = gr.Slider(**frames, label="Tile frames")
+        self.side = gr.Slider(0, _MOST_TILE_PIXELS, _FIRST_TILE_PIXELS, label="Tile side", info="pixels")
+        self.frames = gr.Slider(label="Tile frames")
         self.overlap = gr.Slider(0.0, 0.5, 0.25, step=0.05, label="Overlap", info="share of a tile")
 
     def _lay_out_plan(self) -> None:
@@ -160,20 +185,6 @@ class TilesTab:
             self.jumps = gr.HTML("", elem_id="tiles-jumps", elem_classes="summary-box")
             self.seam_map = gr.Plot(label="Difference between tiled and untiled", format="png", elem_id="tiles-map")
 
-    def _wire(self) -> None:
-        sliders = [self.side, self.frames, self.overlap]
-        inputs: list[Any] = [self.model, *sliders, *self.clip.components]
-        planned = [self.at, *inputs]
-        plan = [self.picture, self.time, self.words, self.modes]
-        sizes = [self.side, self.frames]
-        chosen = self.model.change(self.model_chosen, [self.model, *sizes], self.own, **SILENT)
-        settled = chosen.then(None, [self.own, *sizes], sizes, js=_UNLESS_TYPED, **SILENT)
-        settled.then(self.plan, planned, plan, **SILENT)
-        components: list[Any] = [self.at, *self.clip.components, *sliders]
-        changes = [component.change for component in components]
-        gr.on(changes, self.plan, planned, plan, trigger_mode="always_last", **SILENT)
-        self.panel.wire(self.run, inputs, self.results, [self.seam_map, self.jumps])
-
 
 def tile_choices(clip: Sequence[Any], side: float, frames: float, overlap: float) -> Choices:
     """The clip's choices, cut into tiles of this size."""
@@ -181,7 +192,7 @@ def tile_choices(clip: Sequence[Any], side: float, frames: float, overlap: float
     return replace(chosen, mode="tiles", spatial_tile_size=side, temporal_tile_size=frames, tile_overlap_factor=overlap)
 
 
-def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:
+def _slider_values(ae: "Autoencoder") -> tuple[dict[str, Any], dict[str, Any]]:
     """Bounds, step and first value of a tile's side and of its frames: legal sizes only."""
     side = {"minimum": ae.spatial_stride, "maximum": _MOST_TILE_PIXELS, "step": ae.spatial_stride}
     first, last = (ae.frames_of(latents) for latents in (1 + int(ae.causal), _MOST_TILE_LATENTS))
@@ -192,7 +203,7 @@ def _slider_values(ae: Autoencoder) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def plan_words(planned: PlannedTiles) -> str:
+def plan_words(planned: "PlannedTiles") -> str:
     """HTML: how many tiles of what size."""
     tiles, in_time = planned.plans[0], len(planned.plans[0].time.spans)
     frames, height, width = tiles.tile_shape
@@ -202,7 +213,7 @@ def plan_words(planned: PlannedTiles) -> str:
     )
 
 
-def mode_table(costs: Sequence[ModeCost], default: str) -> str:
+def mode_table(costs: Sequence["ModeCost"], default: str) -> str:
     """HTML: every mode with what its stages do, its work and its memory; why the model cannot be run in another."""
     rows: list[tuple[str, ...]] = []
     for cost in costs:
@@ -219,7 +230,7 @@ def mode_table(costs: Sequence[ModeCost], default: str) -> str:
     return f"{pieces.table(('Mode', 'Stages', 'TFLOP', 'Work', 'Memory'), rows)}<p>{note}</p>"
 
 
-def jump_table(seams: Seams, report: SeamReport) -> str:
+def jump_table(seams: "Seams", report: "SeamReport") -> str:
     """HTML: the jump across tile borders against elsewhere, along every axis that is cut."""
     mean, most = seams.map_HW.mean().item(), seams.map_HW.max().item()
     text = (

@@ -7,16 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.compare.training_figures import training_curves
 from workbench.errors import ConfigError, DataError, WorkbenchError, worded
 from workbench.jobs.choices import inside
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.runs import RunState, run_state
 from workbench.training.runs import METRICS_FILE, find_runs, find_samples, read_config, read_metrics
-from workbench.ui import pieces
+from workbench.ui import pieces, work
 from workbench.ui.components import IMAGE_BUTTONS, SILENT
-from workbench.ui.estimate import time_words
 from workbench.ui.labels import LABELS
+from workbench.ui.words import time_words
 
 _LOOK_AGAIN_S = 3.0
 _IDLE = (
@@ -127,7 +126,7 @@ class TrainingTab:
     def _curves(self, runs: dict[str, Path], smoothing: float) -> dict[Any, Any]:
         mark, rows = _mark(runs), {name: read_metrics(run) for name, run in runs.items()}
         states = {name: run_state(run, rows[name]) for name, run in runs.items()}
-        drawn = training_curves(rows, smoothing)
+        drawn = work.training_curves(rows, smoothing)
         return {
             self.seen: mark,
             self.words: "".join(run_words(name, states[name], rows[name]) for name in runs),

@@ -9,6 +9,7 @@ const state = {
   pixel: null, // [x, y] under the pointer or the marker
   frame: 0,
   playing: false,
+  once: false, // whether it stops at the end, instead of beginning again
   loop: null, // [first, last] frame
   exact: new Map(), // by source: {frame, data} of its lossless picture
   metric: "psnr", // whose curves are drawn

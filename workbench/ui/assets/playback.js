@@ -47,8 +47,8 @@ function seek(frame) {
 const speed = () => Number(part("speed").value);
 const loopRange = () => state.loop ?? [0, lastFrame()];
 
-function setPlaying(on) {
-  state.playing = on;
+function setPlaying(on, once = false) {
+  Object.assign(state, { playing: on, once });
   part("play").textContent = on ? "Pause" : "Play";
   if (on) {
     const [first, last] = loopRange();
@@ -74,6 +74,10 @@ function playVideos() {
 function keepInStep() {
   if (!state.playing || !isVideo() || state.view === "difference" || !player.isConnected) return;
   const [leader, ...followers] = videos(), [first, last] = loopRange();
+  if (state.once && (leader.ended || frameNow() >= last)) {
+    setPlaying(false);
+    return;
+  }
   if (leader.ended || frameNow() > last || (state.loop && frameNow() < first)) {
     seek(first);
     for (const video of videos()) video.play().catch(() => {});

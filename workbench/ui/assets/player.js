@@ -22,7 +22,7 @@ function show() {
     showing = null;
     return;
   }
-  const isOther = showing?.subject !== clip().subject, goesOn = !isOther && state.playing;
+  const isOther = showing?.subject !== clip().subject, goesOn = !isOther && state.playing, { once } = state;
   const stage = JSON.stringify([clip().subject, sources(), store.a, store.b, store.shown.map((card) => resultOf(card).version)]);
   if (showing?.stage === stage) return;
   layers();
@@ -33,7 +33,8 @@ function show() {
   prepare(isOther);
   if (isVideo()) seek(state.frame);
   render();
-  if (isVideo() && (goesOn || (isOther && !calm && !clip().is_shipped))) setPlaying(true);
+  if (isVideo() && goesOn) setPlaying(true, once);
+  else if (isVideo() && isOther && !calm && !clip().is_shipped) setPlaying(true, true);
   else loadExact();
 }
 

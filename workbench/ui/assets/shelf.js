@@ -3,9 +3,9 @@ bench.shelf = (element, server) => {
   const part = (name) => element.querySelector(`[data-part="${name}"]`);
   store.server = server;
   listen(() => {
-    const cards = store.cards.map(drawn).reverse(), list = part("cards");
+    const cards = store.cards.map(upToDate).reverse(), list = part("cards");
     const focused = list.contains(document.activeElement) ? document.activeElement.dataset : null;
-    list.replaceChildren(...cards);
+    if (cards.length !== list.children.length || cards.some((box, index) => box !== list.children[index])) list.replaceChildren(...cards);
     if (focused?.card) list.querySelector(`[data-card="${focused.card}"][data-do="${focused.do}"]`)?.focus();
     const { gone, said } = store;
     const full = gone && `${gone} older ${gone === 1 ? "result" : "results"} had to go: the shelf was full.`;
@@ -19,6 +19,18 @@ bench.shelf = (element, server) => {
   document.addEventListener("visibilitychange", () => document.hidden || look());
   look();
 };
+
+const boxes = new Map(); // by card: its element, and what that was drawn from
+
+// The card's element, drawn anew only where more has changed than how far its job is: a click needs it to stay.
+function upToDate(card) {
+  const from = JSON.stringify([card.state, resultOf(card.id)?.version, store.shown.indexOf(card.id), isActive(card) || card.text]);
+  if (boxes.get(card.id)?.from !== from) boxes.set(card.id, { from, box: drawn(card) });
+  const { box } = boxes.get(card.id), bar = box.querySelector("progress");
+  if (bar) Object.assign(bar, { value: card.share });
+  if (bar) box.querySelector("small").textContent = `${card.clip} · ${card.text}`;
+  return box;
+}
 
 function drawn(card) {
   const result = resultOf(card.id), index = store.shown.indexOf(card.id);
