@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 import torch
@@ -15,8 +16,7 @@ _COLUMNS = 16  # of the grid of channels
 _GAP_PIXELS = 2
 _GAP_GREY = 24
 _DEVIATIONS = 2.5  # either side of the mean, that a picture of latents shows
-_LOG = {"type": "log", "tickformat": "~g", "dtick": "D2"}
-"""Without a format, Plotly writes bare digits between the decades; all nine would lie over each other."""
+_WIDE = 10.0  # between the ends of an axis, from which on 1, 2 and 5 of every decade are enough marks
 
 
 def tile_grid(pictures: Tensor, columns: int | None = None, scale: int = 1) -> Tensor:
@@ -114,7 +114,7 @@ def spectrum_figure(frequencies: Tensor, power: Tensor) -> go.Figure:
     line = {"dash": "dot", "color": "#7d7d7d"}
     figure.add_scatter(x=[0, 0.52], y=[1, 1], mode="lines", line=line, name="white noise", hoverinfo="skip")
     figure.update_xaxes(title_text="cycles per latent", range=[0, 0.52])
-    figure.update_yaxes(title_text="power", **_LOG)
+    figure.update_yaxes(title_text="power", **_log_axis([*power.tolist(), 1.0]))
     return figure.update_layout(template="plotly_white", height=320, margin={"l": 60, "r": 20, "t": 30, "b": 50})
 
 
@@ -132,8 +132,19 @@ def moments_figure(
             figure.add_trace(_channels(stored, "stored", COLOURS[1], "lines", row), row=row, col=1)
         figure.add_trace(_channels(values, "this clip", COLOURS[0], "markers", row), row=row, col=1)
     figure.update_xaxes(title_text="channel", row=2)
-    figure.update_yaxes(**_LOG, row=2)
+    figure.update_yaxes(**_log_axis([*std, *(stored_std or [])]), row=2)
     return figure.update_layout(template="plotly_white", height=420, margin={"l": 60, "r": 20, "t": 40, "b": 50})
+
+
+def _log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """An axis with about five marks, however little it spans. Without a format, Plotly writes bare digits between the
+    decades, and all nine would lie over each other."""
+    shown = [value for value in values if value > 0]
+    axis: dict[str, Any] = {"type": "log", "tickformat": "~g"}
+    if not shown or max(shown) / min(shown) >= _WIDE:
+        return axis | {"dtick": "D2"}
+    low, ratio = min(shown), max(shown) / min(shown)
+    return axis | {"tickvals": sorted({float(f"{low * ratio ** (step / 4):.2g}") for step in range(5)})}
 
 
 def _channels(values: Sequence[float], name: str, colour: str, mode: str, row: int) -> go.Scatter:

@@ -55,7 +55,7 @@ function face(card, result, isShown) {
   const psnr = mean("psnr"), lpips = mean("lpips");
   const figures = [psnr && `${psnr.toFixed(2)} dB`, lpips !== undefined && `LPIPS ${lpips.toFixed(3)}`].filter(Boolean);
   const seconds = result.costs.encode_total_s + result.costs.decode_total_s;
-  const cost = card.is_shipped ? "shipped example" : card.text || `${seconds.toFixed(1)} s to encode and decode`;
+  const cost = card.is_shipped ? "shipped example" : card.text || `coded in ${seconds.toFixed(1)} s`;
   return make(
     "button",
     { type: "button", class: "card-face", "data-do": "show", "data-card": card.id, "aria-pressed": isShown,
