@@ -288,6 +288,7 @@ def test_tiles_are_what_the_list_says(name):
     size = adapter.frames_of(20), 1024, 1024
     is_exact = encode_plan(adapter, size, Tiling(tiling_mode="stages")).is_exact
     assert is_exact == (tiles != "free")
+    assert encode_plan(adapter, size, Tiling()).is_exact == is_exact  # and what is exact is the default
 
 
 @torch.inference_mode()

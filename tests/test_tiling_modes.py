@@ -193,6 +193,19 @@ def test_memory_is_what_was_predicted():
         assert 0.9 < float(predicted) / float(measured) < 1.35, (mode, direction)
 
 
+def test_what_suits_a_model_is_tiled_where_memory_runs_out():
+    def attempt(tiling):
+        yield from ()
+        if tiling.tiling_mode != "tiles":
+            raise DeviceMemoryError("out of memory")
+        return "done"
+
+    dct = small_model("dct")
+    result, choice = drain(within_memory(dct, (4, 64, 64), wb.Tiling(), attempt))
+    assert result == "done"
+    assert choice.reason == "tiles instead, which need less memory; memory ran out with stages, 4 frames at once"
+
+
 OUT_OF_MEMORY = """
 import resource, sys, torch, workbench as wb
 torch.set_num_threads(1)

@@ -59,10 +59,13 @@ def ran(ae: Autoencoder, size: Size, choice: Choice) -> Ran:
 def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Iterator[Choice]:
     """Ways to run the model over a clip of this size, the next one for when the memory did not suffice after all.
 
-    Without `tiling_mode` auto it is the one that was asked for. Several ranks always share tiles, which need the least.
+    Without `tiling_mode` auto it is the one that was asked for; where none was, tiles come after what suits the model.
+    Several ranks always share tiles, which need the least.
     """
     if tiling.tiling_mode != "auto":
         yield Choice(tiling)
+        if tiling.tiling_mode is None and ranks == 1 and not ae.tiles_are_own and mode_of(ae, tiling) != "tiles":
+            yield Choice(replace(tiling, tiling_mode="tiles"), "tiles instead, which need less memory")
         return
     budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
     have = f"of {budget / 1e9:.3g} GB"
@@ -90,7 +93,8 @@ def within_memory(
             following = next(choices, None) if out_of_memory else None
             if following is None:
                 raise
-        ran_out = f"memory ran out with {choice.tiling.tiling_mode}, {choice.tiling.push_frames} frames at once"
+        push = choice.tiling.push_frames or ae.default_push_frames
+        ran_out = f"memory ran out with {mode_of(ae, choice.tiling)}, {push} frames at once"
         choice = replace(following, reason=f"{following.reason}; {ran_out}")
 
 

@@ -74,7 +74,7 @@ class DiffusersSpec:
         of: the models that it is of.
         frames: how many frames it takes at once; k is any number.
         tiles: what tiles mean to it. `free`: a tile of any size is a smaller clip, and its borders show. `exact
-            without`: the same, but in `tiling_mode` stages it is streamed, and nothing is cut. `its own`: they are a
+            without`: the same, but unless tiles are asked for it is streamed, and nothing is cut. `its own`: they are a
             part of the model, so that other sizes are refused.
         hub: where its weights are on the Hub, org/repo or org/repo/folder; empty where not known.
         licence: of those weights, as their page or their authors say; empty where that was not to be seen.

@@ -38,6 +38,8 @@ class DiffusersAutoencoder(Autoencoder):
         self.latent_channels = row.channels(vae)
         self.default_tile_pixels = row.tile_pixels(vae)
         self.default_tile_frames = row.tile_frames // self.temporal_stride * self.temporal_stride + int(self.causal)
+        if row.streams(vae) is not None:
+            self.default_tiling_mode = "stages"  # exact, and what its own code does
         self.scaling_factor = vae.config.get("scaling_factor") or 1.0
         mean, std = row.statistics(vae)
         self.register_buffer("mean", self._per_channel(mean), False)
