@@ -144,7 +144,7 @@ def _log_axis(values: Sequence[float]) -> dict[str, Any]:
     if not shown or max(shown) / min(shown) >= _WIDE:
         return axis | {"dtick": "D2"}
     low, ratio = min(shown), max(shown) / min(shown)
-    return axis | {"tickvals": sorted({float(f"{low * ratio ** (step / 4):.2g}") for step in range(5)})}
+    return axis | {"tickvals": sorted({float(f"{low * ratio ** (step / 4):.3g}") for step in range(5)})}
 
 
 def _channels(values: Sequence[float], name: str, colour: str, mode: str, row: int) -> go.Scatter:

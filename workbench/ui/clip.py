@@ -14,7 +14,7 @@ from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
 
 _RESOLUTIONS: list[Any] = [("as it is", ""), "128", "256", "256px", "256px_ar1:1", "512px", "720p"]
-_MODES: list[Any] = [("as suits the model", ""), (UNCUT, UNCUT), *MODES]
+_MODES: list[Any] = [("model's own", ""), (UNCUT, UNCUT), *MODES]
 _MOST_FRAMES = 96
 
 

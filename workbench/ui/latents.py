@@ -44,7 +44,7 @@ class LatentsTab:
             with gr.Column(scale=2, min_width=240):
                 self.model = models_list(lambda: found_labels(root), label="Model", info="weights under the app's root")
                 self.panel = JobPanel(folders, queue, "latents", "Encode, or decode latents")
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=420):
                 self.panel.lay_out_idle("What the model keeps of the clip appears here, channel by channel.")
                 self._lay_out_results()
         self._wire()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _MOST_TILE_PIXELS = 768
 _FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
 _MOST_TILE_LATENTS = 16  # in time
+_MAP_WIDTH = 420  # pixels of the page that its height is chosen for: it must look right on a phone too
 _ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
 _HIDDEN = gr.update(visible=False)
 _CAPTION = "The tiles of a frame; yellow is what several of them give"
@@ -61,7 +62,7 @@ class TilesTab:
             with gr.Column(scale=2, min_width=300):
                 self._lay_out_tiles()
                 self.panel = JobPanel(folders, queue, "tiles", "Look for seams")
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=420):
                 self._lay_out_plan()
                 self.panel.lay_out_idle("A map of the seams, tiled against untiled, appears here.")
                 self._lay_out_seams()
@@ -151,7 +152,9 @@ class TilesTab:
             return {self.seam_map: _HIDDEN, self.jumps: text}
         if report.seams.map_HW.max() < _ROUNDING:
             return {self.seam_map: _HIDDEN, self.jumps: jump_table(report.seams, report)}
+        height, width = report.seams.map_HW.shape
         figure = work.map_figure({"": report.seams.map_HW}, "grey levels")
+        figure.update_layout(height=min(600, 190 + round(_MAP_WIDTH * height / width)))
         return {
             self.seam_map: gr.update(value=pieces.on_any_background(figure), visible=True),
             self.jumps: jump_table(report.seams, report),

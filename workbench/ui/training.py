@@ -47,7 +47,7 @@ class TrainingTab:
             self.smoothing = gr.Slider(0.0, 0.99, 0.0, step=0.01, label="Smoothing", info="0: as logged")
         self.words = gr.HTML(_IDLE, elem_id="training-words")
         with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=300):
+            with gr.Column(scale=3, min_width=420):
                 self.curves = gr.Plot(label="Curves", format="png", visible=False, elem_id="training-curves")
             with gr.Column(scale=2, min_width=300):
                 self._lay_out_samples()
