@@ -3,13 +3,17 @@
 import csv
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from clips import moving_video, write_clip
 from scipy.fft import dctn
 from scipy.stats import kurtosis
@@ -20,15 +24,17 @@ from workbench.errors import ConfigError
 from workbench.files import write_csv
 from workbench.models.registry import load_autoencoder
 from workbench.probe.channels import channels_of
-from workbench.probe.equivariance import equivariance_errors, whole_strides
+from workbench.probe.equivariance import equivariance_errors, transforms, whole_strides
 from workbench.probe.generator import judged, train_generator
 from workbench.probe.motion import predicted_by_previous
 from workbench.probe.neighbours import cosine_profile, cosine_slope, local_against_distant, same_label_share
-from workbench.probe.robustness import between_frames, noisy, quantised
+from workbench.probe.robustness import between_frames, noisy, quantised, robustness
 from workbench.probe.spectrum import BINS, high_share, spatial_curve, temporal_curve
 from workbench.probe.viv import kronecker_factors, velocity_irreducible_variance
 from workbench.steps import drain
 from workbench.tile_settings import OWN_TILING
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,10 @@ def test_channels_that_say_nothing_are_counted_and_stay_finite(noise):
     assert (standard[8] == 0).all()
     with pytest.raises(ConfigError, match="nothing to probe"):
         channels_of([torch.full((3, 2, 4, 4), 0.1)])
-    assert found.condition_number > 1e6 or math.isfinite(found.condition_number)
+    eigenvalues = torch.tensor(
+        [4.0, 1.0, 0.5, 0.0, -1e-17], dtype=torch.float64
+    )  # of two there is nothing but rounding
+    assert replace(found, eigenvalues=eigenvalues).condition_number == 8
 
 
 # Spectrum
@@ -137,6 +146,19 @@ def test_clips_of_one_kind_lie_beside_each_other():
     assert math.isnan(same_label_share(clips, labels, 12))
 
 
+def test_neighbours_of_one_label_are_numpys():
+    random = np.random.default_rng(0)
+    clips, labels = random.standard_normal((12, 5, 2, 3, 3)) + 3, list("aabbbcccabcb")
+    means = clips.mean((2, 3, 4))
+    means -= means.mean(0)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    same = []
+    for own in range(12):
+        order = [other for other in np.argsort(-(means @ means[own])) if other != own]
+        same += [labels[other] == labels[own] for other in order[:3]]
+    assert same_label_share([torch.from_numpy(clip) for clip in clips], labels, 3) == pytest.approx(np.mean(same))
+
+
 # Velocity irreducible variance
 
 
@@ -207,6 +229,36 @@ def test_latents_are_changed_as_they_say():
     torch.testing.assert_close(middle, z)  # a line is its own interpolation
     z[:, :, 1] += 1
     assert (between_frames(z)[:, :, 1] - z[:, :, 1]).abs().min() > 0.9
+
+
+def test_noise_costs_what_an_orthonormal_transform_says():
+    """Its energy adds to that of what the transform left out, and spreads over the pixels of a block."""
+    ae = load_autoencoder("dct")
+    x = moving_video(8, 64, 64).to_tensor() * 0.2  # far from the ends of the range
+    z = ae.encode(x)
+    std = torch.full((128,), 0.1)
+    psnrs, _ = drain(robustness(ae, x, z, std, OWN_TILING))
+    left = (x - ae.decode(z, 8, (64, 64))).double().square().sum().item()
+    for strength in (0.0, 0.25, 1.0):
+        noise = (noisy(z, std, strength) - z).double().square().sum().item()
+        expected = -10 * math.log10((left + noise) / x.numel() / 4)
+        assert psnrs[f"noise {strength:g}"] == pytest.approx(expected, abs=1e-3)
+    assert psnrs["8 bits"] > psnrs["6 bits"] > psnrs["4 bits"]
+
+
+def test_means_of_blocks_move_as_their_frames_do():
+    """Each transform by an encoder that commutes with it: the mean of every block. Only a shift by half a block does
+    not, whose means are of halves."""
+    ae = load_autoencoder("dct")
+    strides = ae.temporal_stride, ae.spatial_stride, ae.spatial_stride
+    x = torch.randn(1, 3, 12, 128, 192, generator=torch.Generator().manual_seed(0))
+    found = {name: (clip, expected) for name, clip, expected in transforms(ae, x, F.avg_pool3d(x, strides))}
+    halves = {"half shift", "half shift in time"}
+    assert found.keys() == {"flip", "rotation", "scale 1/2", "shift", "shift in time", *halves}
+    for name, (clip, expected) in found.items():
+        given = F.avg_pool3d(clip, strides)
+        assert given.shape == expected.shape
+        assert torch.allclose(given, expected, atol=1e-6) == (name not in halves), name
 
 
 def test_a_block_transform_commutes_with_shifts_by_its_blocks_alone():
@@ -365,3 +417,15 @@ def test_settings_that_want_a_network_name_themselves(two_clips, capsys):
             probe_main(*flags)
         assert words in capsys.readouterr().err
     assert not (two_clips / "probe").exists()
+
+
+@pytest.mark.slow
+def test_two_ranks_find_what_one_does(two_clips):
+    """Each encodes one of two clips; the latents of both are probed by the first."""
+    argv = ["--dataset.data_path", "clips", "--models", "dct", "--generator_steps", "2", "--device", "cpu"]
+    main("workbench", COMMANDS, ["probe", *argv, "--save_dir", "one"])
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "workbench"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*ranks, "probe", *argv, "--save_dir", "two"], env=environment, check=True, timeout=600)
+    one, two = ((two_clips / name / "probes.csv").read_text() for name in ("one", "two"))
+    assert one == two
