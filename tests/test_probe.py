@@ -20,12 +20,13 @@ from scipy.stats import kurtosis
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.files import write_csv
 from workbench.models.registry import load_autoencoder
 from workbench.probe.channels import channels_of
 from workbench.probe.equivariance import equivariance_errors, transforms, whole_strides
 from workbench.probe.generator import judged, train_generator
+from workbench.probe.measure import probe_clip
 from workbench.probe.motion import predicted_by_previous
 from workbench.probe.neighbours import cosine_profile, cosine_slope, local_against_distant, same_label_share
 from workbench.probe.robustness import between_frames, noisy, quantised, robustness
@@ -390,6 +391,22 @@ def test_a_run_that_came_to_nothing_does_not_bind_the_next(two_clips, capsys):
     assert "no clip could be encoded" in capsys.readouterr().err
     probe_main("--max_frames", "30")
     assert "2 clips; see" in capsys.readouterr().out
+
+
+def test_a_model_that_fails_on_every_clip_leaves_the_others(two_clips, monkeypatch, capsys):
+    def failing(ae, frames, tiling):
+        if ae.name == "tiny":
+            raise WorkbenchError("a defect of the model")
+        return (yield from probe_clip(ae, frames, tiling))
+
+    monkeypatch.setattr("workbench.probe.run.probe_clip", failing)
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["probe", "--dataset.data_path", "clips", "--models", "tiny,dct"])
+    found = capsys.readouterr()
+    assert "left out: tiny, 'a.mp4': a defect of the model" in found.err
+    assert "2 clips; see" in found.out
+    record = json.loads((two_clips / "probe" / "probes.json").read_text())
+    assert record["spaces"].keys() == {"dct", "white noise"}
 
 
 def test_one_clip_is_too_few_for_a_generator(two_clips, capsys):

@@ -40,7 +40,7 @@ OnClip = Callable[[str, Path, str | None, int, int], None]
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found, on rank 0.
+    """What was found, on rank 0; a model that could encode no clip is among the failures only.
 
     Attributes:
         spaces: by the model's label, and of the white noise that is their control.
@@ -103,11 +103,12 @@ def probe(
     if parts is None:
         return None
     merged = {key: reason for part in parts for key, reason in part.items()}
-    common = [clip for clip in clips if all(store.figures(entry.label, clip) is not None for entry in entries)]
-    if not common:
+    able = [entry for entry in entries if any(store.figures(entry.label, clip) is not None for clip in clips)]
+    common = [clip for clip in clips if all(store.figures(entry.label, clip) is not None for entry in able)]
+    if not able or not common:
         raise ConfigError("no clip could be encoded by every model: " + next(iter(merged.values()), "there is none"))
     kinds = [labels[clip] for clip in common] if labels else None
-    found = probe_spaces(settings, entries, store, common, kinds, looking, world.device, kind, on_progress)
+    found = probe_spaces(settings, able, store, common, kinds, looking, world.device, kind, on_progress)
     return Probed(policy, dict(found), len(common), merged)
 
 

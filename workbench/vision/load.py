@@ -53,7 +53,7 @@ def _file(source: str) -> Path:
     try:
         return locate_weights(source)
     except WeightsError as error:
-        fetch = f"; python -m workbench fetch {source} brings it" if source.count("/") >= 2 else ""
+        fetch = f"; with a network, python -m workbench fetch {source} brings it" if source.count("/") >= 2 else ""
         raise WeightsError(f"{error}{fetch}") from None
 
 
@@ -64,5 +64,5 @@ def _of_torch_hub(name: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
         fetch = f"import torch; torch.hub.load_state_dict_from_url('{_HUB}/{plain}/{file}')"
-        raise WeightsError(f'{path}: no such file; python -c "{fetch}" brings it')
+        raise WeightsError(f'{path}: no such file; with a network, python -c "{fetch}" brings it')
     return path
