@@ -121,6 +121,7 @@ def probe_space(
         "eigenvalues": channels.eigenvalues.tolist(),
         "mean": channels.mean.tolist(),
         "std": channels.std.tolist(),
+        "kurtosis": channels.kurtosis.tolist(),
         "cosines": {str(distance): cosine for distance, (cosine, _) in profile.items()},
         "space": spatial_curve(standard),
         "time": temporal_curve(standard),
