@@ -8,12 +8,13 @@ from strips import assert_strips_are_the_whole
 import workbench as wb
 from workbench.counting import Counter
 from workbench.models.base import Autoencoder
-from workbench.models.coding import decode_tiled, encode_tiled
+from workbench.models.coding import decode_pieces, decode_tiled, encode_pieces, encode_tiled
 from workbench.models.dc_blocks import ResBlock, linear_attention
 from workbench.models.registry import build_autoencoder
 from workbench.models.trunk import layer_stream
 from workbench.models.windows import WindowedAttention
 from workbench.stages import LocalStage, Window
+from workbench.steps import Progress
 from workbench.tiling import pad_end
 
 HEAD_SIZE = 4
@@ -66,6 +67,19 @@ def test_local_models_streamed_are_the_untiled_ones(name):
         )
         torch.testing.assert_close(encode_tiled(ae, x, tiling), z.float(), **TOLERANCE)
         torch.testing.assert_close(decode_tiled(ae, z, tiling, size[0], size[1:]), y.float(), **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["no attention", "dct", "tiny"])
+@pytest.mark.parametrize("frames", [1, 7, 41])
+def test_a_clip_in_chunks_is_the_clip_at_once(name, frames):
+    """As files are read: chunks of any length in, chunks of any length out, encoder and decoder side by side."""
+    ae, size = model_of(*LOCAL[name]), (frames, 33, 40)
+    x, tiling = clip_of(size), wb.Tiling(tiling_mode="stages", push_frames=3)
+    y = ae.decode(ae.encode(x), frames, size[1:])
+    latents = encode_pieces(ae, iter(x.split((5, 1, 4) * 4 + (1,) if frames == 41 else 5, dim=2)), size, tiling)
+    pieces = decode_pieces(ae, latents, size, tiling)
+    found = torch.cat([piece for piece in pieces if not isinstance(piece, Progress)], dim=2)
+    torch.testing.assert_close(found, y.float(), **TOLERANCE)
 
 
 @pytest.mark.parametrize("size", [(1, 70, 90), (5, 64, 33), (17, 32, 40)])

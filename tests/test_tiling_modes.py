@@ -212,8 +212,12 @@ torch.set_num_threads(1)
 ae = wb.load_autoencoder("dct")
 import workbench.models.cost
 wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], wb.Tiling(tiling_mode="stages"))
-used = int(open("/proc/self/statm").read().split()[0]) * 4096
-resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)
+def leave(more):
+    used = int(open("/proc/self/statm").read().split()[0]) * 4096
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, resource.RLIM_INFINITY))
+leave(400_000_000)
+print(wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], wb.Tiling(tiling_mode="auto")).ran.chosen)
+leave(200_000_000)
 tiling = wb.Tiling(tiling_mode="auto", memory_gb=50.0, push_frames=400, spatial_tile_size=64, temporal_tile_size=8)
 print(wb.reconstruct_file(ae, sys.argv[1], sys.argv[2], tiling).ran.chosen)
 """
@@ -226,4 +230,7 @@ def test_a_real_lack_of_memory_is_got_over(tmp_path):
     command = [sys.executable, "-c", OUT_OF_MEMORY, str(source), str(tmp_path / "out.mkv")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "memory ran out with stages, 400 frames at once" in done.stdout, done.stderr[-2000:]
+    goes_by_the_limit, _ = done.stdout.splitlines()
+    assert "ran out" not in goes_by_the_limit
+    assert float(goes_by_the_limit.split(" GB of ")[1].split()[0]) < 0.4
     assert wb.read_video(tmp_path / "out.mkv").num_frames == 120

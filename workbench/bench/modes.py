@@ -1,6 +1,7 @@
 """What each tiling mode costs on this machine, beside the published tiles in the same run."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,6 +25,7 @@ class ModeRow:
     """One direction of one tiling mode.
 
     Attributes:
+        cpu_seconds: of all threads of the process, which a busy machine disturbs less; NaN where the model is on a GPU.
         tflop: operations as counted by torch, 2 per multiply-add, in 1e12.
         work: operations over those of the first mode.
         peak_share: reached operations per second over those of `matmul_peak`.
@@ -37,6 +39,7 @@ class ModeRow:
     mode: str
     direction: str
     seconds: float
+    cpu_seconds: float
     frames_per_s: float
     tflop: float
     work: float
@@ -82,6 +85,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
 class _Run:
     output: Tensor
     seconds: float
+    cpu_seconds: float
     activations_mb: float
     operations: float
     predicted_bytes: float
@@ -92,9 +96,17 @@ def _run(
 ) -> _Run:
     with Counter() as counter:
         output = run()
-    seconds, activations_mb = measure_run(run, repeats, device)
+    cpu_seconds: list[float] = []
+
+    def timed() -> None:
+        begin = time.process_time()
+        run()
+        cpu_seconds.append(time.process_time() - begin)
+
+    seconds, activations_mb = measure_run(timed, repeats, device)
+    on_cpu = min(cpu_seconds) if device.type == "cpu" else math.nan
     predicted = cost.peak_bytes_of(direction) if cost else math.nan
-    return _Run(output, seconds, activations_mb, counter.operations, predicted)
+    return _Run(output, seconds, on_cpu, activations_mb, counter.operations, predicted)
 
 
 def _runs(ae: Autoencoder, x: Tensor, z: Tensor, tiling: Tiling) -> dict[str, Callable[[], Tensor]]:
@@ -111,6 +123,7 @@ def _row(mode: str, direction: str, now: _Run, first: _Run, settings: BenchSetti
         mode,
         direction,
         seconds=now.seconds,
+        cpu_seconds=now.cpu_seconds,
         frames_per_s=settings.batch * settings.frames / now.seconds,
         tflop=now.operations / 1e12,
         work=now.operations / first.operations,

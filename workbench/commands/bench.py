@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from workbench.allocator import give_large_blocks_back
 from workbench.bench.settings import BenchSettings
 from workbench.cli import Command
 from workbench.commands.progress import ShareBar
@@ -51,6 +52,8 @@ def _measure_model(config: BenchConfig, device: "torch.device") -> tuple[list[di
 
     model = config.model
     check_memory(config, device, pick_dtype(config.dtype, device))
+    if config.modes:
+        give_large_blocks_back()  # as `reconstruct` does: what is measured is what a clip takes there
     if model.from_pretrained is None and needs_weights(model.name):
         print("random weights: speed does not depend on them")
         model = replace(model, from_pretrained="random")
