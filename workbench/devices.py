@@ -64,9 +64,19 @@ def pick_dtype(dtype: "str | torch.dtype | None", device: "torch.device") -> "to
 
 
 def laid_out(module: M, memory_format: "torch.memory_format") -> M:
-    """The module itself, its weights of four or five dimensions laid out in memory like this."""
-    # torch's own types leave this form of `Module.to` out.
-    return module.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return, unused-ignore]
+    """The module itself, the weights of its convolutions laid out in memory like this.
+
+    Those of single channels keep the plain layout: it is the only one in which torch is quick at them on a GPU.
+    """
+    import torch
+
+    sizes = {torch.channels_last: (4,), torch.channels_last_3d: (5,)}.get(memory_format, (4, 5))
+    for weight in module.parameters():
+        if weight.dim() in sizes and weight.shape[1] > 1:
+            # `contiguous` would leave the strides of 1x1 kernels, by which convolutions choose, as they are.
+            laid = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device, memory_format=memory_format)
+            weight.data = laid.copy_(weight.data)
+    return module
 
 
 def torch_dtype(name: str) -> "torch.dtype":

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from workbench.bench.run import Bench, matmul_peak, measure_run
-from workbench.bench.settings import BenchSettings
+from workbench.bench.settings import PUBLISHED, BenchSettings
 from workbench.counting import Counter
+from workbench.devices import laid_out
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import PREFIX
 from workbench.models.coding import decode_tiled, encode_tiled
+from workbench.models.convolution import has_kernels
 from workbench.models.cost import CodingCost, coding_cost
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
@@ -62,7 +64,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     """
     size, names = (settings.frames, settings.height, settings.width), (settings.modes or "").split(",")
     progress = (Progress("bench", done, 1 + 2 * len(names)) for done in count(1))
-    modes = {name: replace(tiling, tiling_mode=name) for name in names}
+    modes = {name: replace(tiling, tiling_mode="tiles" if name == PUBLISHED else name) for name in names}
     costs = {
         name: None if ae.name.startswith(PREFIX) else coding_cost(ae, size, asked) for name, asked in modes.items()
     }
@@ -73,6 +75,8 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     first: dict[str, _Run] = {}
     rows = []
     for name, asked in modes.items():
+        if ae.device.type == "cuda" and has_kernels():
+            laid_out(ae, torch.contiguous_format if name == PUBLISHED else ae.gpu_layout)
         runs = _runs(ae, x, z, asked)
         for direction, run in runs.items():
             now = _run(run, settings.repeats, ae.device, costs[name], direction)
@@ -95,7 +99,7 @@ def _run(
     run: Callable[[], Tensor], repeats: int, device: torch.device, cost: CodingCost | None, direction: str
 ) -> _Run:
     with Counter() as counter:
-        output = run()
+        output = run()  # the run that warms up, too
     cpu_seconds: list[float] = []
 
     def timed() -> None:
@@ -103,7 +107,7 @@ def _run(
         run()
         cpu_seconds.append(time.process_time() - begin)
 
-    seconds, activations_mb = measure_run(timed, repeats, device)
+    seconds, activations_mb = measure_run(timed, repeats, device, warm_ups=0)
     on_cpu = min(cpu_seconds) if device.type == "cpu" else math.nan
     predicted = cost.peak_bytes_of(direction) if cost else math.nan
     return _Run(output, seconds, on_cpu, activations_mb, counter.operations, predicted)

@@ -133,15 +133,17 @@ def _counted(run: Callable[[], Tensor]) -> tuple[Tensor, int]:
     return result, counter.get_total_flops()
 
 
-def measure_run(run: Callable[[], object], repeats: int, device: torch.device) -> tuple[float, float]:
-    """Seconds of the fastest run, after one to warm up, and peak memory in MB beyond what was held before."""
+def measure_run(
+    run: Callable[[], object], repeats: int, device: torch.device, warm_ups: int = 1
+) -> tuple[float, float]:
+    """Seconds of the fastest run, after those to warm up, and peak memory in MB beyond what was held before."""
     peak_mb = watch_peak_memory(device)
     times = []
     with torch.inference_mode():
-        for _ in range(repeats + 1):
+        for _ in range(warm_ups + repeats):
             begin = time.perf_counter()
             run()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - begin)
-    return min(times[1:]), peak_mb()
+    return min(times[warm_ups:]), peak_mb()

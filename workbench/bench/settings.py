@@ -7,7 +7,10 @@ from workbench.errors import ConfigError
 from workbench.tile_settings import MODES
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
-BENCH_MODES = tuple(mode for mode in MODES if mode != "auto")
+PUBLISHED = "published"
+"""Mode `tiles` with plain weights and single steps on a GPU, as published code runs; on a CPU just `tiles`."""
+
+BENCH_MODES = (PUBLISHED, *(mode for mode in MODES if mode != "auto"))
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class Autoencoder(nn.Module, ABC):
         default_push_frames: frames that its local stages take at once, latents where the decoder begins with one.
         encoder_parts: attributes whose weights make latents of frames; all others make frames of latents.
         tiles_are_own: whether its tiles are a part of the model: it is streamed in them, and other sizes are refused.
+        gpu_layout: how its weights, and so its activations, lie in a GPU's memory for inference.
         config: its architecture, a dataclass, or the mapping that diffusers keeps; see `registry.architecture_of`.
     """
 
@@ -70,6 +71,7 @@ class Autoencoder(nn.Module, ABC):
     default_tiling_mode: str = "tiles"
     default_push_frames: int = 4
     tiles_are_own: bool = False
+    gpu_layout: torch.memory_format = torch.contiguous_format
     config: Any
     encoder_parts: tuple[str, ...] = ("encoder",)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import CheckpointedBlock
-from workbench.models.convolution import conv3d
+from workbench.models.convolution import can_fuse, conv3d
 
 NORM_EPS = 1e-5
 ATTENTION_EPS = 1e-15
@@ -61,11 +61,12 @@ class Conv3d(nn.Conv3d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, silu: bool = False) -> Tensor:
+        """The convolution of x, and of that the SiLU if asked."""
         if self.chunk is not None and x.shape[2] > self.chunk:
-            return torch.cat([self.valid(window) for window in self._chunks(x, self.chunk)], dim=2)
+            return torch.cat([self.valid(window, silu) for window in self._chunks(x, self.chunk)], dim=2)
         weight = reachable_taps(self.weight, x.shape[2])
-        return self._convolve(x, weight, weight.shape[2] // 2)
+        return self._convolve(x, weight, weight.shape[2] // 2, silu)
 
     def _chunks(self, x: Tensor, chunk: int) -> Iterator[Tensor]:
         """The chunks of x, each with the frames before it, or zeros at the clip's start, and zeros after it."""
@@ -74,13 +75,13 @@ class Conv3d(nn.Conv3d):
             window = x[:, :, max(start - past, 0) : start + chunk]
             yield F.pad(window, (0, 0, 0, 0, max(past - start, 0), past))
 
-    def valid(self, x: Tensor) -> Tensor:
+    def valid(self, x: Tensor, silu: bool = False) -> Tensor:
         """The same without padding in time."""
-        return self._convolve(x, self.weight, 0)
+        return self._convolve(x, self.weight, 0, silu)
 
-    def _convolve(self, x: Tensor, weight: Tensor, time_padding: int) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor, time_padding: int, silu: bool) -> Tensor:
         padding = (time_padding, *(size // 2 for size in weight.shape[3:]))
-        return conv3d(x, weight, self.bias, self.stride, padding, self.groups)
+        return conv3d(x, weight, self.bias, self.stride, padding, self.groups, silu)
 
 
 class RMSNorm(nn.Module):
@@ -95,13 +96,19 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(_draw(torch.empty(channels)))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """x normalised, plus a shortcut of its shape where there is one."""
+        if can_fuse(x):
+            from workbench.models.gpu_kernels import norm_and_add
+
+            return norm_and_add(x, self.weight, self.bias, shortcut, NORM_EPS)
         wide = torch.promote_types(x.dtype, torch.float32)
         norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=wide)  # keeps no wider copy of x for the backward
         scale = torch.rsqrt(norm.square() / x.shape[1] + NORM_EPS)
         x = (x * scale).to(x.dtype) if torch.is_grad_enabled() else x.mul_(scale)
         weight, bias = (parameter.view(-1, 1, 1, 1) for parameter in (self.weight, self.bias))
-        return (x * weight).add_(bias)
+        y = (x * weight).add_(bias)
+        return y if shortcut is None else add_shortcut(y, shortcut)
 
 
 def conv_layer(
@@ -133,7 +140,14 @@ class ResBlock(CheckpointedBlock):
         self.main = nn.Sequential(OrderedDict(conv1=conv1, act=nn.SiLU(inplace=True), conv2=conv2))
 
     def _block(self, x: Tensor) -> Tensor:
-        return add_shortcut(self.main(x), x)
+        conv1, conv2, norm = self.layers
+        return norm(conv2(conv1(x, silu=True)), x)
+
+    @property
+    def layers(self) -> tuple[Conv3d, Conv3d, RMSNorm]:
+        """Both convolutions, the first with the activation after it, and the norm."""
+        (conv1,), _, (conv2, norm) = self.main.children()
+        return conv1, conv2, norm
 
 
 class Residual(nn.Module):
@@ -250,7 +264,7 @@ class GatedBottleneck(nn.Module):
 
     def widen(self, x: Tensor) -> Tensor:
         """The part before the convolution."""
-        return F.silu(self.inverted_conv(x), inplace=True)
+        return self.inverted_conv.get_submodule("conv")(x, silu=True)
 
     def gate(self, x: Tensor) -> Tensor:
         """The part after it."""

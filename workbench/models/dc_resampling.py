@@ -15,18 +15,66 @@ from workbench.models.checkpointing import Checkpointed, CheckpointedBlock, run_
 from workbench.models.convolution import conv3d
 from workbench.models.dc_blocks import add_shortcut, conv_layer, match_channels, reachable_taps
 
+Factors = tuple[int, int, int]
+"""By how much T, H and W change."""
 
-def pixel_unshuffle(x: Tensor, factors: tuple[int, int, int]) -> Tensor:
+
+def pixel_unshuffle(x: Tensor, factors: Factors) -> Tensor:
     """Move blocks of `factors` in T, H and W to the channels: old channel slowest, then the offset in T, H and W."""
     batch, channels, *sizes = x.shape
     (t, h, w), (ft, fh, fw) = (size // factor for size, factor in zip(sizes, factors, strict=True)), factors
     return x.reshape(batch, channels, t, ft, h, fh, w, fw).permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
 
 
-def pixel_shuffle(x: Tensor, factors: tuple[int, int, int]) -> Tensor:
+def pixel_shuffle(x: Tensor, factors: Factors) -> Tensor:
     """The inverse of `pixel_unshuffle`."""
     x = x.unflatten(1, (-1, *factors)).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return x.flatten(6).flatten(4, 5).flatten(2, 3)
+
+
+def unshuffled(x: Tensor, factors: Factors, channels: int) -> Tensor:
+    """`match_channels(pixel_unshuffle(x, factors), channels)`, the means over whole axes without a copy of x."""
+    kept = _without_last(factors, x.shape[1] * prod(factors), channels)
+    if kept is None:
+        return match_channels(pixel_unshuffle(x, factors), channels)
+    for axis, factor in zip((4, 3, 2), reversed(factors), strict=True):
+        x = x.unflatten(axis, (-1, factor))
+    averaged = [3 + 2 * axis for axis in range(3) if kept[axis] != factors[axis]]
+    means = x.mean(averaged, keepdim=True) if averaged else x
+    return means.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
+def shuffled_in_time(x: Tensor, factors: Factors, channels: int) -> Tensor:
+    """What `add_shuffled` adds to a branch of so many channels, as `pixel_shuffle(match_channels(x), factors)` would.
+
+    Returns:
+        (B, C, T * factors[0], H, W) at the height and width of x where whole axes are repeated; else the shortcut.
+    """
+    kept = _without_last(factors, channels * prod(factors), x.shape[1])
+    if kept is None or factors[1:] != (2, 2):
+        return pixel_shuffle(match_channels(x, channels * prod(factors)), factors)
+    if kept[0] == 1:
+        return x.repeat_interleave(factors[0], dim=2) if factors[0] > 1 else x
+    return x.unflatten(1, (channels, kept[0], -1)).permute(0, 1, 3, 4, 2, 5, 6).flatten(3, 4).flatten(1, 2)
+
+
+def add_shuffled(branch: Tensor, shortcut: Tensor) -> Tensor:
+    """branch (B, C, T, 2 H, 2 W) + what `shuffled_in_time` gives for it, its channels moved to 2 x 2 pixels."""
+    if shortcut.shape == branch.shape:
+        return add_shortcut(branch, shortcut)
+    ratio = shortcut.shape[1] // branch.shape[1]
+    rows = min(ratio, 2)
+    pixels = shortcut.unflatten(1, (-1, rows, ratio // rows)).permute(0, 1, 4, 5, 2, 6, 3)
+    return add_shortcut(branch.unflatten(4, (-1, 2)).unflatten(3, (-1, 2)), pixels).flatten(5).flatten(3, 4)
+
+
+def _without_last(factors: Factors, many: int, few: int) -> Factors | None:
+    """The factors with 1 for those last ones whose product is many / few; None where there are none such."""
+    ratio, kept = many / few, list(factors)
+    for axis in (2, 1, 0):
+        if ratio > 1:
+            ratio, kept[axis] = ratio / factors[axis], 1
+    return (kept[0], kept[1], kept[2]) if ratio == 1 else None
 
 
 class Downsample(CheckpointedBlock):
@@ -43,7 +91,7 @@ class Downsample(CheckpointedBlock):
 
     def _block(self, x: Tensor) -> Tensor:
         factors = self.stride if x.shape[2] > 1 else (1, 2, 2)
-        return add_shortcut(self.main(x), match_channels(pixel_unshuffle(x, factors), self.out_channels))
+        return add_shortcut(self.main(x), unshuffled(x, factors, self.out_channels))
 
 
 class Upsample(Checkpointed):
@@ -60,9 +108,9 @@ class Upsample(Checkpointed):
         factors = (2 if self.doubles_time and not is_image else 1, 2, 2)
         return run_checkpointed(partial(self._block, factors=factors), x, self.checkpointing)
 
-    def _block(self, x: Tensor, factors: tuple[int, int, int]) -> Tensor:
-        shortcut = pixel_shuffle(match_channels(x, self.out_channels * prod(factors)), factors)
-        return add_shortcut(self.main(x.repeat_interleave(2, dim=2) if factors[0] == 2 else x), shortcut)
+    def _block(self, x: Tensor, factors: Factors) -> Tensor:
+        branch = self.main(x.repeat_interleave(2, dim=2) if factors[0] == 2 else x)
+        return add_shuffled(branch, shuffled_in_time(x, factors, self.out_channels))
 
 
 class SpatialUpsampleConv(nn.Module):

@@ -14,12 +14,9 @@ from torch import Tensor, nn
 
 from workbench.models.checkpointing import CheckpointedBlock
 from workbench.models.dc_blocks import ResBlock, RMSNorm, add_shortcut, conv_layer, match_channels
-from workbench.models.dc_resampling import pixel_shuffle, pixel_unshuffle
+from workbench.models.dc_resampling import Factors, pixel_shuffle, pixel_unshuffle, unshuffled
 from workbench.models.streams import Beside, Groups, Stream, each, sequence
 from workbench.models.trunk import layer_stream
-
-Factors = tuple[int, int, int]
-"""By how much T, H and W change."""
 
 
 class ConvUnshuffle(nn.Module):
@@ -67,7 +64,7 @@ class ShuffleDown(CheckpointedBlock):
         return add_shortcut(self.main(x), self._shortcut(x))
 
     def _shortcut(self, x: Tensor) -> Tensor:
-        return match_channels(pixel_unshuffle(x, self.factors), self.out_channels)
+        return unshuffled(x, self.factors, self.out_channels)
 
     def stream(self) -> Stream:
         """The same, streamed."""

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from workbench.config import override, to_dict
-from workbench.devices import pick_device, pick_dtype
+from workbench.devices import laid_out, pick_device, pick_dtype
 from workbench.errors import ConfigError, WeightsError
 from workbench.faults import known_faults
 from workbench.models import dc_ae_v, taehv
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import DEFAULT_MODEL, MODELS, PREFIX, find_spec, needs_weights
+from workbench.models.convolution import has_kernels
 from workbench.models.dc_ae_v import DCAEV, DCAEVConfig
 from workbench.models.dct import DCT, DCTConfig
 from workbench.models.diffusers_adapter import load_diffusers
@@ -95,7 +96,8 @@ def load_autoencoder(
     dtype = pick_dtype(dtype, device)
     for fault in known_faults(device, dtype):
         logger.warning("%s", fault)
-    return _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
+    model = _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
+    return laid_out(model, model.gpu_layout) if device.type == "cuda" and has_kernels() else model
 
 
 load_autoencoder.__doc__ = (load_autoencoder.__doc__ or "").format(names=", ".join(MODELS))

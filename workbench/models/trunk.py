@@ -17,7 +17,14 @@ from workbench.models.dc_blocks import (
     add_shortcut,
     match_channels,
 )
-from workbench.models.dc_resampling import Downsample, Upsample, phase_kernels, pixel_shuffle, pixel_unshuffle
+from workbench.models.dc_resampling import (
+    Downsample,
+    Upsample,
+    add_shuffled,
+    phase_kernels,
+    shuffled_in_time,
+    unshuffled,
+)
 from workbench.models.streams import (
     Beside,
     ChunkConvStream,
@@ -76,14 +83,12 @@ def reach_of(layers: Sequence[Layer], cell: tuple[int, int]) -> int:
 def layer_stream(layer: Layer, is_image: bool) -> Stream:
     """The streaming form of a local layer."""
     if isinstance(layer, ResBlock):
-        conv1, act, conv2 = layer.main.children()
-        conv = conv1.get_submodule("conv")
-        assert isinstance(conv, Conv3d)
-        if conv.chunk is None:
-            return ResidualStream(
-                conv.valid, sequence(each(act), _conv_stream(conv2)), add_shortcut, conv.kernel_size[0]
-            )
-        return Beside(sequence(_conv_stream(conv1), each(act), _conv_stream(conv2)), _same, add_shortcut)
+        conv1, conv2, norm = layer.layers
+        assert isinstance(conv1, Conv3d)
+        if conv1.chunk is None:
+            first = partial(conv1.valid, silu=True)
+            return ResidualStream(first, _valid_stream(conv2), norm, conv1.kernel_size[0])
+        return Beside(sequence(_valid_stream(conv1, silu=True), _valid_stream(conv2)), _same, norm)
     if isinstance(layer, Residual):
         conv = layer.main if hasattr(layer.main, "conv") else layer.main.get_submodule("op_list.0")
         return Beside(_conv_stream(conv), partial(match_channels, channels=layer.out_channels), add_shortcut)
@@ -173,30 +178,27 @@ def _conv_stream(layer: nn.Module) -> Stream:
     return sequence(_valid_stream(conv), *map(each, norm))
 
 
-def _valid_stream(conv: nn.Module) -> Stream:
+def _valid_stream(conv: nn.Module, silu: bool = False) -> Stream:
     assert isinstance(conv, Conv3d)
+    valid = partial(conv.valid, silu=silu)
     if conv.chunk is not None:
-        return ChunkConvStream(conv.valid, conv.kernel_size[0], conv.chunk)
-    return ConvStream(conv.valid, conv.kernel_size[0], conv.stride[0])
+        return ChunkConvStream(valid, conv.kernel_size[0], conv.chunk)
+    return ConvStream(valid, conv.kernel_size[0], conv.stride[0])
 
 
 def _down_stream(layer: Downsample) -> Stream:
-    def shortcut(x: Tensor) -> Tensor:
-        return match_channels(pixel_unshuffle(x, layer.stride), layer.out_channels)
-
+    shortcut = partial(unshuffled, factors=layer.stride, channels=layer.out_channels)
     return Beside(_conv_stream(layer.main), shortcut, add_shortcut, group=layer.stride[0])
 
 
 def _up_stream(layer: Upsample, is_image: bool) -> Stream:
     frames = 2 if layer.doubles_time and not is_image else 1
 
-    def shortcut(x: Tensor) -> Tensor:
-        return pixel_shuffle(match_channels(x, layer.out_channels * 4 * frames), (frames, 2, 2))
-
+    shortcut = partial(shuffled_in_time, factors=(frames, 2, 2), channels=layer.out_channels)
     repeat = each(lambda x: x.repeat_interleave(2, dim=2)) if frames == 2 else each(_same)
     kernels = phase_kernels(layer.main.weight)
     conv = ConvStream(lambda x: layer.main.convolve(x, kernels, time_padding=0))
-    return Beside(sequence(repeat, conv), shortcut, add_shortcut)
+    return Beside(sequence(repeat, conv), shortcut, add_shuffled)
 
 
 def _same(x: Tensor) -> Tensor:
