@@ -412,3 +412,16 @@ def test_more_clips_than_there_is_memory_are_refused(loader_of, monkeypatch):
     monkeypatch.setattr("workbench.data.kept.available_memory", lambda device: 1000)
     with pytest.raises(ConfigError, match=r"`dataset.in_memory`: the clips take .* GB, 1e-06 GB are free"):
         loader_of(in_memory=True)
+
+
+def test_varied_clips_differ_from_epoch_to_epoch_but_not_from_run_to_run_nor_by_where_they_are_kept(loader_of):
+    settings = {"buckets": {"16px_ar1:1": {8: (1.0, 2)}}, "vary": True}
+    decoded, again, kept = loader_of(**settings), loader_of(**settings), loader_of(**settings, in_memory=True)
+    epochs = [[next(decoded) for _ in range(decoded.steps_per_epoch)] for _ in range(2)]
+    for batch in (batch for epoch in epochs for batch in epoch):
+        assert batch.pixels.shape == (2, 3, 8, 16, 16)
+        assert torch.equal(next(again).pixels, batch.pixels)
+        assert torch.equal(next(kept).pixels, batch.pixels)
+    first, second = ({p: x for b in epoch for p, x in zip(b.paths, b.pixels, strict=True)} for epoch in epochs)
+    assert first.keys() & second.keys()
+    assert not any(torch.equal(first[path], second[path]) for path in first.keys() & second.keys())

@@ -114,18 +114,21 @@ def test_scenes_have_layers_that_move_apart_noise_light_and_cuts(photo, monkeypa
         monkeypatch.setattr("workbench.data.motion._CHANCES", chances)
         return moving_scene(photo, 9, 64, torch.Generator().manual_seed(3)).float()
 
-    plain = scene(0, 0, 0, 0, 0)
-    layered = (scene(1, 0, 0, 0, 0) != plain).any(1).float()
+    plain = scene(0, 0, 0, 0, 0, 0)
+    layered = (scene(1, 0, 0, 0, 0, 0) != plain).any(1).float()
     assert 0.02 < layered.mean() < 0.6  # an ellipse of it
     assert (layered[0] != layered[-1]).any()  # that moves
-    assert scene(0, 1, 0, 0, 0).diff(dim=-1).abs().mean() < plain.diff(dim=-1).abs().mean()
-    noise = scene(0, 0, 1, 0, 0) - plain
+    assert scene(0, 1, 0, 0, 0, 0).diff(dim=-1).abs().mean() < plain.diff(dim=-1).abs().mean()
+    noise = scene(0, 0, 1, 0, 0, 0) - plain
     assert noise.mean().abs() < 0.5 < noise.std()
-    light = (scene(0, 0, 0, 1, 0).mean((1, 2, 3)) / plain.mean((1, 2, 3))).diff()
+    light = (scene(0, 0, 0, 1, 0, 0).mean((1, 2, 3)) / plain.mean((1, 2, 3))).diff()
     assert light.abs().max() > 0.003
-    cut = (scene(0, 0, 0, 0, 1) - plain).abs().mean((1, 2, 3)) > 1
+    cut = (scene(0, 0, 0, 0, 1, 0) - plain).abs().mean((1, 2, 3)) > 1
     assert cut.any()
     assert cut.tolist() == sorted(cut.tolist())
+    still = scene(0, 0, 0, 0, 0, 1)
+    assert (still == still[:1]).all()
+    assert not (plain == plain[:1]).all()
 
 
 def test_colours_vary_but_not_from_frame_to_frame(photo):

@@ -64,9 +64,17 @@ class Buckets:
     """
 
     def __init__(
-        self, clips: Sequence[Clip], bucket_config: BucketConfig, spatial_multiple: int, fps_max: float
+        self,
+        clips: Sequence[Clip],
+        bucket_config: BucketConfig,
+        spatial_multiple: int,
+        fps_max: float,
+        any_length: bool = False,
     ) -> None:
-        """Raises ConfigError if the configuration is not one, DataError if no clip fits any of it."""
+        """Photos fit any number of frames if `any_length`: scenes are made of them.
+
+        Raises ConfigError if the configuration is not one, DataError if no clip fits any of it.
+        """
         check_bucket_config(bucket_config)
         self.all: list[Bucket] = []
         self._groups: list[_Group] = []
@@ -74,7 +82,7 @@ class Buckets:
             for num_frames in sorted(bucket_config[name], reverse=True):
                 self._add_group(parse_resolution(name), num_frames, *bucket_config[name][num_frames], spatial_multiple)
         nearest = lru_cache(maxsize=None)(nearest_shape)
-        self.choices = [self._choices_of(clip, fps_max, nearest) for clip in clips]
+        self.choices = [self._choices_of(clip, fps_max, nearest, any_length) for clip in clips]
         if not any(self.choices):
             raise DataError(self._why_none_fits(clips, fps_max))
 
@@ -100,13 +108,15 @@ class Buckets:
         self._groups.append(_Group(resolution, num_frames, numbers))
         self.all += [Bucket(resolution.name, num_frames, *shape, probability, batch_size) for shape in numbers]
 
-    def _choices_of(self, clip: Clip, fps_max: float, nearest: Callable[..., tuple[int, int]]) -> tuple[int, ...]:
+    def _choices_of(
+        self, clip: Clip, fps_max: float, nearest: Callable[..., tuple[int, int]], any_length: bool
+    ) -> tuple[int, ...]:
         interval = clip_interval(clip, fps_max)
         return tuple(
             group.numbers[nearest(clip.height, clip.width, tuple(group.numbers))]
             for group in self._groups
             if clip.height * clip.width >= PIXELS_NEEDED * group.resolution.pixels
-            and clip.num_frames >= frames_needed(group.num_frames, interval)
+            and (clip.num_frames >= frames_needed(group.num_frames, interval) or (any_length and clip.num_frames == 1))
         )
 
     def _why_none_fits(self, clips: Sequence[Clip], fps_max: float) -> str:

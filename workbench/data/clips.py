@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workbench.data.variation import varied
 from workbench.errors import DataError, MediaError, WorkbenchError
 from workbench.files import quoted
 from workbench.media.resize import apply_resize
@@ -23,6 +24,8 @@ class ClipRequest:
         start_frame, num_frames, interval: `num_frames` frames, one every `interval`, from `start_frame` on.
         height, width: of the result, in pixels.
         top, left: place of the crop as parts of the room there is, in [0, 1); None is the centre.
+        variation: the seed of everything else by which the result varies, see `variation`; None leaves it as it is.
+        is_photo: it is one frame that many are made of; that takes a variation.
     """
 
     path: str
@@ -33,6 +36,13 @@ class ClipRequest:
     width: int
     top: float | None = None
     left: float | None = None
+    variation: int | None = None
+    is_photo: bool = False
+
+    @property
+    def frames_read(self) -> int:
+        """Frames that are taken of the file."""
+        return 1 if self.is_photo else self.num_frames
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -49,14 +59,26 @@ def read_clip(request: ClipRequest) -> Tensor:
     Raises:
         MediaError: the file cannot be read, or does not have enough frames.
     """
-    frames = torch.empty(request.shape, dtype=torch.uint8)
-    count = 0
-    with open_stream(request.path, request.num_frames, request.start_frame, request.interval) as stream:
-        for count, frame in enumerate(stream, start=1):
-            frames[count - 1] = crop_of(frame[None], request)[0]
-    if count < request.num_frames:
-        raise too_short(request, count)
-    return frames
+    with open_stream(request.path, request.frames_read, request.start_frame, request.interval) as stream:
+        if request.variation is not None:
+            whole = list(stream)
+            return varied_of(torch.stack(whole) if whole else torch.empty(0), request)
+        frames = [crop_of(frame[None], request) for frame in stream]
+    if len(frames) < request.num_frames:
+        raise too_short(request, len(frames))
+    return torch.cat(frames)
+
+
+def varied_of(frames_TCHW: Tensor, request: ClipRequest) -> Tensor:
+    """The variation of these frames that the request asks for, uint8 of its shape, on their device.
+
+    Raises:
+        MediaError: they are fewer than it takes.
+    """
+    if len(frames_TCHW) < request.frames_read:
+        raise too_short(request, len(frames_TCHW))
+    assert request.variation is not None
+    return varied(frames_TCHW, request.num_frames, request.height, request.width, request.variation)
 
 
 def crop_of(frames_TCHW: Tensor, request: ClipRequest) -> Tensor:
@@ -73,7 +95,7 @@ def crop_of(frames_TCHW: Tensor, request: ClipRequest) -> Tensor:
 def too_short(request: ClipRequest, count: int) -> MediaError:
     """The error of a file that had only so many of the frames."""
     return MediaError(
-        f"{quoted(request.path)}: only {count} of {request.num_frames} frames could be read from frame "
+        f"{quoted(request.path)}: only {count} of {request.frames_read} frames could be read from frame "
         f"{request.start_frame} on"
     )
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from workbench.data.clips import ClipRequest, crop_of, too_short
+from workbench.data.clips import ClipRequest, crop_of, too_short, varied_of
 from workbench.errors import ConfigError, MediaError, WorkbenchError
 from workbench.media.index import Clip
 from workbench.media.reader import read_video
@@ -47,7 +47,9 @@ class KeptClips:
         frames = self._frames[request.path]
         if isinstance(frames, WorkbenchError):
             raise frames
-        taken = frames[request.start_frame :: request.interval][: request.num_frames]
+        taken = frames[request.start_frame :: request.interval][: request.frames_read]
+        if request.variation is not None:
+            return varied_of(taken, request)
         if len(taken) < request.num_frames:
             raise too_short(request, len(taken))
         if taken.shape == request.shape:

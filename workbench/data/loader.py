@@ -89,7 +89,7 @@ class ClipLoader:
         index = read_index(config.data_path)
         self._config, self._clips, self._base = config, index.clips, index.base
         self._seed, self._rank, self._world_size = seed, rank, world_size
-        self._buckets = Buckets(index.clips, bucket_config, spatial_multiple, config.fps_max)
+        self._buckets = Buckets(index.clips, bucket_config, spatial_multiple, config.fps_max, config.vary)
         self._fingerprint = _fingerprint(index.clips, self._buckets.all, config)
         self._plan_of = lru_cache(maxsize=3)(
             lambda epoch: EpochPlan(self._buckets, seed, epoch, world_size, image_probability)
@@ -205,10 +205,22 @@ class ClipLoader:
     ) -> ClipRequest:
         """The first `num_frames` of the frames that the bucket takes of a clip."""
         interval = clip_interval(clip, self._config.fps_max)
-        room = clip.num_frames - frames_needed(bucket.num_frames, interval)
+        is_scene = self._config.vary and clip.num_frames == 1 < num_frames
+        room = 0 if is_scene else clip.num_frames - frames_needed(bucket.num_frames, interval)
         crop = (top, left) if self._config.random_crop else (None, None)
+        seed = int(2**53 * top) if self._config.vary else None
         first = int(start * (room + 1))
-        return ClipRequest(clip.path, first, num_frames, interval, bucket.height, bucket.width, *crop)
+        return ClipRequest(
+            clip.path,
+            first,
+            num_frames,
+            interval,
+            bucket.height,
+            bucket.width,
+            *crop,
+            variation=seed,
+            is_photo=is_scene,
+        )
 
     def _first_place(self, step: Step) -> int:
         """Where this rank's clips of a step begin in the bucket's order."""
@@ -269,7 +281,7 @@ def _read_here(
 
 def _fingerprint(clips: list[Clip], buckets: list[Bucket], config: DataConfig) -> str:
     """A digest of all that the order and the cutting of clips depend on; folders may be moved."""
-    digest = hashlib.sha256(repr((buckets, config.fps_max, config.random_crop)).encode())
+    digest = hashlib.sha256(repr((buckets, config.fps_max, config.random_crop, config.vary)).encode())
     for clip in clips:
         row = os.path.basename(clip.path), clip.num_frames, clip.height, clip.width, clip.fps
         digest.update(repr(row).encode(errors="surrogateescape"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from workbench.data.motion import coloured, move_over, moving_scene
+from workbench.data.motion import coloured, mirrored, move_over, moving_scene
 from workbench.errors import ShapeError
 from workbench.files import plain_stem, quoted
 from workbench.media.policy import ClipPolicy
@@ -52,7 +52,7 @@ def pack_file(path: Path, out: Path, shape: CropShape, count: int, generator: to
     written = 0
     for written, frames_TCHW in enumerate(crops, start=1):
         name = f"{plain_stem(path)}_{written:04d}.mkv"
-        frames_TCHW = _mirrored(frames_TCHW, generator)
+        frames_TCHW = mirrored(frames_TCHW, generator)
         if shape.vary:
             frames_TCHW = coloured(frames_TCHW, generator)
         write_video(Video(frames_TCHW, fps), out / name, lossless=True)
@@ -83,8 +83,3 @@ def _clip_crops(chunks: Iterator[Tensor], shape: CropShape, count: int, generato
                     int(torch.randint(size - shape.side + 1, (), generator=generator)) for size in run.shape[2:]
                 )
                 yield run[:, :, top : top + shape.side, left : left + shape.side]
-
-
-def _mirrored(frames_TCHW: Tensor, generator: torch.Generator) -> Tensor:
-    in_time, in_space = (torch.rand(2, generator=generator) < 0.5).tolist()
-    return frames_TCHW.flip([0] * in_time + [3] * in_space)

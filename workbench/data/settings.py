@@ -15,6 +15,9 @@ class DataConfig:
     data_path: str = setting("", "index of the clips, CSV or Parquet: python -m workbench index FOLDER --out data.csv")
     fps_max: float = setting(24.0, "take every n-th frame of faster clips, so that the frame rate is at most this")
     random_crop: bool = setting(False, "crop at a random place instead of the centre")
+    vary: bool = setting(
+        False, "crop at random scales and places, mirror, reverse and recolour, and make scenes of photos, ever anew"
+    )
     num_workers: int = setting(4, "decode processes of each rank; 0 decodes in the training process, without time-out")
     worker_timeout_s: float = setting(60.0, "a clip that takes longer to decode counts as bad")
     in_memory: bool = setting(

@@ -144,9 +144,9 @@ class ResBlock(CheckpointedBlock):
         return norm(conv2(conv1(x, silu=True)), x)
 
     @property
-    def layers(self) -> tuple[Conv3d, Conv3d, RMSNorm]:
-        """Both convolutions, the first with the activation after it, and the norm."""
-        (conv1,), _, (conv2, norm) = self.main.children()
+    def layers(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """Both convolutions, the first of which computes the activation after it too, and the norm."""
+        conv1, conv2, norm = map(self.main.get_submodule, ("conv1.conv", "conv2.conv", "conv2.norm"))
         return conv1, conv2, norm
 
 
