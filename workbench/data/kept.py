@@ -25,6 +25,7 @@ class KeptClips:
         Raises:
             ConfigError: there is not enough memory for all.
         """
+        clips = list({clip.path: clip for clip in clips}.values())  # an index may name one several times
         needed = sum(3 * clip.num_frames * clip.height * clip.width for clip in clips)
         if needed > (free := available_memory(device)):
             raise ConfigError(
