@@ -1,6 +1,7 @@
 """The Video DC-AE against the published implementation, and what it promises beyond it."""
 
 import json
+import math
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
@@ -14,8 +15,17 @@ from torch import Tensor, nn
 
 from workbench.errors import ConfigError
 from workbench.models import dc_blocks
-from workbench.models.dc_blocks import EfficientViTBlock, ResBlock, RMSNorm, linear_attention
-from workbench.models.dc_resampling import Downsample, SpatialUpsampleConv, Upsample, pixel_shuffle, pixel_unshuffle
+from workbench.models.dc_blocks import EfficientViTBlock, ResBlock, RMSNorm, linear_attention, match_channels
+from workbench.models.dc_resampling import (
+    Downsample,
+    SpatialUpsampleConv,
+    Upsample,
+    add_shuffled,
+    pixel_shuffle,
+    pixel_unshuffle,
+    shuffled_in_time,
+    unshuffled,
+)
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -195,6 +205,18 @@ def test_pixel_unshuffle_orders_channels_first_then_offsets_in_time_height_and_w
     for index, (c, t, h, w) in enumerate(product(range(3), range(2), range(2), range(2))):
         assert torch.equal(y[:, index], x[:, c, t::2, h::2, w::2])
     assert torch.equal(pixel_shuffle(y, (2, 2, 2)), x)
+
+
+@pytest.mark.parametrize("factors", [(1, 2, 2), (2, 2, 2)])
+@pytest.mark.parametrize(("few", "many"), [(16, 16), (16, 32), (16, 8), (16, 4), (24, 12), (8, 64), (4, 64)])
+def test_shortcuts_without_copies_are_pixels_moved_and_channels_repeated_or_averaged(few, many, factors):
+    x = torch.randn(2, few, 4, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(few + many))
+    down = match_channels(pixel_unshuffle(x, factors), many)
+    torch.testing.assert_close(unshuffled(x, factors, many), down, rtol=0, atol=1e-15)
+    up = pixel_shuffle(match_channels(x, many * math.prod(factors)), factors)
+    branch = torch.randn(up.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = add_shuffled(branch.clone(), shuffled_in_time(x, factors, many))
+    torch.testing.assert_close(found, branch + up, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])

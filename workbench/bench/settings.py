@@ -8,9 +8,10 @@ from workbench.tile_settings import MODES
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
 PUBLISHED = "published"
-"""Mode `tiles` with plain weights and single steps on a GPU, as published code runs; on a CPU just `tiles`."""
+"""Mode `tiles` as published code runs it on a GPU: plain layout, single steps. On a CPU it is just `tiles`."""
 
-BENCH_MODES = (PUBLISHED, *(mode for mode in MODES if mode != "auto"))
+_CLIP_MODES = tuple(mode for mode in MODES if mode != "auto")
+BENCH_MODES = (PUBLISHED, *_CLIP_MODES)
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,6 @@ class BenchSettings:
         if self.modes and self.metrics:
             raise ConfigError("`modes` and `metrics` are two measurements: give one of them")
         if self.clip and not self.modes:
-            raise ConfigError(f"`clip` is for the comparison of modes: give `modes` too, as in {','.join(BENCH_MODES)}")
+            raise ConfigError(f"`clip` is for the comparison of modes: give `modes` too, as in {','.join(_CLIP_MODES)}")
+        if self.clip and PUBLISHED in (self.modes or "").split(","):
+            raise ConfigError(f"`modes`: {PUBLISHED} differs from tiles in time alone: leave it out with `clip`")

@@ -5,7 +5,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -208,19 +208,9 @@ class ClipLoader:
         is_scene = self._config.vary and clip.num_frames == 1 < num_frames
         room = 0 if is_scene else clip.num_frames - frames_needed(bucket.num_frames, interval)
         crop = (top, left) if self._config.random_crop else (None, None)
-        seed = int(2**53 * top) if self._config.vary else None
         first = int(start * (room + 1))
-        return ClipRequest(
-            clip.path,
-            first,
-            num_frames,
-            interval,
-            bucket.height,
-            bucket.width,
-            *crop,
-            variation=seed,
-            is_photo=is_scene,
-        )
+        request = ClipRequest(clip.path, first, num_frames, interval, bucket.height, bucket.width, *crop)
+        return replace(request, variation=int(2**53 * top), is_photo=is_scene) if self._config.vary else request
 
     def _first_place(self, step: Step) -> int:
         """Where this rank's clips of a step begin in the bucket's order."""
