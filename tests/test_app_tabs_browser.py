@@ -70,6 +70,7 @@ def test_more_jobs_leave_no_more_files(page, temporary: Path) -> None:
         run_job(page, served / "latents", "latents")
         counts.append(len([path for path in (served / "latents").rglob("*") if path.is_file()]))
     assert counts == [1] * 4
+    assert not [path for path in served.iterdir() if path.is_file()]  # Gradio's own, at every call with a file
 
 
 def test_the_tile_plan_follows_the_sliders_and_seams_are_measured(page) -> None:

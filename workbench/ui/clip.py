@@ -8,7 +8,7 @@ from workbench.devices import known_devices
 from workbench.jobs.choices import LATENTS_EXTENSION, UNCUT
 from workbench.media.files import EXAMPLES, MEDIA_EXTENSIONS, list_media
 from workbench.tile_settings import MODES
-from workbench.ui.components import SILENT, clip_file
+from workbench.ui.components import RAW, SILENT
 from workbench.ui.shipped import CLIP, SHIPPED
 from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
@@ -29,7 +29,7 @@ class ClipPanel:
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         types = [*MEDIA_EXTENSIONS, LATENTS_EXTENSION]
-        self.source = clip_file(label="Clip or photo", file_types=types, height=116, elem_id="clip")
+        self.source = gr.File(label="Clip or photo", file_types=types, height=116, elem_id="clip")
         with gr.Row(elem_classes="examples"):
             for path in list_media(EXAMPLES):
                 picture = SHIPPED / f"{path.stem}.jpg"
@@ -64,11 +64,11 @@ class ClipPanel:
 
     def wire(self, page: gr.Blocks) -> None:
         """Before all other listeners, so that a clip belongs to its visitor first."""
-        self.source.change(self._changed, self.source, None, **SILENT, queue=False)
+        self.source.change(self._changed, self.source, None, **RAW, queue=False)
         page.load(self._found_again, None, self.source, **SILENT, queue=False)
 
-    def _changed(self, clip: str | None, request: gr.Request) -> None:
-        self._uploads.choose(visitor_of(request), clip)
+    def _changed(self, clip: dict[str, Any] | None, request: gr.Request) -> None:
+        self._uploads.choose(visitor_of(request), clip["path"] if clip else None)
 
     def _found_again(self, request: gr.Request) -> str:
         return self._uploads.chosen(visitor_of(request)) or str(CLIP)

@@ -1,4 +1,4 @@
-"""Gradio's components, without the files that its own leave behind."""
+"""What panels and tabs share of Gradio: how listeners are set up, and lists of models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,21 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.jobs.choices import Choices
 from workbench.models.catalogue import MODELS, needs_weights
 from workbench.ui import work
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of listeners that are the page's own: no veil over what they change, and no place in the API."""
+
+RAW: dict[str, Any] = SILENT | {"preprocess": False}
+"""Of listeners that take the clip: values come as the page has them, a file as its record, see `choices_of`. Whenever
+Gradio itself hands a file over, it leaves an empty one behind."""
+
+
+def choices_of(source: Any, *others: Any) -> Choices:
+    """What was chosen, from the values of `ClipPanel.components`."""
+    return Choices(source["path"] if isinstance(source, dict) else source, *others)
 
 
 def found_labels(root: Path) -> list[str]:
@@ -28,15 +38,3 @@ def models_list(labels: Callable[[], list[str]], **arguments: Any) -> gr.Dropdow
 
 IMAGE_BUTTONS: list[Any] = ["fullscreen", "download"]
 """What a picture offers; sharing would send it to a public site."""
-
-
-def clip_file(**arguments: Any) -> gr.File:
-    """A file as its path; what kind it is, the job finds out. Gradio's own way leaves an empty temporary file behind at
-    every call. Changed in this one component: beside the file of a class of ours Gradio would write type stubs."""
-    box = gr.File(**arguments)
-    box.preprocess = _path_of  # type: ignore[method-assign]
-    return box
-
-
-def _path_of(payload: Any) -> Any:
-    return None if payload is None else payload.path

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.queue import JobQueue
 from workbench.steps import Steps
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
+from workbench.ui.components import choices_of
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
 
@@ -43,7 +43,7 @@ class FaultsTab:
 
     def run(self, request: gr.Request, labels: list[str], *clip: Any) -> Iterator[dict[Any, Any]]:
         """What was found as updates of the page."""
-        choices = Choices(*clip)
+        choices = choices_of(*clip)
 
         def start(folder: Path) -> Steps["FaultsView"]:
             return (yield from work.faults_job(choices, work.pick(labels, self._root), folder))

@@ -12,7 +12,7 @@ from workbench.jobs.folders import JobFolders, discard
 from workbench.jobs.queue import DONE, Job, JobQueue
 from workbench.steps import Steps
 from workbench.ui import pieces
-from workbench.ui.components import SILENT
+from workbench.ui.components import RAW, SILENT
 
 T = TypeVar("T")
 _LOOK_EVERY_S = 0.25
@@ -86,7 +86,7 @@ class JobPanel:
             run,
             inputs,
             page + outputs,
-            **SILENT,
+            **RAW,
         )
         job.failure(self._failed, self.notice, page, queue=False, **SILENT)
         # Said by the page itself, at once, so that `_failed` does not take it for a job that could not start.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from workbench.errors import WorkbenchError
-from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
@@ -16,7 +15,7 @@ from workbench.jobs.words import counted
 from workbench.steps import Steps
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import IMAGE_BUTTONS, SILENT, found_labels, models_list
+from workbench.ui.components import IMAGE_BUTTONS, SILENT, choices_of, found_labels, models_list
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
 from workbench.ui.words import compression_words, size_words
@@ -51,7 +50,7 @@ class LatentsTab:
 
     def run(self, request: gr.Request, model: str, *clip: Any) -> Iterator[dict[Any, Any]]:
         """Encoding a clip, or decoding a file of latents, as updates of the page."""
-        choices = Choices(*clip)
+        choices = choices_of(*clip)
 
         def start(folder: Path) -> Steps["LatentView"]:
             job = work.decode_job if choices.is_latents else work.encode_job

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
 from workbench.steps import Steps
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
+from workbench.ui.components import choices_of
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
 
@@ -56,7 +56,7 @@ class ProbesPanel:
 
     def run(self, request: gr.Request, model: str, *clip: Any) -> Iterator[dict[Any, Any]]:
         """The probes as updates of the page."""
-        choices = Choices(*clip)
+        choices = choices_of(*clip)
 
         def start(folder: Path) -> Steps["ProbeView"]:
             entry = work.pick([model], self._root)[0]

@@ -17,7 +17,7 @@ from workbench.models.ref import ModelRef
 from workbench.steps import Steps, timed
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import SILENT, found_labels, models_list
+from workbench.ui.components import RAW, SILENT, choices_of, found_labels, models_list
 from workbench.ui.labels import explainer
 from workbench.ui.uploads import Uploads
 from workbench.ui.visitors import visitor_of
@@ -58,8 +58,8 @@ class RunPanel:
         """Connect what was laid out; the clip's details stand by then."""
         inputs: list[Any] = [self.labels, *self._clip.components]
         changes = [component.change for component in inputs]
-        gr.on(changes, self.describe, inputs, self.plan, trigger_mode="always_last", **SILENT)
-        started = self.button.click(self.start, inputs, self.notice, **SILENT)
+        gr.on(changes, self.describe, inputs, self.plan, trigger_mode="always_last", **RAW)
+        started = self.button.click(self.start, inputs, self.notice, **RAW)
         started.then(None, None, None, js=_STARTED, **SILENT)
         page.load(self.warm_up, self._clip.device, None, **SILENT)
 
@@ -71,7 +71,7 @@ class RunPanel:
 
     def describe(self, labels: list[str], *values: Any) -> Iterator[str]:
         """What the jobs would take, before they run: at once, and again when the memory in a model is counted."""
-        choices = Choices(*values)
+        choices = choices_of(*values)
         if not choices.source or choices.is_latents:
             yield LATENTS if choices.source else ""
             return
@@ -83,7 +83,7 @@ class RunPanel:
 
     def start(self, request: gr.Request, labels: list[str], *values: Any) -> str:
         """A card on the shelf for every model; what stands in the way, in words."""
-        choices, visitor = Choices(*values), visitor_of(request)
+        choices, visitor = choices_of(*values), visitor_of(request)
         explain = explainer(choices, self._root)
         try:
             choices.path.stat()

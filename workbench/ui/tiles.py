@@ -20,7 +20,7 @@ from workbench.models.ref import ModelRef
 from workbench.steps import Steps
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
-from workbench.ui.components import SILENT, models_list
+from workbench.ui.components import RAW, SILENT, choices_of, models_list
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import LABELS, explainer
 from workbench.ui.words import size_words
@@ -76,10 +76,10 @@ class TilesTab:
         tabs.select(self.opened, None, self.is_open, **SILENT)
         chosen = gr.on([self.model.change, page.load], self.model_chosen, [self.model, *sizes], self.own, **SILENT)
         settled = chosen.then(None, [self.own, *sizes], sizes, js=_UNLESS_TYPED, **SILENT)
-        settled.then(self.plan_if_open, planned, plan, **SILENT)
+        settled.then(self.plan_if_open, planned, plan, **RAW)
         components = [self.is_open, self.at, *self._chosen[1:]]
         changes = [component.change for component in components]
-        gr.on(changes, self.plan_if_open, planned, plan, trigger_mode="always_last", **SILENT)
+        gr.on(changes, self.plan_if_open, planned, plan, trigger_mode="always_last", **RAW)
 
     @property
     def _chosen(self) -> list[Any]:
@@ -191,7 +191,7 @@ class TilesTab:
 
 def tile_choices(clip: Sequence[Any], side: float, frames: float, overlap: float) -> Choices:
     """The clip's choices, cut into tiles of this size."""
-    chosen = Choices(*clip)
+    chosen = choices_of(*clip)
     return replace(chosen, mode="tiles", spatial_tile_size=side, temporal_tile_size=frames, tile_overlap_factor=overlap)
 
 
