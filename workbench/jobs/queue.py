@@ -3,6 +3,7 @@
 import logging
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "faile
 CRASHED = "Something went wrong that should not have: the app's log tells more."
 
 _CLOSING_S = 10.0
+_REST_S = (
+    1.5  # after a result: whoever has seen it may start the next job at once, which would wait for a step of LPIPS
+)
 
 
 @dataclass(eq=False)
@@ -70,6 +74,7 @@ class JobQueue:
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._closed = False
+        self._rest_until = 0.0
 
     def submit(self, job: Job) -> Job:
         """Take a job.
@@ -133,8 +138,12 @@ class JobQueue:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting or self._later)
+                rest_s = max(0.0, self._rest_until - time.monotonic())
+                self._changed.wait_for(lambda: self._closed or self._waiting, rest_s)
                 if self._closed:
                     return
+                if not (self._waiting or self._later):  # cancelled meanwhile
+                    continue
                 if not self._waiting:
                     job, steps = self._later.popleft()
                 else:
@@ -182,6 +191,7 @@ class JobQueue:
             if job.state != RUNNING:
                 return
             job.result, job.state, job.version, job.progress = result, DONE, 1, None
+            self._rest_until = time.monotonic() + _REST_S
             if job.more:
                 job.progress = Progress(MEASURE, 0, 0), 0.0, None
                 self._later.append((job, job.more(result)))
