@@ -21,6 +21,12 @@ os.environ.setdefault(_OWN_TORCH_HOME, os.environ.get("TORCH_HOME", ""))
 os.environ["TORCH_HOME"] = str(Path(__file__).with_name("no_networks"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Files go to the workers by name: by number of tests, those of few long ones would all come last, one by one."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 @pytest.fixture
 def fetched_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `fetch` brought to this machine is in sight after all."""
