@@ -19,9 +19,8 @@ WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "faile
 CRASHED = "Something went wrong that should not have: the app's log tells more."
 
 _CLOSING_S = 10.0
-_REST_S = (
-    1.5  # after a result: whoever has seen it may start the next job at once, which would wait for a step of LPIPS
-)
+_REST_S = 1.5
+"""After a result: whoever has seen it may start the next job at once, which would wait for a step of LPIPS."""
 
 
 @dataclass(eq=False)
