@@ -67,3 +67,13 @@ def test_a_clip_that_is_too_short_does_not_pass_for_a_photo(tmp_path, ramp):
     request = ClipRequest(str(tmp_path / "short.mkv"), 0, 8, 1, 16, 16, variation=1)
     with pytest.raises(MediaError, match="only 5 of 8 frames could be read"):
         read_clip(request)
+
+
+def test_a_photo_in_a_bucket_of_clips_is_read_in_steps_of_images_too(tmp_path, ramp):
+    write_video(Video(ramp[:1], 24.0), tmp_path / "photo.mkv", lossless=True)
+    (tmp_path / "data.csv").write_text("path,num_frames,height,width,fps\nphoto.mkv,1,48,64,0\n")
+    settings = DataConfig(data_path=str(tmp_path / "data.csv"), num_workers=0, vary=True)
+    loader = ClipLoader(settings, {"16px_ar1:1": {8: (1.0, 1)}}, spatial_multiple=16, seed=0, image_probability=1.0)
+    assert all(request.start_frame == 0 for (request,) in loader.upcoming(8))
+    assert next(loader).pixels.shape == (1, 3, 1, 16, 16)
+    assert not loader.skipped

@@ -206,7 +206,7 @@ class ClipLoader:
         """The first `num_frames` of the frames that the bucket takes of a clip."""
         interval = clip_interval(clip, self._config.fps_max)
         is_scene = self._config.vary and clip.num_frames == 1 < num_frames
-        room = 0 if is_scene else clip.num_frames - frames_needed(bucket.num_frames, interval)
+        room = max(0, clip.num_frames - frames_needed(bucket.num_frames, interval))  # photos may stand for longer clips
         crop = (top, left) if self._config.random_crop else (None, None)
         first = int(start * (room + 1))
         request = ClipRequest(clip.path, first, num_frames, interval, bucket.height, bucket.width, *crop)
