@@ -161,6 +161,8 @@ def test_limits_of_control_groups_are_limits(tmp_path):
         (older / f"memory.{name}").write_text(text)
     own.write_text("4:memory:/group\n3:cpu:/elsewhere\n")
     assert list(left_of_groups(own, tmp_path)) == [420]
+    own.unlink()  # a kernel that knows no groups
+    assert list(left_of_groups(own, tmp_path)) == []
 
 
 MEASURED = """

@@ -43,6 +43,8 @@ def left_of_groups(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sy
         own: names the groups; a container may see names of outside, and its own group at the root.
         root: where the folders of groups are.
     """
+    if not own.is_file():  # a kernel without them
+        return
     for line in own.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
