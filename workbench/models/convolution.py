@@ -64,7 +64,8 @@ def _fused(
     if not silu or bias is None:
         y = F.conv3d(x, weight, bias, stride, padding, groups=groups)
         return F.silu(y, inplace=True) if silu else y
-    return add_bias_and_silu(F.conv3d(x, weight, None, stride, padding, groups=groups), bias)
+    y = F.conv3d(x, weight, None, stride, padding, groups=groups)
+    return add_bias_and_silu(y.contiguous(memory_format=torch.channels_last_3d), bias)  # cuDNN's lies so already
 
 
 def _is_left_out(x: Tensor, weight: Tensor, groups: int) -> bool:
