@@ -60,7 +60,7 @@ def decoded_distances(space: Space, eyes: Sequence[Eye], generator: Trained | No
     Held out is every fourth clip, as for the generator.
 
     Args:
-        eyes: each gives distances of its own; points between latents are for the frames of the first.
+        eyes: each gives distances of its own.
     """
     block = space.how.block_of(space.latents)
     held_out = {index: _inside(space, index, block) for index in range(0, len(space.latents), 4)}

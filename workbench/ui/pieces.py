@@ -39,7 +39,7 @@ def progress(job: Job, ahead: int) -> str:
 
 
 def figure(frame_CHW: "Tensor", caption: str) -> str:
-    """A work.picture without loss, uint8 (3, H, W), under its caption, which is also read out for it. A click fills the
+    """A picture without loss, uint8 (3, H, W), under its caption, which is also read out for it. A click fills the
     screen with it. (What a `gr.Image` gets while its tab is opened for the first time is lost.)"""
     words = html.escape(caption)
     image = f'<img alt="{words}" src="{work.png_url(work.picture(frame_CHW))}">'
