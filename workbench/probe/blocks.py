@@ -58,6 +58,9 @@ class Cut:
         return (0 if self.causal else t), h, w
 
 
+AS_USUAL = Cut()
+
+
 def cut(clip: Tensor, places: Iterable[Place], block: Place) -> list[Tensor]:
     """Blocks (C, *block) of latents (C, t, h, w)."""
     return [clip[:, *(slice(at, at + size) for at, size in zip(place, block, strict=True))] for place in places]

@@ -25,18 +25,7 @@ def figures_of(spaces: Mapping[str, SpaceProbes]) -> dict[str, tuple[str, go.Fig
             " dimensions.",
             curve_figure(spaces, "eigenvalues", "number of the eigenvalue", "eigenvalue", log=True),
         ),
-        "Deviations of channels": (
-            "What normalising brings to 1. Channels far below the others hold little, and weigh as much afterwards.",
-            curve_figure(spaces, "std", "number of the channel", "deviation", log=True),
-        ),
-        "Means of channels": (
-            "In the model's own numbers: what normalising takes away.",
-            curve_figure(spaces, "mean", "number of the channel", "mean"),
-        ),
-        "Kurtosis of channels": (
-            "3 for normal values, as white noise has them; more where most are near 0 and a few far away.",
-            curve_figure(spaces, "kurtosis", "number of the channel", "kurtosis", log=True),
-        ),
+        **_of_channels(spaces),
         "Frequencies of space": (
             "Mean energy by frequency, latents against the pixels that they stand for: natural pictures fall, white"
             " noise is flat, and what rises or stays flat is expensive to learn.",
@@ -66,6 +55,23 @@ def figures_of(spaces: Mapping[str, SpaceProbes]) -> dict[str, tuple[str, go.Fig
             curve_figure(spaces, "generator", "time, 0 is noise", "share of the loss"),
         )
     return found
+
+
+def _of_channels(spaces: Mapping[str, SpaceProbes]) -> dict[str, tuple[str, go.Figure]]:
+    return {
+        "Deviations of channels": (
+            "What normalising brings to 1. Channels far below the others hold little, and weigh as much afterwards.",
+            curve_figure(spaces, "std", "number of the channel", "deviation", log=True),
+        ),
+        "Means of channels": (
+            "In the model's own numbers: what normalising takes away.",
+            curve_figure(spaces, "mean", "number of the channel", "mean"),
+        ),
+        "Kurtosis of channels": (
+            "3 for normal values, as white noise has them; more where most are near 0 and a few far away.",
+            curve_figure(spaces, "kurtosis", "number of the channel", "kurtosis", log=True),
+        ),
+    }
 
 
 def bars(spaces: Mapping[str, SpaceProbes], names: Sequence[str]) -> go.Figure:

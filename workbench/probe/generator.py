@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.errors import ConfigError
-from workbench.probe.blocks import Cut, Place, cut
+from workbench.probe.blocks import AS_USUAL, Cut, Place, cut
 from workbench.steps import Progress, Steps
 
 LEVELS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
@@ -30,7 +30,6 @@ SIZES = {"cpu": (192, 4), "cuda": (512, 8)}
 _BATCH, _HELD_OUT, _RATE = 64, 256, 1e-3
 _EULER_STEPS = 50
 NEEDS_TWO = "`generator_steps`: a generator needs two clips or more, one of them to judge it on"
-_AS_USUAL = Cut()
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,7 @@ class _Block(nn.Module):
         return x + gate_m * self.down(F.gelu(self.up(_norm(x) * (1 + scale_m) + shift_m)))
 
 
-def train_generator(
-    latents: Sequence[Tensor], steps: int, device: torch.device, how: Cut = _AS_USUAL
-) -> Steps[Trained]:
+def train_generator(latents: Sequence[Tensor], steps: int, device: torch.device, how: Cut = AS_USUAL) -> Steps[Trained]:
     """Train on all clips but every fourth, and judge on those, as steps; the same in every run.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.media.video import to_float
 from workbench.models.base import Autoencoder
 from workbench.models.coding import encode_tiled
-from workbench.probe.blocks import Cut
+from workbench.probe.blocks import AS_USUAL, Cut
 from workbench.probe.catalogue import left_out
 from workbench.probe.channels import Channels, channels_of
 from workbench.probe.equivariance import equivariance_errors, whole_strides
@@ -34,7 +34,6 @@ _FRAMES, _PIXELS = 16, 256
 """The part of a clip, from its beginning and upper left, that is encoded and decoded anew."""
 
 NEIGHBOURS = (5, 10)
-_AS_USUAL = Cut()
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def probe_space(
     generator_steps: int,
     device: torch.device,
     features: Sequence[Tensor] | None = None,
-    how: Cut = _AS_USUAL,
+    how: Cut = AS_USUAL,
 ) -> Steps[SpaceProbes]:
     """Probes of latents (C, t, h, w) of many clips, as steps; with `generator_steps` the small generator too.
 
@@ -118,10 +117,7 @@ def probe_space(
         found = clock("semantics", lambda: semantics(standard, features))
         figures |= {"vf_distance": found.distance, "vf_share": found.share, "vf_cosine": found.cosine}
     curves: dict[str, Any] = {
-        "eigenvalues": channels.eigenvalues.tolist(),
-        "mean": channels.mean.tolist(),
-        "std": channels.std.tolist(),
-        "kurtosis": channels.kurtosis.tolist(),
+        **_curves_of_channels(channels),
         "cosines": {str(distance): cosine for distance, (cosine, _) in profile.items()},
         "space": spatial_curve(standard),
         "time": temporal_curve(standard),
@@ -146,6 +142,15 @@ def _of_channels(channels: Channels) -> dict[str, float]:
         "top_10_share": channels.top_10_share,
         "dead_channels": float(channels.dead),
         "kurtosis": channels.kurtosis.median().item(),
+    }
+
+
+def _curves_of_channels(channels: Channels) -> dict[str, list[float]]:
+    return {
+        "eigenvalues": channels.eigenvalues.tolist(),
+        "mean": channels.mean.tolist(),
+        "std": channels.std.tolist(),
+        "kurtosis": channels.kurtosis.tolist(),
     }
 
 

@@ -89,10 +89,7 @@ def probe(
     store = ProbeStore(Path(settings.save_dir).expanduser())
     policy = _policy(settings, world.device, kind)
     facts = {entry.label: model_facts(entry, settings.model, world.device, kind) for entry in entries}
-    looking = Looking(
-        _vision(settings.vision, world.device) if settings.vision else None,
-        I3DFeatures(world.device) if settings.fvd else None,
-    )
+    looking = _looking(settings, world.device)
     store.check(policy, facts)  # on every rank, before any of them writes
     if world.is_main:
         store.begin(policy, facts)
@@ -112,11 +109,12 @@ def probe(
     return Probed(policy, dict(found), len(common), merged)
 
 
-def _vision(source: str, device: torch.device) -> VisionNetwork:
+def _looking(settings: ProbeSettings, device: torch.device) -> Looking:
     try:
-        return load_vision(source, device)
+        vision = load_vision(settings.vision, device) if settings.vision else None
     except WeightsError as error:
         raise WeightsError(f"`vision`: {error}") from None
+    return Looking(vision, I3DFeatures(device) if settings.fvd else None)
 
 
 def read_labels(index: str, column: str, clips: Sequence[Path]) -> dict[Path, str]:
