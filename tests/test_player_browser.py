@@ -251,3 +251,17 @@ def test_a_row_over_time_is_shown_and_leads_to_a_frame(player) -> None:
     picture.click(position={"x": 5, "y": box["height"] * 3.5 / FRAMES})
     at_frame(player, 3)
     player.get_by_text("One row over time").click()
+
+
+def test_the_full_screen_has_the_colours_of_the_page_and_a_margin(player):
+    look = """() => {
+        const style = getComputedStyle(document.fullscreenElement);
+        return [style.backgroundColor, style.paddingLeft, getComputedStyle(document.querySelector('.player')).color];
+    }"""
+    press(player, "g")
+    player.wait_for_function("Boolean(document.fullscreenElement)")
+    background, margin, ink = player.evaluate(look)
+    player.evaluate("void document.exitFullscreen()")
+    assert margin == "20px"
+    lightness = [sum(map(float, re.findall(r"[\d.]+", colour)[:3])) for colour in (background, ink)]
+    assert abs(lightness[0] - lightness[1]) > 400  # of 765

@@ -140,6 +140,8 @@ class ResBlock(CheckpointedBlock):
         self.main = nn.Sequential(OrderedDict(conv1=conv1, act=nn.SiLU(inplace=True), conv2=conv2))
 
     def _block(self, x: Tensor) -> Tensor:
+        if not can_fuse(x):
+            return add_shortcut(self.main(x), x)
         conv1, conv2, norm = self.layers
         return norm(conv2(conv1(x, silu=True)), x)
 

@@ -56,6 +56,10 @@ def _stage(latest: Progress) -> str:
     if latest.stage == WRITE:
         return "Writing the results"
     what, _, direction = latest.stage.rpartition(": ")
-    verb = {"encode": "Encoding", "decode": "Decoding"}.get(direction, direction.capitalize())
-    words = verb + (f", {what}" if what else "")
-    return f"{words}: piece {latest.done} of {latest.total}"
+    now, then = {"encode": ("Encoding", "Encoded"), "decode": ("Decoding", "Decoded")}.get(
+        direction, (direction.capitalize(), "Done")
+    )
+    subject = f", {what}" if what else ""
+    if latest.done == latest.total:  # the next stage tells its first piece when that is done
+        return f"{then}{subject}: all {counted(latest.total, 'piece')}"
+    return f"{now}{subject}: piece {latest.done} of {latest.total}"
