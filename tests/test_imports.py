@@ -165,6 +165,19 @@ sys.exit(any(name in sys.modules for name in ("torch", "av", "plotly")))"""
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+def test_callbacks_use_all_that_is_imported_late_for_them():
+    ui = ROOT / "workbench/ui"
+    late = ast.parse((ui / "work_imports.py").read_text())
+    given = {alias.name for node in late.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    used = {
+        node.attr
+        for path in ui.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "work"
+    }
+    assert given == used
+
+
 def test_no_file_grows_beyond_400_lines():
     for path in (ROOT / "workbench").rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path

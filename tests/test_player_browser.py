@@ -261,7 +261,8 @@ def test_the_full_screen_has_the_colours_of_the_page_and_a_margin(player):
     press(player, "g")
     player.wait_for_function("Boolean(document.fullscreenElement)")
     background, margin, ink = player.evaluate(look)
-    player.evaluate("void document.exitFullscreen()")
+    press(player, "g")
+    player.wait_for_function("!document.fullscreenElement")
     assert margin == "20px"
     lightness = [sum(map(float, re.findall(r"[\d.]+", colour)[:3])) for colour in (background, ink)]
     assert abs(lightness[0] - lightness[1]) > 400  # of 765

@@ -16,8 +16,8 @@ from workbench.devices import laid_out
 from workbench.models.base import Autoencoder
 from workbench.models.catalogue import PREFIX
 from workbench.models.coding import decode_tiled, encode_tiled
-from workbench.models.convolution import has_kernels
 from workbench.models.cost import CodingCost, coding_cost
+from workbench.models.registry import in_fastest_layout
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
 
@@ -75,8 +75,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     first: dict[str, _Run] = {}
     rows = []
     for name, asked in modes.items():
-        if ae.device.type == "cuda" and has_kernels():
-            laid_out(ae, torch.contiguous_format if name == PUBLISHED else ae.gpu_layout)
+        laid_out(ae, torch.contiguous_format) if name == PUBLISHED else in_fastest_layout(ae)
         runs = _runs(ae, x, z, asked)
         for direction, run in runs.items():
             now = _run(run, settings.repeats, ae.device, costs[name], direction)

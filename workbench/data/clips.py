@@ -51,7 +51,7 @@ class ClipRequest:
 
 
 def read_clip(request: ClipRequest) -> Tensor:
-    """Decode, resize to cover and crop; one source frame is in memory at a time.
+    """Decode, resize to cover and crop; one source frame is in memory at a time, but for clips that vary.
 
     Returns:
         uint8 (T, 3, H, W) of `request.shape`.
@@ -61,12 +61,14 @@ def read_clip(request: ClipRequest) -> Tensor:
     """
     with open_stream(request.path, request.frames_read, request.start_frame, request.interval) as stream:
         if request.variation is not None:
-            whole = list(stream)
+            whole = list(stream)  # at the file's size: windows differ in theirs
             return varied_of(torch.stack(whole) if whole else torch.empty(0), request)
-        frames = [crop_of(frame[None], request) for frame in stream]
-    if len(frames) < request.num_frames:
-        raise too_short(request, len(frames))
-    return torch.cat(frames)
+        frames, count = torch.empty(request.shape, dtype=torch.uint8), 0
+        for count, frame in enumerate(stream, start=1):
+            frames[count - 1] = crop_of(frame[None], request)[0]
+    if count < request.num_frames:
+        raise too_short(request, count)
+    return frames
 
 
 def varied_of(frames_TCHW: Tensor, request: ClipRequest) -> Tensor:

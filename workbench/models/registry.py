@@ -96,8 +96,12 @@ def load_autoencoder(
     dtype = pick_dtype(dtype, device)
     for fault in known_faults(device, dtype):
         logger.warning("%s", fault)
-    model = _with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False)
-    return laid_out(model, model.gpu_layout) if device.type == "cuda" and has_kernels() else model
+    return in_fastest_layout(_with_weights(name, weights, architecture).to(device, dtype).eval().requires_grad_(False))
+
+
+def in_fastest_layout(ae: Autoencoder) -> Autoencoder:
+    """The model itself, laid out as its inference is fastest where it is: a GPU may take another layout than a CPU."""
+    return laid_out(ae, ae.gpu_layout) if ae.device.type == "cuda" and has_kernels() else ae
 
 
 load_autoencoder.__doc__ = (load_autoencoder.__doc__ or "").format(names=", ".join(MODELS))

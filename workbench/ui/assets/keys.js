@@ -56,7 +56,7 @@ function arrows(target) {
 
 function pressed(event) {
   const { target, key } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || !clip() || !player.offsetParent || part("keys").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !clip() || !player.getClientRects().length || part("keys").open) return;
   const isText = target.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable=true]");
   const takesSpace = target.closest?.("button, summary, a, [role=tab], [role=option], input[type=checkbox]");
   if (isText || target.closest?.("[role=listbox], dialog") || (key === " " && takesSpace)) return;
