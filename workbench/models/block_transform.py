@@ -27,9 +27,11 @@ class BlockTransform(nn.Module):
 
     Attributes:
         deviation: about the standard deviation (1, C, 1, 1, 1) of each coefficient over natural video in [-1, 1].
+        changes: bool, likewise, which coefficients are those of changes in time.
     """
 
     deviation: Tensor
+    changes: Tensor
     basis: Tensor
 
     def __init__(self, frames: int) -> None:
@@ -39,7 +41,9 @@ class BlockTransform(nn.Module):
             if frames == 1:
                 chosen = _in_order_of(frequencies(IMAGE_ZONE), chosen)
             deviation = torch.tensor([usual_deviation(frequency, frames) for frequency in chosen]).view(1, -1, 1, 1, 1)
+            changes = torch.tensor([frequency.time > 0 for frequency in chosen]).view(1, -1, 1, 1, 1)
             self.register_buffer("deviation", deviation, persistent=False)
+            self.register_buffer("changes", changes, persistent=False)
             self.register_buffer("basis", frequency_basis(chosen, frames, _SIDE), persistent=False)
 
     def analyse(self, x: Tensor) -> Tensor:

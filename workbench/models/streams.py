@@ -87,14 +87,15 @@ class ConvStream:
     Args:
         valid: the convolution without padding in time.
         kernel: its size in time, odd; it pads half of that.
+        repeats: it pads with the first and the last frame instead.
     """
 
-    def __init__(self, valid: Apply, kernel: int = 3, stride: int = 1) -> None:
-        self._valid, self._kernel, self._stride = valid, kernel, stride
+    def __init__(self, valid: Apply, kernel: int = 3, stride: int = 1, repeats: bool = False) -> None:
+        self._valid, self._kernel, self._stride, self._repeats = valid, kernel, stride, repeats
         self._tail: list[Tensor] | None = None
 
     def __call__(self, x: Tensor, is_last: bool) -> Tensor | None:
-        parts = _bordered(self._tail, x, is_last, self._kernel // 2)
+        parts = _bordered(self._tail, x, is_last, self._kernel // 2, self._repeats)
         frames = _count(parts)
         count = max(0, (frames - self._kernel) // self._stride + 1)
         self._tail = [] if is_last else last_frames(parts, frames - count * self._stride)
@@ -159,10 +160,14 @@ class ResidualStream:
         return None if y is None or shortcut is None else self._combine(y, shortcut)
 
 
-def _bordered(held: list[Tensor] | None, x: Tensor, ends: bool, past: int) -> list[Tensor]:
-    """What is held, then x, with `past` zero frames before a clip's first and after its last."""
-    zeros = [torch.zeros_like(x[:, :, :1])] * past if held is None or ends else []
-    return [*(zeros if held is None else held), x, *(zeros if ends else ())]
+def _bordered(held: list[Tensor] | None, x: Tensor, ends: bool, past: int, repeats: bool = False) -> list[Tensor]:
+    """What is held, then x, with `past` frames before a clip's first and after its last: zeros, or these again."""
+    before = [_border(x[:, :, :1], repeats)] * past if held is None else held
+    return [*before, x, *([_border(x[:, :, -1:], repeats)] * past if ends else [])]
+
+
+def _border(frame: Tensor, repeats: bool) -> Tensor:
+    return frame if repeats else torch.zeros_like(frame)
 
 
 def _count(parts: Sequence[Tensor]) -> int:

@@ -5,7 +5,7 @@ encoder and decoder is the block DCT of the linear baseline, the best of its kin
 residual blocks over patches of 4 x 4, 8 x 8 and 32 x 32 pixels of 4 frames: fine patches for what is sharp, coarse ones
 for what is far away in space and time. The encoder goes down through them, the decoder down and up again (a U-Net,
 arXiv 1505.04597). Their last weights are zero at first: an untrained model is the baseline `dct`, and training adds
-to it.
+to it. Where nothing moves, both are kept from changing in time (`stillness`).
 """
 
 from collections.abc import Sequence
@@ -31,11 +31,13 @@ from workbench.models.patch_blocks import (
     channels_to_space,
     space_to_channels,
 )
-from workbench.models.streams import Beside, Stream, chain, each, sequence, whole_images
+from workbench.models.stillness import Parts, moving_share, over_repeated_ends, settled
+from workbench.models.streams import Beside, ConvStream, Stream, chain, each, sequence, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
 _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
+_VALUES_PER_LATENT = 96
 _SIDES = (4, 8, 32)
 """Pixels of a side of the patches of each level."""
 
@@ -45,6 +47,9 @@ _COEFFICIENT_STEP = 0.3
 _PIXEL_STEP = 0.1
 """What an output of 1 of the encoder is in DCT coefficients, and of the decoder in [-1, 1]: about the deviations of
 what the baseline drops, so that one learning rate suits both."""
+
+_LEVELS = 127.5
+"""Grey levels of 255 that are 1 in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,11 @@ class TinyConfig:
     encoder_depths: tuple[int, ...] = setting((2, 3, 2), "residual blocks of the encoder there")
     decoder_widths: tuple[int, ...] = setting((96, 192, 192), "channels of the decoder there")
     decoder_depths: tuple[int, ...] = setting((3, 5, 3), "residual blocks of the decoder there")
+    still_below: float = setting(1.5, "grey levels of 255: smaller changes in time are averaged away; 0: none are")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        check_range("still_below", self.still_below, 0.0)
+        for field in fields(self)[:-1]:
             values = getattr(self, field.name)
             if len(values) != len(_SIDES):
                 raise ConfigError(f"`{field.name}`: give {len(_SIDES)} values, for patches of 4, 8 and 32 pixels")
@@ -110,7 +117,8 @@ class Tiny(Autoencoder):
         def stream(size: int) -> Push:
             learned = sequence(each(_patches_first), self.encoder.stream(), channels_last(self._to_latents))
             clip = Beside(learned, self.video_transform.analyse, partial(self._latents, self.video_transform))
-            return chain([whole_images(lambda x: self._encode(x, False)[0], clip)], size)
+            settled = clip if self._is_plain else sequence(clip, ConvStream(self._settled, repeats=True))
+            return chain([whole_images(lambda x: self._encode(x, False)[0], settled)], size)
 
         unit, cell, reach = self.temporal_stride, (self.spatial_stride, 1), _reach(self.config.encoder_depths)
         return [LocalStage("encode", stream, self.frames_of, unit, cell, reach)]
@@ -121,32 +129,62 @@ class Tiny(Autoencoder):
         def stream(size: int) -> Push:
             if is_image:
                 return chain([each(lambda z: self._decode(z, 1))], size)
-            frames = each(lambda features: self._to_frames(features.movedim(1, -1)))
-            learned = sequence(each(_patches_first), self.decoder.stream(), frames)
-            clip = Beside(learned, lambda x: x, lambda learned, linear: linear + _PIXEL_STEP * learned)
-            return chain([sequence(each(self.video_transform.synthesise), clip)], size)
+            learned = sequence(self.decoder.stream(), channels_last(self._to_values))
+            both = Beside(learned, lambda x: x, lambda learned, linear: torch.cat([linear, learned], dim=1))
+            added = each(self._added) if self._is_plain else ConvStream(self._added_settled, repeats=True)
+            linear = sequence(each(self.video_transform.synthesise), each(_patches_first))
+            return chain([sequence(linear, both, added, each(_frames))], size)
 
         cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depths)
         return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach)]
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
+        is_image = x.shape[2] == 1
         transform = self._transform(x.shape[2])
-        is_image = float(x.shape[2] == 1)  # a factor, so that all weights have a gradient, which DDP asks for
-        learned = self._to_latents(self.encoder(_patches(x)) + is_image * self.image).movedim(-1, 1)
-        return self._latents(transform, learned, transform.analyse(x)), None
+        features = (
+            self.encoder(_patches(x)) + float(is_image) * self.image
+        )  # so all weights get a gradient, as DDP asks
+        z = self._latents(transform, self._to_latents(features).movedim(-1, 1), transform.analyse(x))
+        return z if is_image or self._is_plain else over_repeated_ends(self._settled, z), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
         linear = self._transform(num_frames).synthesise(z)
-        learned = self._to_frames(self.decoder(_patches(linear)))
-        return linear + _PIXEL_STEP * (learned.mean(2, keepdim=True) if num_frames == 1 else learned)
+        patches = _patches(linear)
+        both = torch.cat([patches, self._to_values(self.decoder(patches))], dim=-1).movedim(-1, 1)
+        if num_frames == 1:
+            return _frames(self._added(both)).mean(2, keepdim=True)
+        return _frames(self._added(both) if self._is_plain else over_repeated_ends(self._added_settled, both))
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.config.still_below == 0
+
+    def _settled(self, z: Tensor) -> Tensor:
+        """Latents (B, C, t + 2, h, w) to those between first and last, kept from changing where nothing moves."""
+        changes = self.video_transform.changes
+        levels = _LEVELS * _VALUES_PER_LATENT**-0.5 * self.video_transform.deviation  # the basis is orthonormal
+        pixels = levels * z
+        share = moving_share((pixels * ~changes, pixels * changes), self.config.still_below)
+        return settled((z * ~changes, z * changes), share)
+
+    def _added(self, both: Tensor) -> Tensor:
+        """Values (B, 2 * 192, t, H, W) of the linear and the learned patches to those of their sum."""
+        linear, learned = both.chunk(2, dim=1)
+        return linear + _PIXEL_STEP * learned
+
+    def _added_settled(self, both: Tensor) -> Tensor:
+        """The same of t + 2 steps for those between the first and the last, steady where the linear part is."""
+        linear, _ = both.chunk(2, dim=1)
+        share = moving_share(_parts(_LEVELS * linear), self.config.still_below)
+        return settled(_parts(self._added(both)), share).flatten(1, 3)
 
     def _to_latents(self, features: Tensor) -> Tensor:
         """Features (B, t, h, w, C) of the encoder to what they add to the latents, channels last."""
         return self.to_latents(F.silu(features))
 
-    def _to_frames(self, features: Tensor) -> Tensor:
-        """Features (B, t, H, W, C) of the decoder to frames (B, 3, T, H, W)."""
-        return from_blocks(self.to_pixels(F.silu(features)), _PATCH)
+    def _to_values(self, features: Tensor) -> Tensor:
+        """Features (B, t, H, W, C) of the decoder to what it adds to the values of patches, channels last."""
+        return self.to_pixels(F.silu(features))
 
     @staticmethod
     def _latents(transform: BlockTransform, learned: Tensor, linear: Tensor) -> Tensor:
@@ -164,6 +202,18 @@ def _patches(x: Tensor) -> Tensor:
 def _patches_first(x: Tensor) -> Tensor:
     """The patches of a clip with their values as channels, (B, C, t, H / 4, W / 4)."""
     return _patches(x).movedim(-1, 1)
+
+
+def _frames(values: Tensor) -> Tensor:
+    """Values of patches (B, 192, t, H, W) to frames (B, 3, T, 4 * H, 4 * W)."""
+    return from_blocks(values.movedim(1, -1), _PATCH)
+
+
+def _parts(values: Tensor) -> Parts:
+    """Values of patches (B, 192, t, H, W) as (B, colours, frames, pixels, t, H, W): the frames' mean, and the rest."""
+    values = values.unflatten(1, (3, _PATCH[0], -1))
+    steady = values.mean(2, keepdim=True)
+    return steady, values - steady
 
 
 def _reach(depths: Sequence[int]) -> int:

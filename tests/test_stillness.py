@@ -1,0 +1,69 @@
+"""Where nothing moves, nothing may change: the filter by itself, and in the shipped model."""
+
+import pytest
+import torch
+from skimage import data
+from torch import Tensor
+
+import workbench as wb
+from workbench.models.stillness import moving_share, settled
+
+
+def steps(*values: float) -> Tensor:
+    """(1, 1, t, 1, 1): one value a step."""
+    return torch.tensor(values).view(1, 1, -1, 1, 1)
+
+
+def test_a_change_of_the_threshold_counts_half():
+    none = steps(0.0, 0.0, 0.0)
+    assert moving_share((steps(5.0, 5.0, 5.0), none), 2.0).item() == 0
+    assert moving_share((steps(5.0, 5.0, 7.0), none), 2.0).item() == 0.5
+    assert moving_share((steps(3.0, 5.0, 5.0), none), 2.0).item() == 0.5
+    assert moving_share((steps(5.0, 5.0, 5.0), steps(9.0, 2.0, 9.0)), 2.0).item() == 0.5
+    assert moving_share((steps(0.0, 50.0, 50.0), none), 2.0).item() > 0.99999
+
+
+def test_what_is_still_becomes_the_mean_and_what_moves_stays():
+    parts = steps(1.0, 2.0, 6.0), steps(0.0, 0.5, 0.0)
+    assert settled(parts, steps(0.0)).item() == 3.0
+    assert settled(parts, steps(1.0)).item() == 2.5
+    assert settled(parts, steps(0.5)).item() == 2.75
+
+
+def with_noise(frames: list[Tensor]) -> Tensor:
+    """Photos of 64 x 64 with the noise of a camera, one grey level, as a clip (1, 3, T, 64, 64) in [-1, 1]."""
+    clip = torch.stack(frames, dim=1)[None].float() / 127.5 - 1
+    return clip + torch.randn(clip.shape, generator=torch.Generator().manual_seed(0)) / 127.5
+
+
+def mean_change(x: Tensor) -> float:
+    """Of all pixels from frame to frame, in grey levels."""
+    return 127.5 * x.diff(dim=2).abs().mean().item()
+
+
+@pytest.fixture(scope="module")
+def photo() -> Tensor:
+    return torch.from_numpy(data.astronaut()).permute(2, 0, 1)
+
+
+@torch.inference_mode()
+def test_the_shipped_model_keeps_a_still_scene_stiller_than_the_baseline(photo):
+    scene = with_noise([photo[:, 40:104, 200:264]] * 16)
+    plain, shipped = (
+        mean_change(wb.load_autoencoder("tiny", device="cpu", architecture=changes)(scene).reconstruction)
+        for changes in ({"still_below": 0.0}, {})
+    )
+    baseline = mean_change(wb.load_autoencoder("dct", device="cpu")(scene).reconstruction)
+    assert shipped < baseline < plain
+    assert shipped < 0.3 * plain
+
+
+@torch.inference_mode()
+def test_the_shipped_model_leaves_motion_alone(photo):
+    panned = with_noise([photo[:, 40:104, 150 + 3 * i : 214 + 3 * i] for i in range(16)])
+    plain, shipped = (
+        wb.load_autoencoder("tiny", device="cpu", architecture=changes)(panned).reconstruction
+        for changes in ({"still_below": 0.0}, {})
+    )
+    assert mean_change(shipped) > 0.95 * mean_change(plain)
+    assert (shipped - panned).square().mean() < 1.01 * (plain - panned).square().mean()
