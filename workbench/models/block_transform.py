@@ -1,60 +1,122 @@
-"""The block DCT of the linear baseline, scaled to about unit variance."""
+"""A block DCT whose blocks keep the frequencies that suit them, scaled to about unit variance.
 
-import math
+Classified zonal coding: Chen and Smith, "Adaptive Coding of Monochrome and Color Images", IEEE Transactions on
+Communications, 1977. A still block spends its numbers on detail, a moving one on changes in time, one with stripes on
+frequencies across them. Two numbers of every block say which frequencies its others are.
+"""
+
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-from workbench.models.dct import (
-    IMAGE_ZONE,
-    VIDEO_ZONE,
-    Frequency,
-    frequencies,
-    frequency_basis,
-    from_coefficients,
-    to_coefficients,
-)
+from workbench.models.dct import Frequency, frequency_basis, from_coefficients, to_coefficients
 
-_SIDE = 32
+_SIDE, _FRAMES = 32, 4
+_CHANNELS = 128
+_KEPT = _CHANNELS - 2
 _COLOUR_DEVIATION = (4.5, 1.65, 0.98)
+_POWER = -0.63
+
+MOTION = (1e9, 32.0, 4.0, 0.5)
+"""What the square of a frequency in time counts beside those in space: the less, the more of them a block keeps."""
+
+STRIPES = (0.3, 1.0, 3.0)
+"""What the square of a vertical frequency counts, and what that of a horizontal one is divided by."""
+
+_PLAIN = 1
+_PREFERENCE = 1.001
+"""The set of still blocks without stripes, and by how much another has to be better: no choice by rounding errors."""
 
 
-class BlockTransform(nn.Module):
-    """Blocks of `frames` x 32 x 32 pixels as the baseline's 128 DCT coefficients over their usual standard deviation.
+class AdaptiveTransform(nn.Module):
+    """Blocks of 4 x 32 x 32 pixels as 128 numbers: 126 DCT coefficients, and two that say which of 12 sets they are.
 
-    In the transform of images a coefficient has the channel that the same frequency has for clips; those that clips do
-    not have fill the rest.
+    Coefficients are those of all sets together (U of them, over their usual standard deviation), latents those of the
+    block's own set. A frequency that the plain set has is the same channel in all sets that have it too.
 
     Attributes:
-        deviation: about the standard deviation (1, C, 1, 1, 1) of each coefficient over natural video in [-1, 1].
+        deviation: about the standard deviation (1, U, 1, 1, 1) of each coefficient over natural video in [-1, 1].
         changes: bool, likewise, which coefficients are those of changes in time.
     """
 
     deviation: Tensor
     changes: Tensor
     basis: Tensor
+    sets: Tensor
+    members: Tensor
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         with torch.device("cpu"):  # also where the weights around it are still on the meta device
-            chosen = frequencies(VIDEO_ZONE)
-            if frames == 1:
-                chosen = _in_order_of(frequencies(IMAGE_ZONE), chosen)
-            deviation = torch.tensor([usual_deviation(frequency, frames) for frequency in chosen]).view(1, -1, 1, 1, 1)
-            changes = torch.tensor([frequency.time > 0 for frequency in chosen]).view(1, -1, 1, 1, 1)
-            self.register_buffer("deviation", deviation, persistent=False)
-            self.register_buffer("changes", changes, persistent=False)
-            self.register_buffer("basis", frequency_basis(chosen, frames, _SIDE), persistent=False)
+            sets = frequency_sets()
+            union = sorted({frequency for chosen in sets for frequency in chosen})
+            place = {frequency: number for number, frequency in enumerate(union)}
+            indices = torch.tensor([[place[frequency] for frequency in chosen] for chosen in sets])
+            deviation = torch.tensor([usual_deviation(frequency) for frequency in union]).view(1, -1, 1, 1, 1)
+            changes = torch.tensor([frequency.time > 0 for frequency in union]).view(1, -1, 1, 1, 1)
+            members = torch.zeros(len(sets), len(union)).scatter(1, indices, 1.0)
+            members[_PLAIN] *= _PREFERENCE
+            for name, tensor in (
+                ("basis", frequency_basis(union, _FRAMES, _SIDE)),
+                ("deviation", deviation),
+                ("changes", changes),
+                ("sets", indices),
+                ("members", members),
+            ):
+                self.register_buffer(name, tensor, persistent=False)
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Frames (B, 3, T, H, W) to coefficients (B, C, t, h, w)."""
+        """Frames (B, 3, T, H, W) to coefficients (B, U, t, h, w)."""
         with _exactly(x):
             return to_coefficients(x, self.basis) / self.deviation
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """Coefficients (B, C, t, h, w) to frames (B, 3, T, H, W)."""
+        """Coefficients (B, U, t, h, w) to frames (B, 3, T, H, W)."""
         with _exactly(coefficients):
             return from_coefficients(coefficients * self.deviation, self.basis)
+
+    def choose(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, U, t, h, w) to latents (B, 128, t, h, w): each block's set is the one with most energy."""
+        with _exactly(coefficients):
+            energies = (coefficients * self.deviation).square().movedim(1, -1) @ self.members.T
+        energies[..., _PLAIN] += torch.finfo(torch.float32).tiny  # so that black blocks are plain
+        chosen = energies.argmax(-1)
+        return torch.cat([coefficients.gather(1, self._indices(chosen)), _told(chosen).to(coefficients)], dim=1)
+
+    def spread(self, z: Tensor) -> Tensor:
+        """Latents (B, 128, t, h, w) to coefficients (B, U, t, h, w): zeros where a block's set has none."""
+        coefficients = z.new_zeros(z.shape[0], self.deviation.numel(), *z.shape[2:])
+        return coefficients.scatter(1, self._indices(_chosen(z[:, _KEPT:])), z[:, :_KEPT])
+
+    def _indices(self, chosen: Tensor) -> Tensor:
+        """Sets (B, t, h, w) to the coefficients (B, 126, t, h, w) that they are."""
+        return self.sets.to(chosen.device)[chosen].movedim(-1, 1)
+
+
+def _told(chosen: Tensor) -> Tensor:
+    """Sets (B, t, h, w) as two numbers (B, 2, t, h, w) of mean 0 and variance 1 over all sets."""
+    motion, stripes = chosen // len(STRIPES), chosen % len(STRIPES)
+    return torch.stack([_level(motion, len(MOTION)), _level(stripes, len(STRIPES))], dim=1)
+
+
+def _chosen(told: Tensor) -> Tensor:
+    """The inverse, for numbers that are only near those."""
+    motion, stripes = told.float().unbind(1)
+    return len(STRIPES) * _number(motion, len(MOTION)) + _number(stripes, len(STRIPES))
+
+
+def _level(number: Tensor, count: int) -> Tensor:
+    return (number - (count - 1) / 2) / _spread_of(count)
+
+
+def _number(level: Tensor, count: int) -> Tensor:
+    return (level * _spread_of(count) + (count - 1) / 2).round().clamp(0, count - 1).long()
+
+
+def _spread_of(count: int) -> float:
+    """The standard deviation of 0, 1, ..., count - 1."""
+    return float(((count**2 - 1) / 12) ** 0.5)
 
 
 def _exactly(x: Tensor) -> torch.autocast:
@@ -62,18 +124,34 @@ def _exactly(x: Tensor) -> torch.autocast:
     return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
-def usual_deviation(frequency: Frequency, frames: int) -> float:
+def usual_deviation(frequency: Frequency, motion: float = 32.0, stripes: float = 1.0) -> float:
     """About the standard deviation of a coefficient over blocks of natural video in [-1, 1].
 
     A power law of the frequency (Field, "Relations between the statistics of natural images and the response
     properties of cortical cells", 1987), fitted to the project's training data.
     """
     colour, time, vertical, horizontal = frequency
-    squared = vertical**2 + horizontal**2 + 32 * time**2
-    return math.sqrt(frames) * _COLOUR_DEVIATION[colour] * (0.1 + squared) ** -0.63
+    squared = stripes * vertical**2 + horizontal**2 / stripes + motion * time**2
+    return float(_FRAMES**0.5 * _COLOUR_DEVIATION[colour] * (0.1 + squared) ** _POWER)
 
 
-def _in_order_of(chosen: list[Frequency], like: list[Frequency]) -> list[Frequency]:
+@cache
+def frequency_sets() -> tuple[tuple[Frequency, ...], ...]:
+    """The frequencies of each set, `STRIPES` varying fastest: those of the largest usual deviation for it."""
+    ranked = [_largest(motion, stripes) for motion in MOTION for stripes in STRIPES]
+    return tuple(_in_order_of(chosen, ranked[_PLAIN]) for chosen in ranked)
+
+
+def _largest(motion: float, stripes: float) -> list[Frequency]:
+    grid = torch.cartesian_prod(*(torch.arange(size) for size in (3, _FRAMES, _SIDE, _SIDE)))
+    colour, time, vertical, horizontal = grid.double().unbind(1)
+    squared = 0.1 + stripes * vertical**2 + horizontal**2 / stripes + motion * time**2
+    rarity = torch.tensor(_COLOUR_DEVIATION, dtype=torch.float64)[colour.long()] ** (1 / _POWER) * squared
+    order = rarity.round(decimals=9).sort(stable=True).indices  # alike on all machines, also where two are alike
+    return [Frequency(*row) for row in grid[order[:_KEPT]].tolist()]
+
+
+def _in_order_of(chosen: list[Frequency], like: list[Frequency]) -> tuple[Frequency, ...]:
     """`chosen` with every frequency that `like` has at the same place there; the others fill the gaps in order."""
     left_over = iter([frequency for frequency in chosen if frequency not in set(like)])
-    return [frequency if frequency in set(chosen) else next(left_over) for frequency in like]
+    return tuple(frequency if frequency in set(chosen) else next(left_over) for frequency in like)

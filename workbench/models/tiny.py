@@ -10,7 +10,6 @@ to it. Where nothing moves, both are kept from changing in time (`stillness`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from workbench.config import check_range, setting
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
-from workbench.models.block_transform import BlockTransform
+from workbench.models.block_transform import AdaptiveTransform
 from workbench.models.checkpointing import set_checkpointing
 from workbench.models.dct import from_blocks, to_blocks
 from workbench.models.patch_blocks import (
@@ -37,7 +36,7 @@ from workbench.stages import LocalStage, Push, Stage
 
 _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
-_VALUES_PER_LATENT = 96
+_BLOCK = 3 * 4 * 32 * 32
 _SIDES = (4, 8, 32)
 """Pixels of a side of the patches of each level."""
 
@@ -92,9 +91,9 @@ class Tiny(Autoencoder):
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
         self.config = config
-        self.video_transform, self.image_transform = BlockTransform(4), BlockTransform(1)
+        self.transform = AdaptiveTransform()
         self.encoder = _Down(config.encoder_widths, config.encoder_depths)
-        self.to_latents = _zeros(config.encoder_widths[-1], self.latent_channels)
+        self.to_latents = _zeros(config.encoder_widths[-1], self.transform.deviation.numel())
         self.image = nn.Parameter(torch.zeros(config.encoder_widths[-1]))
         self.decoder = _DownAndUp(config.decoder_widths, config.decoder_depths)
         self.to_pixels = _zeros(config.decoder_widths[0], _VALUES)
@@ -116,9 +115,10 @@ class Tiny(Autoencoder):
 
         def stream(size: int) -> Push:
             learned = sequence(each(_patches_first), self.encoder.stream(), channels_last(self._to_latents))
-            clip = Beside(learned, self.video_transform.analyse, partial(self._latents, self.video_transform))
+            clip = Beside(learned, self.transform.analyse, self._sum)
             settled = clip if self._is_plain else sequence(clip, ConvStream(self._settled, repeats=True))
-            return chain([whole_images(lambda x: self._encode(x, False)[0], settled)], size)
+            latents = sequence(settled, each(self.transform.choose))
+            return chain([whole_images(lambda x: self._encode(x, False)[0], latents)], size)
 
         unit, cell, reach = self.temporal_stride, (self.spatial_stride, 1), _reach(self.config.encoder_depths)
         return [LocalStage("encode", stream, self.frames_of, unit, cell, reach)]
@@ -132,7 +132,7 @@ class Tiny(Autoencoder):
             learned = sequence(self.decoder.stream(), channels_last(self._to_values))
             both = Beside(learned, lambda x: x, lambda learned, linear: torch.cat([linear, learned], dim=1))
             added = each(self._added) if self._is_plain else ConvStream(self._added_settled, repeats=True)
-            linear = sequence(each(self.video_transform.synthesise), each(_patches_first))
+            linear = sequence(each(self._linear), each(_patches_first))
             return chain([sequence(linear, both, added, each(_frames))], size)
 
         cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depths)
@@ -140,32 +140,34 @@ class Tiny(Autoencoder):
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         is_image = x.shape[2] == 1
-        transform = self._transform(x.shape[2])
-        features = (
-            self.encoder(_patches(x)) + float(is_image) * self.image
-        )  # so all weights get a gradient, as DDP asks
-        z = self._latents(transform, self._to_latents(features).movedim(-1, 1), transform.analyse(x))
-        return z if is_image or self._is_plain else over_repeated_ends(self._settled, z), None
+        x = x.expand(-1, -1, _PATCH[0], -1, -1) if is_image else x
+        features = self.encoder(_patches(x)) + float(is_image) * self.image  # so all weights get a gradient, as DDP asks
+        coefficients = self._sum(self._to_latents(features).movedim(-1, 1), self.transform.analyse(x))
+        if not is_image and not self._is_plain:
+            coefficients = over_repeated_ends(self._settled, coefficients)
+        return self.transform.choose(coefficients), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
-        linear = self._transform(num_frames).synthesise(z)
-        patches = _patches(linear)
+        patches = _patches(self._linear(z))
         both = torch.cat([patches, self._to_values(self.decoder(patches))], dim=-1).movedim(-1, 1)
         if num_frames == 1:
             return _frames(self._added(both)).mean(2, keepdim=True)
         return _frames(self._added(both) if self._is_plain else over_repeated_ends(self._added_settled, both))
 
+    def _linear(self, z: Tensor) -> Tensor:
+        """Latents (B, 128, t, h, w) to the frames (B, 3, T, H, W) that they are without a network."""
+        return self.transform.synthesise(self.transform.spread(z))
+
     @property
     def _is_plain(self) -> bool:
         return self.config.still_below == 0
 
-    def _settled(self, z: Tensor) -> Tensor:
-        """Latents (B, C, t + 2, h, w) to those between first and last, kept from changing where nothing moves."""
-        changes = self.video_transform.changes
-        levels = _LEVELS * _VALUES_PER_LATENT**-0.5 * self.video_transform.deviation  # the basis is orthonormal
-        pixels = levels * z
-        share = moving_share((pixels * ~changes, pixels * changes), self.config.still_below)
-        return settled((z * ~changes, z * changes), share)
+    def _settled(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, U, t + 2, h, w) to those between first and last, steady where nothing moves."""
+        changes, deviation = self.transform.changes, self.transform.deviation
+        levels = _LEVELS * (deviation.numel() / _BLOCK) ** 0.5 * deviation * coefficients  # as the basis is orthonormal
+        share = moving_share((levels * ~changes, levels * changes), self.config.still_below)
+        return settled((coefficients * ~changes, coefficients * changes), share)
 
     def _added(self, both: Tensor) -> Tensor:
         """Values (B, 2 * 192, t, H, W) of the linear and the learned patches to those of their sum."""
@@ -186,17 +188,13 @@ class Tiny(Autoencoder):
         """Features (B, t, H, W, C) of the decoder to what it adds to the values of patches, channels last."""
         return self.to_pixels(F.silu(features))
 
-    @staticmethod
-    def _latents(transform: BlockTransform, learned: Tensor, linear: Tensor) -> Tensor:
-        return linear + _COEFFICIENT_STEP * learned / transform.deviation
-
-    def _transform(self, num_frames: int) -> BlockTransform:
-        return self.image_transform if num_frames == 1 else self.video_transform
+    def _sum(self, learned: Tensor, linear: Tensor) -> Tensor:
+        return linear + _COEFFICIENT_STEP * learned / self.transform.deviation
 
 
 def _patches(x: Tensor) -> Tensor:
-    """Frames (B, 3, T, H, W) to (B, t, H / 4, W / 4, values of a patch); to the networks an image is a still clip."""
-    return to_blocks(x.expand(-1, -1, _PATCH[0], -1, -1) if x.shape[2] == 1 else x, _PATCH)
+    """Frames (B, 3, T, H, W) to (B, t, H / 4, W / 4, values of a patch)."""
+    return to_blocks(x, _PATCH)
 
 
 def _patches_first(x: Tensor) -> Tensor:
