@@ -16,7 +16,7 @@ from workbench.steps import drain
 @pytest.fixture(autouse=True)
 def small_clips(monkeypatch):
     """The shipped clips, small and short: what is found does not depend on it."""
-    monkeypatch.setattr("workbench.check.CLIP", ClipPolicy(resolution="96", max_frames=5))
+    monkeypatch.setattr("workbench.check.CLIP", ClipPolicy(resolution="96", max_frames=9))
 
 
 def tiny_that_decodes(change) -> wb.Autoencoder:

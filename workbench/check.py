@@ -70,8 +70,9 @@ def check_steps(ae: Autoencoder) -> Steps[list[Finding]]:
 def _setting(ae: Autoencoder) -> Iterator[Finding]:
     where = torch.cuda.get_device_name(ae.device) if ae.device.type == "cuda" else ae.device.type
     parameters = ae.parameter_count()
-    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in (*ae.parameters(), *ae.buffers())})
-    mixed = len({kind for kind in kinds if "float" in kind}) > 1
+    tensors = [tensor for tensor in (*ae.parameters(), *ae.buffers()) if tensor.is_floating_point()]
+    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors})
+    mixed = len(kinds) > 1
     found = f"{parameters:,} in {', '.join(kinds)} on {where}"
     yield Finding("odd" if mixed else "good", "parameters", found + (": of several types" if mixed else ""))
     yield Finding("good", "attention backends", ", ".join(_attention(ae.device)))

@@ -31,7 +31,7 @@ class ModelSpec:
 
 MODELS: dict[str, ModelSpec] = {
     "tiny": ModelSpec(
-        "small model of the Video DC-AE's rate: a learned residual beside the block DCT, trained on free clips",
+        "small model of the Video DC-AE's rate: a learned residual beside an adaptive block DCT, trained on free clips",
         "this project; rate of arXiv 2503.09642",
         Path(__file__).parents[1] / "weights" / "tiny.safetensors",
     ),

@@ -1,11 +1,11 @@
-"""The shipped small model, of the Video DC-AE's rate: a learned residual beside a fixed shortcut.
+"""The shipped small model, of the Video DC-AE's rate: a learned residual beside a shortcut without weights.
 
 That idea is the DC-AE's (arXiv 2410.10733), whose shortcuts move pixels to channels. Here one shortcut around all of
-encoder and decoder is the block DCT of the linear baseline, the best of its kind without weights. Both networks are
-residual blocks over patches of 4 x 4, 8 x 8 and 32 x 32 pixels of 4 frames: fine patches for what is sharp, coarse ones
-for what is far away in space and time. The encoder goes down through them, the decoder down and up again (a U-Net,
-arXiv 1505.04597). Their last weights are zero at first: an untrained model is the baseline `dct`, and training adds
-to it. Where nothing moves, both are kept from changing in time (`stillness`).
+encoder and decoder is a block DCT whose blocks choose their frequencies (`block_transform`). Both networks are residual
+blocks over patches of 4 x 4, 8 x 8 and 32 x 32 pixels of 4 frames: fine patches for what is sharp, coarse ones for what
+is far away in space and time. The encoder goes down through them, the decoder down and up again (a U-Net, arXiv
+1505.04597). Their last weights are zero at first: an untrained model is its transform, and training adds to it. Where
+nothing moves, both are kept from changing in time (`stillness`).
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ _FACTORS = tuple(coarse // fine for fine, coarse in pairwise(_SIDES))
 _COEFFICIENT_STEP = 0.3
 _PIXEL_STEP = 0.1
 """What an output of 1 of the encoder is in DCT coefficients, and of the decoder in [-1, 1]: about the deviations of
-what the baseline drops, so that one learning rate suits both."""
+the transform drops, so that one learning rate suits both."""
 
 _LEVELS = 127.5
 """Grey levels of 255 that are 1 in [-1, 1]."""
@@ -76,7 +76,7 @@ class TinyConfig:
 
 
 class Tiny(Autoencoder):
-    """Latents are the baseline's coefficients over their usual deviation, plus what the encoder adds to them."""
+    """Latents are chosen DCT coefficients over their usual deviation, with what the encoder adds to them."""
 
     name = "tiny"
     latent_channels = 128
@@ -141,7 +141,9 @@ class Tiny(Autoencoder):
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         is_image = x.shape[2] == 1
         x = x.expand(-1, -1, _PATCH[0], -1, -1) if is_image else x
-        features = self.encoder(_patches(x)) + float(is_image) * self.image  # so all weights get a gradient, as DDP asks
+        features = (
+            self.encoder(_patches(x)) + float(is_image) * self.image
+        )  # so all weights get a gradient, as DDP asks
         coefficients = self._sum(self._to_latents(features).movedim(-1, 1), self.transform.analyse(x))
         if not is_image and not self._is_plain:
             coefficients = over_repeated_ends(self._settled, coefficients)

@@ -36,7 +36,7 @@ TURBO = {
 # The successor with 2.1 billion parameters, for clips of two chunks, so that the second learns to look into the first.
 DC_AE_V = {"model.name": "dc_ae_v", "bucket_config": {"256px_ar1:1": {80: (1.0, 1)}}, "grad_checkpoint": True}
 
-# The shipped model, for crops as `python -m workbench pack` cuts them. It starts as the linear baseline.
+# The shipped model, for crops as `python -m workbench pack` cuts them. It starts as its block transform.
 TINY = {
     "model.name": "tiny",
     "bucket_config": {"128px_ar1:1": {8: (1.0, 1)}},  # many small steps: what pays on a CPU
