@@ -53,11 +53,11 @@ def test_every_block_gets_the_set_that_leaves_the_smallest_error(transform):
     coefficients = transform.analyse(x)
     chosen = transform.synthesise(transform.spread(transform.choose(coefficients)))
     errors = []
-    for members in transform.members > 0:
-        kept = coefficients * members.view(1, -1, 1, 1, 1)
+    for indices in transform.sets:
+        kept = torch.zeros_like(coefficients).index_copy(1, indices, coefficients[:, indices])
         errors.append(block_errors(transform.synthesise(kept), x))
     best = torch.stack(errors).amin(0)
-    assert (block_errors(chosen, x) <= best + 1e-3 * x.square().mean()).all()
+    assert (block_errors(chosen, x) <= best + (0.101 / 127.5) ** 2).all()  # what the plain set is preferred by
 
 
 def block_errors(y: Tensor, x: Tensor) -> Tensor:
@@ -88,6 +88,18 @@ def test_stripes_get_the_frequencies_across_them(transform):
     assert (sets_of(transform.choose(transform.analyse(down)))[1] == 0).all()
 
 
+def test_brightness_does_not_matter(transform):
+    coefficients = transform.analyse(0.5 * clip_of(2))
+    brighter = transform.analyse(0.5 * clip_of(2) + 0.4)
+    assert torch.equal(sets_of(transform.choose(coefficients)), sets_of(transform.choose(brighter)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_choice_is_made_in_full_precision(transform, dtype):
+    coefficients = transform.analyse(clip_of(2)).to(dtype)
+    assert torch.equal(sets_of(transform.choose(coefficients).float()), sets_of(transform.choose(coefficients.float())))
+
+
 @pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
 def test_a_flat_block_is_plain(transform, level):
     z = transform.choose(transform.analyse(torch.full((1, 3, 4, 32, 32), level)))
@@ -100,4 +112,8 @@ def test_latents_that_are_a_little_off_still_say_their_set(transform):
     noisy[:, 126:] += 0.4 * torch.randn(noisy[:, 126:].shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     assert torch.equal(sets_of(noisy), sets_of(z))
     assert torch.equal(transform.spread(noisy), transform.spread(z))
-    assert transform.spread(100 * z).isfinite().all()
+    far = z.clone()
+    far[:, 126:] = 100.0
+    assert transform.spread(far).transpose(0, 1).flatten(1).any(1).nonzero().flatten().tolist() == sorted(
+        transform.sets[-1].tolist()
+    )

@@ -16,18 +16,23 @@ def steps(*values: float) -> Tensor:
 
 def test_a_change_of_the_threshold_counts_half():
     none = steps(0.0, 0.0, 0.0)
-    assert moving_share((steps(5.0, 5.0, 5.0), none), 2.0).item() == 0
-    assert moving_share((steps(5.0, 5.0, 7.0), none), 2.0).item() == 0.5
-    assert moving_share((steps(3.0, 5.0, 5.0), none), 2.0).item() == 0.5
-    assert moving_share((steps(5.0, 5.0, 5.0), steps(9.0, 2.0, 9.0)), 2.0).item() == 0.5
-    assert moving_share((steps(0.0, 50.0, 50.0), none), 2.0).item() > 0.99999
+    assert moving_share(steps(5.0, 5.0, 5.0), none, 2.0).item() == 0
+    assert moving_share(steps(5.0, 5.0, 7.0), none, 2.0).item() == 0.5
+    assert moving_share(steps(3.0, 5.0, 5.0), none, 2.0).item() == 0.5
+    assert moving_share(steps(5.0, 5.0, 5.0), steps(81.0, 4.0, 81.0), 2.0).item() == 0.5
+    assert moving_share(steps(0.0, 50.0, 50.0), none, 2.0).item() > 0.99999
+
+
+def test_half_precision_has_room_for_the_largest_change():
+    black_to_white = steps(0.0, 255.0, 255.0).half()
+    assert moving_share(black_to_white, torch.zeros_like(black_to_white), 1.5).item() > 0.99999
 
 
 def test_what_is_still_becomes_the_mean_and_what_moves_stays():
-    parts = steps(1.0, 2.0, 6.0), steps(0.0, 0.5, 0.0)
-    assert settled(parts, steps(0.0)).item() == 3.0
-    assert settled(parts, steps(1.0)).item() == 2.5
-    assert settled(parts, steps(0.5)).item() == 2.75
+    values, steady = steps(1.0, 2.5, 6.0), steps(1.0, 2.0, 6.0)
+    assert settled(values, steady, steps(0.0)).item() == 3.0
+    assert settled(values, steady, steps(1.0)).item() == 2.5
+    assert settled(values, steady, steps(0.5)).item() == 2.75
 
 
 def with_noise(frames: list[Tensor]) -> Tensor:
@@ -67,3 +72,13 @@ def test_the_shipped_model_leaves_motion_alone(photo):
     )
     assert mean_change(shipped) > 0.95 * mean_change(plain)
     assert (shipped - panned).square().mean() < 1.01 * (plain - panned).square().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.inference_mode()
+def test_a_cut_survives_half_precision(photo, dtype):
+    cut = with_noise([photo[:, 40:104, 200:264]] * 6 + [255 - photo[:, 200:264, 40:104]] * 6)
+    full = wb.load_autoencoder("tiny", device="cpu")
+    half = wb.load_autoencoder("tiny", device="cpu", dtype=dtype)
+    error, of_half = ((ae(cut).reconstruction.float() - cut).square().mean() for ae in (full, half))
+    assert of_half < 1.1 * error

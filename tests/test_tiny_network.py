@@ -77,7 +77,8 @@ def test_checkpointing_changes_no_gradient(panned_photo):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"encoder_widths": (0, 1, 1)}, {"decoder_widths": (8, 8)}, {"decoder_depths": (1, 1, -1)}]
+    "changes",
+    [{"encoder_widths": (0, 1, 1)}, {"decoder_widths": (8, 8)}, {"decoder_depths": (1, 1, -1)}, {"still_below": -1.0}],
 )
 def test_impossible_architectures_are_refused(changes):
     with pytest.raises(wb.ConfigError, match=next(iter(changes))):

@@ -25,8 +25,9 @@ STRIPES = (0.3, 1.0, 3.0)
 """What the square of a vertical frequency counts, and what that of a horizontal one is divided by."""
 
 _PLAIN = 1
-_PREFERENCE = 1.001
-"""The set of still blocks without stripes, and by how much another has to be better: no choice by rounding errors."""
+_PREFERENCE = (0.1 / 127.5) ** 2 * 3 * _FRAMES * _SIDE**2
+"""The set of still blocks without stripes, and how much more energy another has to keep: that of a difference of 0.1
+grey levels. Without it, rounding would choose for flat blocks."""
 
 
 class AdaptiveTransform(nn.Module):
@@ -34,6 +35,10 @@ class AdaptiveTransform(nn.Module):
 
     Coefficients are those of all sets together (U of them, over their usual standard deviation), latents those of the
     block's own set. A frequency that the plain set has is the same channel in all sets that have it too.
+
+    Only the coefficients that all sets share mean the same in every block; the others and the two names go together:
+    latents that are averaged, resized or turned name another set, or none. Names that are off by less than 0.44
+    (motion, channel 126) and 0.61 (stripes, channel 127) are still read right.
 
     Attributes:
         deviation: about the standard deviation (1, U, 1, 1, 1) of each coefficient over natural video in [-1, 1].
@@ -56,7 +61,9 @@ class AdaptiveTransform(nn.Module):
             deviation = torch.tensor([usual_deviation(frequency) for frequency in union]).view(1, -1, 1, 1, 1)
             changes = torch.tensor([frequency.time > 0 for frequency in union]).view(1, -1, 1, 1, 1)
             members = torch.zeros(len(sets), len(union)).scatter(1, indices, 1.0)
-            members[_PLAIN] *= _PREFERENCE
+            members[:, members.all(0)] = (
+                0.0  # what all sets keep says nothing for one, and would hide small differences
+            )
             for name, tensor in (
                 ("basis", frequency_basis(union, _FRAMES, _SIDE)),
                 ("deviation", deviation),
@@ -77,44 +84,47 @@ class AdaptiveTransform(nn.Module):
             return from_coefficients(coefficients * self.deviation, self.basis)
 
     def choose(self, coefficients: Tensor) -> Tensor:
-        """Coefficients (B, U, t, h, w) to latents (B, 128, t, h, w): each block's set is the one with most energy."""
+        """Coefficients (B, U, t, h, w) to latents (B, 128, t, h, w): each block's set is the one with most energy.
+
+        Where two sets are equally good up to rounding, either may be named: the picture is as good with both.
+        """
         with _exactly(coefficients):
-            energies = (coefficients * self.deviation).square().movedim(1, -1) @ self.members.T
-        energies[..., _PLAIN] += torch.finfo(torch.float32).tiny  # so that black blocks are plain
+            energies = (coefficients.float() * self.deviation.float()).square().movedim(1, -1) @ self.members.float().T
+        energies[..., _PLAIN] += _PREFERENCE
         chosen = energies.argmax(-1)
-        return torch.cat([coefficients.gather(1, self._indices(chosen)), _told(chosen).to(coefficients)], dim=1)
+        return torch.cat([coefficients.gather(1, self._indices(chosen)), _names(chosen).to(coefficients)], dim=1)
 
     def spread(self, z: Tensor) -> Tensor:
         """Latents (B, 128, t, h, w) to coefficients (B, U, t, h, w): zeros where a block's set has none."""
         coefficients = z.new_zeros(z.shape[0], self.deviation.numel(), *z.shape[2:])
-        return coefficients.scatter(1, self._indices(_chosen(z[:, _KEPT:])), z[:, :_KEPT])
+        return coefficients.scatter(1, self._indices(_named(z[:, _KEPT:])), z[:, :_KEPT])
 
     def _indices(self, chosen: Tensor) -> Tensor:
         """Sets (B, t, h, w) to the coefficients (B, 126, t, h, w) that they are."""
-        return self.sets.to(chosen.device)[chosen].movedim(-1, 1)
+        return self.sets.to(chosen.device)[chosen].movedim(-1, 1)  # which may be the meta device, to count
 
 
-def _told(chosen: Tensor) -> Tensor:
+def _names(chosen: Tensor) -> Tensor:
     """Sets (B, t, h, w) as two numbers (B, 2, t, h, w) of mean 0 and variance 1 over all sets."""
     motion, stripes = chosen // len(STRIPES), chosen % len(STRIPES)
     return torch.stack([_level(motion, len(MOTION)), _level(stripes, len(STRIPES))], dim=1)
 
 
-def _chosen(told: Tensor) -> Tensor:
+def _named(names: Tensor) -> Tensor:
     """The inverse, for numbers that are only near those."""
-    motion, stripes = told.float().unbind(1)
+    motion, stripes = names.float().unbind(1)
     return len(STRIPES) * _number(motion, len(MOTION)) + _number(stripes, len(STRIPES))
 
 
 def _level(number: Tensor, count: int) -> Tensor:
-    return (number - (count - 1) / 2) / _spread_of(count)
+    return (number - (count - 1) / 2) / _deviation_of(count)
 
 
 def _number(level: Tensor, count: int) -> Tensor:
-    return (level * _spread_of(count) + (count - 1) / 2).round().clamp(0, count - 1).long()
+    return (level * _deviation_of(count) + (count - 1) / 2).round().clamp(0, count - 1).long()
 
 
-def _spread_of(count: int) -> float:
+def _deviation_of(count: int) -> float:
     """The standard deviation of 0, 1, ..., count - 1."""
     return float(((count**2 - 1) / 12) ** 0.5)
 
@@ -124,15 +134,20 @@ def _exactly(x: Tensor) -> torch.autocast:
     return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
-def usual_deviation(frequency: Frequency, motion: float = 32.0, stripes: float = 1.0) -> float:
+def usual_deviation(frequency: Frequency) -> float:
     """About the standard deviation of a coefficient over blocks of natural video in [-1, 1].
 
     A power law of the frequency (Field, "Relations between the statistics of natural images and the response
     properties of cortical cells", 1987), fitted to the project's training data.
     """
-    colour, time, vertical, horizontal = frequency
-    squared = stripes * vertical**2 + horizontal**2 / stripes + motion * time**2
-    return float(_FRAMES**0.5 * _COLOUR_DEVIATION[colour] * (0.1 + squared) ** _POWER)
+    squared = _squared(torch.tensor(frequency[1:]), motion=32.0, stripes=1.0).item()
+    return float(_FRAMES**0.5 * _COLOUR_DEVIATION[frequency.colour] * squared**_POWER)
+
+
+def _squared(frequencies: Tensor, motion: float, stripes: float) -> Tensor:
+    """Squares, by which coefficients become rare, of frequencies (..., 3) over time, height and width."""
+    time, vertical, horizontal = frequencies.double().unbind(-1)
+    return 0.1 + stripes * vertical**2 + horizontal**2 / stripes + motion * time**2
 
 
 @cache
@@ -144,9 +159,8 @@ def frequency_sets() -> tuple[tuple[Frequency, ...], ...]:
 
 def _largest(motion: float, stripes: float) -> list[Frequency]:
     grid = torch.cartesian_prod(*(torch.arange(size) for size in (3, _FRAMES, _SIDE, _SIDE)))
-    colour, time, vertical, horizontal = grid.double().unbind(1)
-    squared = 0.1 + stripes * vertical**2 + horizontal**2 / stripes + motion * time**2
-    rarity = torch.tensor(_COLOUR_DEVIATION, dtype=torch.float64)[colour.long()] ** (1 / _POWER) * squared
+    squared = _squared(grid[:, 1:], motion, stripes)
+    rarity = torch.tensor(_COLOUR_DEVIATION, dtype=torch.float64)[grid[:, 0]] ** (1 / _POWER) * squared
     order = rarity.round(decimals=9).sort(stable=True).indices  # alike on all machines, also where two are alike
     return [Frequency(*row) for row in grid[order[:_KEPT]].tolist()]
 

@@ -14,46 +14,44 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Parts = tuple[Tensor, Tensor]
-"""The steady and the changing part of as many steps."""
 
-
-def moving_share(parts: Parts, still_below: float) -> Tensor:
+def moving_share(steady: Tensor, within: Tensor, still_below: float) -> Tensor:
     """How much of each place moves: 0 nothing, 0.5 where it changes by `still_below`, towards 1 for large changes.
 
-    The squared change is that within a step and the larger of those to the step before and after, each the mean over
-    all dimensions but those of batch, steps and places.
+    The squared change is that within a step and the larger of those to the step before and after, the mean over all
+    dimensions but those of batch, steps and places. In float32, whose range its square fits.
 
     Args:
-        parts: of t + 2 steps.
-        still_below: above 0.
+        steady: the steady part of t + 2 steps, (B, ..., t + 2, h, w).
+        within: the mean square of their changing parts, (B, 1, ..., t + 2, h, w).
+        still_below: above 0, in the unit of the steady part.
 
     Returns:
-        (B, 1, ..., t, h, w).
+        float32 (B, 1, ..., t, h, w).
     """
-    steady, changing = parts
-    values = tuple(range(1, steady.ndim - 3))
-    steps = steady.diff(dim=-3).square().mean(values, keepdim=True)
-    within = changing[..., 1:-1, :, :].square().mean(values, keepdim=True)
-    change = (within + torch.maximum(steps[..., 1:, :, :], steps[..., :-1, :, :])).square()
-    return change / (change + still_below**4)
+    steps = steady.float().diff(dim=-3).square().mean(tuple(range(1, steady.ndim - 3)), keepdim=True)
+    change = _inner(within.float()) + torch.maximum(steps[..., 1:, :, :], steps[..., :-1, :, :])
+    return 1 - 1 / (1 + (change / still_below**2).square())
 
 
-def settled(parts: Parts, share: Tensor) -> Tensor:
-    """Both parts together as they are where all moves, and their mean over three steps where nothing does.
+def settled(values: Tensor, steady: Tensor, share: Tensor) -> Tensor:
+    """The values as they are where all moves, and the steady part's mean over three steps where nothing does.
 
     Args:
-        parts: of t + 2 steps.
-        share: of `moving_share`, for t steps.
+        values, steady: (B, ..., t + 2, h, w), of which the first and the last step only give their steady part.
+        share: of `moving_share`.
 
     Returns:
         (B, ..., t, h, w).
     """
-    steady, changing = parts
-    before, now, after = steady[..., :-2, :, :], steady[..., 1:-1, :, :], steady[..., 2:, :, :]
-    return torch.lerp((before + now + after) / 3, now + changing[..., 1:-1, :, :], share)
+    mean = (steady[..., :-2, :, :] + _inner(steady) + steady[..., 2:, :, :]) / 3
+    return torch.lerp(mean, _inner(values), share.to(values))
 
 
 def over_repeated_ends(settle: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A function of t + 2 steps that gives t, on a clip (B, C, t, h, w) that stands still before and after it."""
     return settle(torch.cat([x[:, :, :1], x, x[:, :, -1:]], dim=2))
+
+
+def _inner(x: Tensor) -> Tensor:
+    return x[..., 1:-1, :, :]

@@ -9,7 +9,7 @@ nothing moves, both are kept from changing in time (`stillness`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -30,13 +30,12 @@ from workbench.models.patch_blocks import (
     channels_to_space,
     space_to_channels,
 )
-from workbench.models.stillness import Parts, moving_share, over_repeated_ends, settled
+from workbench.models.stillness import moving_share, over_repeated_ends, settled
 from workbench.models.streams import Beside, ConvStream, Stream, chain, each, sequence, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
 _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
-_BLOCK = 3 * 4 * 32 * 32
 _SIDES = (4, 8, 32)
 """Pixels of a side of the patches of each level."""
 
@@ -45,7 +44,7 @@ _FACTORS = tuple(coarse // fine for fine, coarse in pairwise(_SIDES))
 _COEFFICIENT_STEP = 0.3
 _PIXEL_STEP = 0.1
 """What an output of 1 of the encoder is in DCT coefficients, and of the decoder in [-1, 1]: about the deviations of
-the transform drops, so that one learning rate suits both."""
+what the transform drops, so that one learning rate suits both."""
 
 _LEVELS = 127.5
 """Grey levels of 255 that are 1 in [-1, 1]."""
@@ -67,12 +66,12 @@ class TinyConfig:
 
     def __post_init__(self) -> None:
         check_range("still_below", self.still_below, 0.0)
-        for field in fields(self)[:-1]:
-            values = getattr(self, field.name)
+        for name in ("encoder_widths", "encoder_depths", "decoder_widths", "decoder_depths"):
+            values = getattr(self, name)
             if len(values) != len(_SIDES):
-                raise ConfigError(f"`{field.name}`: give {len(_SIDES)} values, for patches of 4, 8 and 32 pixels")
+                raise ConfigError(f"`{name}`: give {len(_SIDES)} values, for patches of 4, 8 and 32 pixels")
             for value in values:
-                check_range(field.name, value, 0 if field.name.endswith("depths") else 1)
+                check_range(name, value, 0 if name.endswith("depths") else 1)
 
 
 class Tiny(Autoencoder):
@@ -116,8 +115,8 @@ class Tiny(Autoencoder):
         def stream(size: int) -> Push:
             learned = sequence(each(_patches_first), self.encoder.stream(), channels_last(self._to_latents))
             clip = Beside(learned, self.transform.analyse, self._sum)
-            settled = clip if self._is_plain else sequence(clip, ConvStream(self._settled, repeats=True))
-            latents = sequence(settled, each(self.transform.choose))
+            steadied = sequence(clip, ConvStream(self._steadied, repeats=True)) if self._keeps_still else clip
+            latents = sequence(steadied, each(self.transform.choose))
             return chain([whole_images(lambda x: self._encode(x, False)[0], latents)], size)
 
         unit, cell, reach = self.temporal_stride, (self.spatial_stride, 1), _reach(self.config.encoder_depths)
@@ -129,58 +128,65 @@ class Tiny(Autoencoder):
         def stream(size: int) -> Push:
             if is_image:
                 return chain([each(lambda z: self._decode(z, 1))], size)
-            learned = sequence(self.decoder.stream(), channels_last(self._to_values))
-            both = Beside(learned, lambda x: x, lambda learned, linear: torch.cat([linear, learned], dim=1))
-            added = each(self._added) if self._is_plain else ConvStream(self._added_settled, repeats=True)
             linear = sequence(each(self._linear), each(_patches_first))
-            return chain([sequence(linear, both, added, each(_frames))], size)
+            learned = sequence(self.decoder.stream(), channels_last(self._to_values))
+            if self._keeps_still:
+                added = sequence(
+                    Beside(learned, lambda x: x, _with_change), ConvStream(self._added_steadied, repeats=True)
+                )
+            else:
+                added = Beside(learned, lambda x: x, _added)
+            return chain([sequence(linear, added, each(_frames))], size)
 
         cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depths)
         return [LocalStage("decode", stream, lambda latents: latents, 1, cell, reach)]
 
     def _encode(self, x: Tensor, sample_posterior: bool) -> tuple[Tensor, None]:
         is_image = x.shape[2] == 1
-        x = x.expand(-1, -1, _PATCH[0], -1, -1) if is_image else x
-        features = (
-            self.encoder(_patches(x)) + float(is_image) * self.image
-        )  # so all weights get a gradient, as DDP asks
-        coefficients = self._sum(self._to_latents(features).movedim(-1, 1), self.transform.analyse(x))
-        if not is_image and not self._is_plain:
-            coefficients = over_repeated_ends(self._settled, coefficients)
+        clip = x.expand(-1, -1, _PATCH[0], -1, -1) if is_image else x
+        # A factor, so that all weights have a gradient, which DDP asks for.
+        features = self.encoder(_patches(clip)) + float(is_image) * self.image
+        coefficients = self._sum(self._to_latents(features).movedim(-1, 1), self.transform.analyse(clip))
+        if is_image:
+            coefficients = coefficients * ~self.transform.changes
+        elif self._keeps_still:
+            coefficients = over_repeated_ends(self._steadied, coefficients)
         return self.transform.choose(coefficients), None
 
     def _decode(self, z: Tensor, num_frames: int) -> Tensor:
-        patches = _patches(self._linear(z))
-        both = torch.cat([patches, self._to_values(self.decoder(patches))], dim=-1).movedim(-1, 1)
+        linear = self._linear(z)
+        learned = self._to_values(self.decoder(_patches(linear))).movedim(-1, 1)
+        linear = _patches_first(linear)
         if num_frames == 1:
-            return _frames(self._added(both)).mean(2, keepdim=True)
-        return _frames(self._added(both) if self._is_plain else over_repeated_ends(self._added_settled, both))
+            return _frames(_added(learned, linear)).mean(2, keepdim=True)
+        if self._keeps_still:
+            return _frames(over_repeated_ends(self._added_steadied, _with_change(learned, linear)))
+        return _frames(_added(learned, linear))
 
     def _linear(self, z: Tensor) -> Tensor:
         """Latents (B, 128, t, h, w) to the frames (B, 3, T, H, W) that they are without a network."""
         return self.transform.synthesise(self.transform.spread(z))
 
     @property
-    def _is_plain(self) -> bool:
-        return self.config.still_below == 0
+    def _keeps_still(self) -> bool:
+        return self.config.still_below > 0
 
-    def _settled(self, coefficients: Tensor) -> Tensor:
+    def _steadied(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, U, t + 2, h, w) to those between first and last, steady where nothing moves."""
         changes, deviation = self.transform.changes, self.transform.deviation
-        levels = _LEVELS * (deviation.numel() / _BLOCK) ** 0.5 * deviation * coefficients  # as the basis is orthonormal
-        share = moving_share((levels * ~changes, levels * changes), self.config.still_below)
-        return settled((coefficients * ~changes, coefficients * changes), share)
+        # Of pixels, in grey levels, once the mean over U is taken: the basis is orthonormal.
+        levels = _LEVELS * (deviation.numel() / self.transform.basis[0].numel()) ** 0.5 * deviation * coefficients
+        within = (levels * changes).float().square().mean(1, keepdim=True)
+        share = moving_share(levels * ~changes, within, self.config.still_below)
+        return settled(coefficients, coefficients * ~changes, share)
 
-    def _added(self, both: Tensor) -> Tensor:
-        """Values (B, 2 * 192, t, H, W) of the linear and the learned patches to those of their sum."""
-        linear, learned = both.chunk(2, dim=1)
-        return linear + _PIXEL_STEP * learned
-
-    def _added_settled(self, both: Tensor) -> Tensor:
-        """The same of t + 2 steps for those between the first and the last, steady where the linear part is."""
-        linear, _ = both.chunk(2, dim=1)
-        share = moving_share(_parts(_LEVELS * linear), self.config.still_below)
-        return settled(_parts(self._added(both)), share).flatten(1, 3)
+    def _added_steadied(self, values: Tensor) -> Tensor:
+        """Values of `_with_change` for t + 2 steps to the sums (B, 192, t, H, W) between first and last."""
+        added, linear, within = values.split([_VALUES, _VALUES // _PATCH[0], 1], dim=1)
+        share = moving_share(linear, within, self.config.still_below / _LEVELS)
+        added = added.unflatten(1, (3, _PATCH[0], -1))
+        share = share.unflatten(1, (1, 1, 1))
+        return settled(added, added.mean(2, keepdim=True), share).flatten(1, 3)
 
     def _to_latents(self, features: Tensor) -> Tensor:
         """Features (B, t, h, w, C) of the encoder to what they add to the latents, channels last."""
@@ -209,11 +215,17 @@ def _frames(values: Tensor) -> Tensor:
     return from_blocks(values.movedim(1, -1), _PATCH)
 
 
-def _parts(values: Tensor) -> Parts:
-    """Values of patches (B, 192, t, H, W) as (B, colours, frames, pixels, t, H, W): the frames' mean, and the rest."""
-    values = values.unflatten(1, (3, _PATCH[0], -1))
-    steady = values.mean(2, keepdim=True)
-    return steady, values - steady
+def _added(learned: Tensor, linear: Tensor) -> Tensor:
+    """Values of patches (B, 192, t, H, W) with what the decoder adds to them."""
+    return linear + _PIXEL_STEP * learned
+
+
+def _with_change(learned: Tensor, linear: Tensor) -> Tensor:
+    """The same, then the mean over the frames of the linear patches, and the mean square of the rest."""
+    frames = linear.unflatten(1, (3, _PATCH[0], -1))
+    steady = frames.mean(2, keepdim=True)
+    within = (frames - steady).square().mean((1, 2, 3))[:, None]
+    return torch.cat([_added(learned, linear), steady.flatten(1, 3), within], dim=1)
 
 
 def _reach(depths: Sequence[int]) -> int:
