@@ -7,6 +7,7 @@ from torch import Tensor
 
 import workbench as wb
 from workbench.models.stillness import moving_share, settled
+from workbench.models.streams import ConvStream
 
 
 def steps(*values: float) -> Tensor:
@@ -82,3 +83,14 @@ def test_a_cut_survives_half_precision(photo, dtype):
     half = wb.load_autoencoder("tiny", device="cpu", dtype=dtype)
     error, of_half = ((ae(cut).reconstruction.float() - cut).square().mean() for ae in (full, half))
     assert of_half < 1.1 * error
+
+
+@pytest.mark.parametrize("pushes", [[1], [1, 1], [2, 1], [1, 1, 1, 1, 1], [5, 2, 1]])
+def test_streamed_a_clip_stands_still_before_and_after_it_too(pushes):
+    x = torch.randn(1, 2, sum(pushes), 3, 3, generator=torch.Generator().manual_seed(0))
+    stream = ConvStream(lambda window: settled(window, window, torch.tensor(0.3)), repeats=True)
+    parts = [stream(part, number == len(pushes) - 1) for number, part in enumerate(x.split(pushes, dim=2))]
+    streamed = torch.cat([part for part in parts if part is not None], dim=2)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 0, 1, 1), mode="replicate")
+    mean = padded.unfold(2, 3, 1).mean(-1)
+    torch.testing.assert_close(streamed, 0.7 * mean + 0.3 * x)

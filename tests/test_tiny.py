@@ -49,10 +49,10 @@ def test_it_has_the_compression_of_the_video_dc_ae(tiny):
 
 
 @pytest.mark.parametrize(
-    ("name", "frames", "gain_db"), [("bunny", 8, 1.5), ("signing", 8, 2.7), ("bottles", 8, 1.7), ("bunny", 1, 0.8)]
+    ("name", "frames", "gain_db"), [("bunny", 8, 1.9), ("signing", 8, 3.5), ("bottles", 8, 1.9), ("bunny", 1, 1.4)]
 )
 def test_it_beats_the_linear_baseline(tiny, name, frames, gain_db):
-    """By nearly what it does today: 1.7, 3.0 and 1.9 dB on clips, 0.9 dB on the frame as a photo."""
+    """By nearly what it does today: 2.1, 3.8 and 2.2 dB on clips, 1.6 dB on the frame as a photo."""
     video = wb.read_video(EXAMPLES / f"{name}.mp4", max_frames=frames)
     assert mean_psnr(tiny, video) > mean_psnr(wb.load_autoencoder("dct", device="cpu"), video) + gain_db
 

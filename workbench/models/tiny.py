@@ -62,7 +62,7 @@ class TinyConfig:
     encoder_depths: tuple[int, ...] = setting((2, 3, 2), "residual blocks of the encoder there")
     decoder_widths: tuple[int, ...] = setting((96, 192, 192), "channels of the decoder there")
     decoder_depths: tuple[int, ...] = setting((3, 5, 3), "residual blocks of the decoder there")
-    still_below: float = setting(1.5, "grey levels of 255: smaller changes in time are averaged away; 0: none are")
+    still_below: float = setting(2.0, "grey levels of 255: smaller changes in time are averaged away; 0: none are")
 
     def __post_init__(self) -> None:
         check_range("still_below", self.still_below, 0.0)
