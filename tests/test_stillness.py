@@ -94,3 +94,13 @@ def test_streamed_a_clip_stands_still_before_and_after_it_too(pushes):
     padded = torch.nn.functional.pad(x, (0, 0, 0, 0, 1, 1), mode="replicate")
     mean = padded.unfold(2, 3, 1).mean(-1)
     torch.testing.assert_close(streamed, 0.7 * mean + 0.3 * x)
+
+
+@torch.inference_mode()
+def test_a_slow_fade_makes_no_steps_between_latents(photo):
+    scene = photo[:, 40:168, 150:310].float()
+    fade = torch.stack([scene * (1 - 0.005 * i) for i in range(24)], dim=1)[None] / 127.5 - 1
+    faded = wb.load_autoencoder("tiny", device="cpu")(fade).reconstruction
+    changes = faded.mean((0, 1, 3, 4)).diff()[3:-4]
+    assert (changes < 0.6 * changes.mean()).all()
+    assert (changes > 1.5 * changes.mean()).all()

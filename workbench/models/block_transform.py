@@ -24,6 +24,9 @@ MOTION = (1e9, 32.0, 4.0, 0.5)
 STRIPES = (0.3, 1.0, 3.0)
 """What the square of a vertical frequency counts, and what that of a horizontal one is divided by."""
 
+_FADE = Frequency(colour=0, time=1, vertical=0, horizontal=0)
+"""All sets keep it: without it, still blocks would make steps of a scene that slowly grows darker."""
+
 _PLAIN = 1
 _PREFERENCE = (0.1 / 127.5) ** 2 * 3 * _FRAMES * _SIDE**2
 """The set of still blocks without stripes, and how much more energy another has to keep: that of a difference of 0.1
@@ -161,6 +164,7 @@ def _largest(motion: float, stripes: float) -> list[Frequency]:
     grid = torch.cartesian_prod(*(torch.arange(size) for size in (3, _FRAMES, _SIDE, _SIDE)))
     squared = _squared(grid[:, 1:], motion, stripes)
     rarity = torch.tensor(_COLOUR_DEVIATION, dtype=torch.float64)[grid[:, 0]] ** (1 / _POWER) * squared
+    rarity[(grid == torch.tensor(_FADE)).all(1)] = 0.0
     order = rarity.round(decimals=9).sort(stable=True).indices  # alike on all machines, also where two are alike
     return [Frequency(*row) for row in grid[order[:_KEPT]].tolist()]
 

@@ -34,18 +34,34 @@ def moving_share(steady: Tensor, within: Tensor, still_below: float) -> Tensor:
     return 1 - 1 / (1 + (change / still_below**2).square())
 
 
-def settled(values: Tensor, steady: Tensor, share: Tensor) -> Tensor:
+def settled(values: Tensor, steady: Tensor, share: Tensor, drift: Tensor | float = 0.0) -> Tensor:
     """The values as they are where all moves, and the steady part's mean over three steps where nothing does.
 
     Args:
         values, steady: (B, ..., t + 2, h, w), of which the first and the last step only give their steady part.
         share: of `moving_share`.
+        drift: what that mean differs by from frame to frame.
 
     Returns:
         (B, ..., t, h, w).
     """
     mean = (steady[..., :-2, :, :] + _inner(steady) + steady[..., 2:, :, :]) / 3
-    return torch.lerp(mean, _inner(values), share.to(values))
+    return torch.lerp(mean + drift, _inner(values), share.to(values))
+
+
+def even_drift(steady: Tensor, times: Tensor, noise: float) -> Tensor:
+    """How frames differ from the mean of their step in a scene that slowly grows darker or lighter, without steps.
+
+    Args:
+        steady: (B, ..., t + 2, h, w).
+        times: of the frames, in steps from the middle of theirs; a shape that goes with the result.
+        noise: changes from step to step that are no drift, or half of one.
+
+    Returns:
+        The line through the steps before and after, (B, ..., t, h, w).
+    """
+    slope = (steady[..., 2:, :, :] - steady[..., :-2, :, :]).float() / 2
+    return (times.to(slope) * slope**3 / (slope**2 + noise**2)).to(steady)
 
 
 def over_repeated_ends(settle: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from workbench.models.patch_blocks import (
     channels_to_space,
     space_to_channels,
 )
-from workbench.models.stillness import moving_share, over_repeated_ends, settled
+from workbench.models.stillness import even_drift, moving_share, over_repeated_ends, settled
 from workbench.models.streams import Beside, ConvStream, Stream, chain, each, sequence, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
@@ -38,6 +38,12 @@ _PATCH = (4, 4, 4)
 _VALUES = 3 * 4 * 4 * 4
 _SIDES = (4, 8, 32)
 """Pixels of a side of the patches of each level."""
+
+_TIMES = (torch.arange(_PATCH[0]).view(-1, 1, 1, 1, 1) + 0.5) / _PATCH[0] - 0.5
+"""Those of a patch's frames, in steps from its middle."""
+
+_NOISE = 0.25
+"""The part of `still_below` that a still scene changes by, where a fade changes by more."""
 
 _FACTORS = tuple(coarse // fine for fine, coarse in pairwise(_SIDES))
 
@@ -62,7 +68,7 @@ class TinyConfig:
     encoder_depths: tuple[int, ...] = setting((2, 3, 2), "residual blocks of the encoder there")
     decoder_widths: tuple[int, ...] = setting((96, 192, 192), "channels of the decoder there")
     decoder_depths: tuple[int, ...] = setting((3, 5, 3), "residual blocks of the decoder there")
-    still_below: float = setting(2.0, "grey levels of 255: smaller changes in time are averaged away; 0: none are")
+    still_below: float = setting(1.75, "grey levels of 255: smaller changes in time are averaged away; 0: none are")
 
     def __post_init__(self) -> None:
         check_range("still_below", self.still_below, 0.0)
@@ -185,8 +191,9 @@ class Tiny(Autoencoder):
         added, linear, within = values.split([_VALUES, _VALUES // _PATCH[0], 1], dim=1)
         share = moving_share(linear, within, self.config.still_below / _LEVELS)
         added = added.unflatten(1, (3, _PATCH[0], -1))
-        share = share.unflatten(1, (1, 1, 1))
-        return settled(added, added.mean(2, keepdim=True), share).flatten(1, 3)
+        steady = added.mean(2, keepdim=True)
+        drift = even_drift(steady, _TIMES, _NOISE * self.config.still_below / _LEVELS)
+        return settled(added, steady, share.unflatten(1, (1, 1, 1)), drift).flatten(1, 3)
 
     def _to_latents(self, features: Tensor) -> Tensor:
         """Features (B, t, h, w, C) of the encoder to what they add to the latents, channels last."""
