@@ -90,7 +90,7 @@ class Tiny(Autoencoder):
     default_tile_frames = 64  # small clips in one piece: its features need little memory
     default_tile_pixels = 640
     default_tiling_mode = "stages"  # exact, without overlap
-    default_push_frames = 16
+    default_push_frames = 8
     encoder_parts = ("encoder", "to_latents", "image")
 
     def __init__(self, config: TinyConfig) -> None:
