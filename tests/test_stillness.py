@@ -6,7 +6,7 @@ from skimage import data
 from torch import Tensor
 
 import workbench as wb
-from workbench.models.stillness import moving_share, settled
+from workbench.models.stillness import even_drift, moving_share, settled
 from workbench.models.streams import ConvStream
 
 
@@ -34,6 +34,13 @@ def test_what_is_still_becomes_the_mean_and_what_moves_stays():
     assert settled(values, steady, steps(0.0)).item() == 3.0
     assert settled(values, steady, steps(1.0)).item() == 2.5
     assert settled(values, steady, steps(0.5)).item() == 2.75
+
+
+def test_a_drift_goes_on_within_steps_and_noise_does_not():
+    fading = torch.tensor([10.0, 6.0, 2.0]).view(1, 1, 1, 3, 1, 1)
+    assert even_drift(fading, 4, noise=1e-3).flatten().tolist() == pytest.approx([1.5, 0.5, -0.5, -1.5])
+    assert even_drift(fading, 4, noise=4.0).flatten().tolist() == pytest.approx([0.75, 0.25, -0.25, -0.75])
+    assert even_drift(fading / 100, 4, noise=4.0).abs().max() < 1e-5
 
 
 def with_noise(frames: list[Tensor]) -> Tensor:

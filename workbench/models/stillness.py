@@ -40,7 +40,7 @@ def settled(values: Tensor, steady: Tensor, share: Tensor, drift: Tensor | float
     Args:
         values, steady: (B, ..., t + 2, h, w), of which the first and the last step only give their steady part.
         share: of `moving_share`.
-        drift: what that mean differs by from frame to frame.
+        drift: added to that mean, see `even_drift`.
 
     Returns:
         (B, ..., t, h, w).
@@ -49,19 +49,21 @@ def settled(values: Tensor, steady: Tensor, share: Tensor, drift: Tensor | float
     return torch.lerp(mean + drift, _inner(values), share.to(values))
 
 
-def even_drift(steady: Tensor, times: Tensor, noise: float) -> Tensor:
-    """How frames differ from the mean of their step in a scene that slowly grows darker or lighter, without steps.
+def even_drift(steady: Tensor, count: int, noise: float) -> Tensor:
+    """How frames differ from the mean of their step in a scene that slowly grows darker or lighter, without jumps.
 
     Args:
-        steady: (B, ..., t + 2, h, w).
-        times: of the frames, in steps from the middle of theirs; a shape that goes with the result.
-        noise: changes from step to step that are no drift, or half of one.
+        steady: (B, C, 1, ..., t + 2, h, w).
+        count: frames of a step.
+        noise: changes from step to step that are no drift; of one as large, half counts.
 
     Returns:
-        The line through the steps before and after, (B, ..., t, h, w).
+        The line through the steps before and after, (B, C, count, ..., t, h, w).
     """
     slope = (steady[..., 2:, :, :] - steady[..., :-2, :, :]).float() / 2
-    return (times.to(slope) * slope**3 / (slope**2 + noise**2)).to(steady)
+    times = (torch.arange(count, device=slope.device) + 0.5) / count - 0.5
+    times = times.view(-1, *[1] * (slope.ndim - 3))
+    return (times * slope**3 / (slope**2 + noise**2)).to(steady)
 
 
 def over_repeated_ends(settle: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

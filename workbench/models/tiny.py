@@ -39,9 +39,6 @@ _VALUES = 3 * 4 * 4 * 4
 _SIDES = (4, 8, 32)
 """Pixels of a side of the patches of each level."""
 
-_TIMES = (torch.arange(_PATCH[0]).view(-1, 1, 1, 1, 1) + 0.5) / _PATCH[0] - 0.5
-"""Those of a patch's frames, in steps from its middle."""
-
 _NOISE = 0.25
 """The part of `still_below` that a still scene changes by, where a fade changes by more."""
 
@@ -192,7 +189,7 @@ class Tiny(Autoencoder):
         share = moving_share(linear, within, self.config.still_below / _LEVELS)
         added = added.unflatten(1, (3, _PATCH[0], -1))
         steady = added.mean(2, keepdim=True)
-        drift = even_drift(steady, _TIMES, _NOISE * self.config.still_below / _LEVELS)
+        drift = even_drift(steady, _PATCH[0], _NOISE * self.config.still_below / _LEVELS)
         return settled(added, steady, share.unflatten(1, (1, 1, 1)), drift).flatten(1, 3)
 
     def _to_latents(self, features: Tensor) -> Tensor:
