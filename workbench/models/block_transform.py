@@ -6,6 +6,7 @@ frequencies across them. Two numbers of every block say which frequencies its ot
 """
 
 from functools import cache
+from itertools import product, starmap
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from workbench.models.dct import Frequency, frequency_basis, from_coefficients, to_coefficients
 
 _SIDE, _FRAMES = 32, 4
+_HIGHEST = 20
+"""Frequencies over height and width that are looked at: no set reaches that far."""
+
 _CHANNELS = 128
 _KEPT = _CHANNELS - 2
 _COLOUR_DEVIATION = (4.5, 1.65, 0.98)
@@ -143,13 +147,13 @@ def usual_deviation(frequency: Frequency) -> float:
     A power law of the frequency (Field, "Relations between the statistics of natural images and the response
     properties of cortical cells", 1987), fitted to the project's training data.
     """
-    squared = _squared(torch.tensor(frequency[1:]), motion=32.0, stripes=1.0).item()
+    squared = _squared(frequency, motion=32.0, stripes=1.0)
     return float(_FRAMES**0.5 * _COLOUR_DEVIATION[frequency.colour] * squared**_POWER)
 
 
-def _squared(frequencies: Tensor, motion: float, stripes: float) -> Tensor:
-    """Squares, by which coefficients become rare, of frequencies (..., 3) over time, height and width."""
-    time, vertical, horizontal = frequencies.double().unbind(-1)
+def _squared(frequency: Frequency, motion: float, stripes: float) -> float:
+    """The square by which coefficients become rare."""
+    _, time, vertical, horizontal = frequency
     return 0.1 + stripes * vertical**2 + horizontal**2 / stripes + motion * time**2
 
 
@@ -161,12 +165,18 @@ def frequency_sets() -> tuple[tuple[Frequency, ...], ...]:
 
 
 def _largest(motion: float, stripes: float) -> list[Frequency]:
-    grid = torch.cartesian_prod(*(torch.arange(size) for size in (3, _FRAMES, _SIDE, _SIDE)))
-    squared = _squared(grid[:, 1:], motion, stripes)
-    rarity = torch.tensor(_COLOUR_DEVIATION, dtype=torch.float64)[grid[:, 0]] ** (1 / _POWER) * squared
-    rarity[(grid == torch.tensor(_FADE)).all(1)] = 0.0
-    order = rarity.round(decimals=9).sort(stable=True).indices  # alike on all machines, also where two are alike
-    return [Frequency(*row) for row in grid[order[:_KEPT]].tolist()]
+    """The 126 of the largest deviation, without torch, which may only be counting; alike on all machines.
+
+    To nine digits, so that two that are equally rare stay in their order wherever they are computed.
+    """
+
+    def rarity(frequency: Frequency) -> float:
+        scale = _COLOUR_DEVIATION[frequency.colour] ** (1 / _POWER)
+        return 0.0 if frequency == _FADE else round(scale * _squared(frequency, motion, stripes), 9)
+
+    return sorted(starmap(Frequency, product(range(3), range(_FRAMES), range(_HIGHEST), range(_HIGHEST))), key=rarity)[
+        :_KEPT
+    ]
 
 
 def _in_order_of(chosen: list[Frequency], like: list[Frequency]) -> tuple[Frequency, ...]:
