@@ -122,7 +122,25 @@ def test_auto_takes_less_the_less_memory_there_is(ae):
         choice = next(choose(ae, size, replace(asked, memory_gb=memory_gb)))
         taken.append((choice.tiling.tiling_mode, choice.tiling.push_frames))
         assert f"`tiling_mode` auto took {taken[-1][0]}" in choice.reason
-    assert taken == [("frames", 4), ("stages", 2), ("tiles", None)]
+    assert taken == [
+        ("frames", 4),
+        ("stages", 2),
+        ("stages", 1),
+    ]  # which needs less than tiles do here
+    assert choice.reason.endswith("smaller ones (`spatial_tile_size`) need less")
+
+
+def test_auto_takes_tiles_where_those_need_the_least(ae):
+    size, asked = (
+        (64, 512, 512),
+        wb.Tiling(spatial_tile_size=32, temporal_tile_size=8, tiling_mode="auto", memory_gb=1e-3),
+    )
+    needs = {
+        mode: coding_cost(ae, size, replace(asked, tiling_mode=mode, push_frames=1)).peak_bytes
+        for mode in ("tiles", "stages", "frames")
+    }
+    assert needs["tiles"] < min(needs["stages"], needs["frames"])
+    assert next(choose(ae, size, asked)).tiling.tiling_mode == "tiles"
 
 
 def test_auto_goes_on_with_less_where_memory_runs_out(ae):

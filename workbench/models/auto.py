@@ -60,23 +60,36 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Itera
     """Ways to run the model over a clip of this size, the next one for when the memory did not suffice after all.
 
     Without `tiling_mode` auto it is the one that was asked for; where none was, tiles come after what suits the model.
-    Several ranks always share tiles, which need the least.
+    Several ranks always share tiles. Where `auto` finds nothing that fits, it takes what needs the least.
     """
     if tiling.tiling_mode != "auto":
         yield Choice(tiling)
         if tiling.tiling_mode is None and ranks == 1 and not ae.tiles_are_own and mode_of(ae, tiling) != "tiles":
             yield Choice(replace(tiling, tiling_mode="tiles"), "tiles instead, which need less memory")
         return
+    tiles = replace(tiling, tiling_mode="tiles")
+    candidates = [
+        replace(tiling, tiling_mode=mode, push_frames=tiling.push_frames or push) for mode, push in _candidates(ae)
+    ]
+    if ranks > 1 or not candidates:
+        why = "which ranks can share best" if ranks > 1 else "as nothing of this model is streamed"
+        yield Choice(tiles, f"`tiling_mode` auto took tiles, {why}")
+        return
     budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
-    have = f"of {budget / 1e9:.3g} GB"
-    for mode, push in _candidates(ae) if ranks == 1 else ():
-        candidate = replace(tiling, tiling_mode=mode, push_frames=tiling.push_frames or push)
-        needed = coding_cost(ae, size, candidate).peak_bytes
-        if needed <= budget:
-            words = f"`tiling_mode` auto took {mode}, {candidate.push_frames} frames at once"
-            yield Choice(candidate, f"{words}: {needed / 1e9:.3g} GB {have} that are there")
-    why = "which ranks can share best" if ranks > 1 else f"which need the least {have}"
-    yield Choice(replace(tiling, tiling_mode="tiles"), f"`tiling_mode` auto took tiles, {why}")
+    needs = [(coding_cost(ae, size, way).peak_bytes, way) for way in (*candidates, tiles)]
+    fitting = [(needed, way) for needed, way in needs if needed <= budget]
+    least = min(needs, key=lambda need: need[0])
+    for needed, way in [*fitting, *([] if least in fitting else [least])]:
+        yield Choice(way, _reason(way, needed, budget))
+
+
+def _reason(way: Tiling, needed: float, budget: float) -> str:
+    """Why `auto` takes this, or what would need less where it needs more than there is."""
+    name = "tiles" if way.tiling_mode == "tiles" else f"{way.tiling_mode}, {way.push_frames} frames at once"
+    found = f"`tiling_mode` auto took {name}: {needed / 1e9:.3g} GB of {budget / 1e9:.3g} GB"
+    if needed <= budget:
+        return found
+    return f"{found}, the least there is for tiles of this size; smaller ones (`spatial_tile_size`) need less"
 
 
 def within_memory(
