@@ -54,4 +54,6 @@ def press(page, *keys: str) -> None:
 
 def choose_option(page, label: str, option: str) -> None:
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
-    page.get_by_role("option", name=option, exact=True).click()
+    options = page.get_by_role("option", name=option, exact=True)
+    wait_for(lambda: options.count() == 1, 20)  # a list that was open before closes slowly
+    options.click()

@@ -15,7 +15,7 @@ from workbench.steps import drain
 
 @pytest.fixture(autouse=True)
 def small_clips(monkeypatch):
-    """The shipped clips, small and short: what is found does not depend on it."""
+    """The shipped clips, small and short, but long enough to move: the channel that names motion has to change."""
     monkeypatch.setattr("workbench.check.CLIP", ClipPolicy(resolution="96", max_frames=9))
 
 

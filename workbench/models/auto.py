@@ -68,15 +68,15 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Itera
             yield Choice(replace(tiling, tiling_mode="tiles"), "tiles instead, which need less memory")
         return
     tiles = replace(tiling, tiling_mode="tiles")
-    candidates = [
+    streamed = [
         replace(tiling, tiling_mode=mode, push_frames=tiling.push_frames or push) for mode, push in _candidates(ae)
     ]
-    if ranks > 1 or not candidates:
-        why = "which ranks can share best" if ranks > 1 else "as nothing of this model is streamed"
+    if ranks > 1 or not streamed:
+        why = "which ranks can share best" if ranks > 1 else "as no other way to run this model can be counted"
         yield Choice(tiles, f"`tiling_mode` auto took tiles, {why}")
         return
     budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
-    needs = [(coding_cost(ae, size, way).peak_bytes, way) for way in (*candidates, tiles)]
+    needs = [(coding_cost(ae, size, way).peak_bytes, way) for way in dict.fromkeys([*streamed, tiles])]
     fitting = [(needed, way) for needed, way in needs if needed <= budget]
     least = min(needs, key=lambda need: need[0])
     for needed, way in [*fitting, *([] if least in fitting else [least])]:

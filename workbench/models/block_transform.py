@@ -68,9 +68,7 @@ class AdaptiveTransform(nn.Module):
             deviation = torch.tensor([usual_deviation(frequency) for frequency in union]).view(1, -1, 1, 1, 1)
             changes = torch.tensor([frequency.time > 0 for frequency in union]).view(1, -1, 1, 1, 1)
             members = torch.zeros(len(sets), len(union)).scatter(1, indices, 1.0)
-            members[:, members.all(0)] = (
-                0.0  # what all sets keep says nothing for one, and would hide small differences
-            )
+            members *= ~members.bool().all(0)  # what all sets keep would hide how they differ
             for name, tensor in (
                 ("basis", frequency_basis(union, _FRAMES, _SIDE)),
                 ("deviation", deviation),
@@ -174,9 +172,8 @@ def _largest(motion: float, stripes: float) -> list[Frequency]:
         scale = _COLOUR_DEVIATION[frequency.colour] ** (1 / _POWER)
         return 0.0 if frequency == _FADE else round(scale * _squared(frequency, motion, stripes), 9)
 
-    return sorted(starmap(Frequency, product(range(3), range(_FRAMES), range(_HIGHEST), range(_HIGHEST))), key=rarity)[
-        :_KEPT
-    ]
+    grid = product(range(3), range(_FRAMES), range(_HIGHEST), range(_HIGHEST))
+    return sorted(starmap(Frequency, grid), key=rarity)[:_KEPT]
 
 
 def _in_order_of(chosen: list[Frequency], like: list[Frequency]) -> tuple[Frequency, ...]:

@@ -116,6 +116,7 @@ class Tiny(Autoencoder):
         """All of the encoder as one local stage: the learned part beside the transform of the same blocks."""
 
         def stream(size: int) -> Push:
+            """Frames to latents, at most `size` frames at once."""
             learned = sequence(each(_patches_first), self.encoder.stream(), channels_last(self._to_latents))
             clip = Beside(learned, self.transform.analyse, self._sum)
             steadied = sequence(clip, ConvStream(self._steadied, repeats=True)) if self._keeps_still else clip
@@ -129,6 +130,7 @@ class Tiny(Autoencoder):
         """All of the decoder as one local stage; an image is no clip of one frame, and decoded at once."""
 
         def stream(size: int) -> Push:
+            """Latents to frames, at most `size` latents at once."""
             if is_image:
                 return chain([each(lambda z: self._decode(z, 1))], size)
             linear = sequence(each(self._linear), each(_patches_first))
