@@ -8,13 +8,15 @@ import pytest
 from app_page import choose_option, drop, set_up
 from app_server import open_browser, running_app, visitor_page, wait_for
 from clips import moving_video
+from small_models import ARCHITECTURES, small_model
 
 from workbench.media.writer import write_video
+from workbench.models.weights import save_weights
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the app may open: one training run."""
+    """What the app may open: one training run, and a model whose tiles take seconds, so that a job can be met."""
     root = tmp_path_factory.mktemp("root")
     run = root / "outputs" / "ours"
     (run / "samples").mkdir(parents=True)
@@ -22,6 +24,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"step": 5, "nll": 0.3, "l1": 0.2}, {"step": 10, "nll": 0.2, "l1": 0.1}, {"step": 10, "val_psnr": 21.5}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_video(moving_video(4, 32, 64), run / "samples" / "step-000010.mp4")
+    state = small_model("hunyuan_vae").state_dict()
+    save_weights(root / "slow.safetensors", state, "hunyuan_vae", ARCHITECTURES["hunyuan_vae"])
     return root
 
 
@@ -131,6 +135,7 @@ def test_the_latents_of_a_clip_are_probed_and_the_page_taken_along(page, tmp_pat
 
 def test_cancel_stops_the_job_of_a_tab_and_removes_its_files(page, temporary: Path) -> None:
     open_tab(page, "Latents", max_frames=40, size="720p")
+    choose_option(page, "Model", "hunyuan_vae@slow.safetensors")
     page.locator("#latents-run").click()
     page.locator("#latents-status progress").wait_for()
     page.locator("#latents-cancel").click()
