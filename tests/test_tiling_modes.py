@@ -1,6 +1,8 @@
 """Ways to run a model over a clip: what they cost, how they are chosen, and that all commands go through them."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +14,9 @@ from reference_weights import load_formula_weights
 from small_models import ARCHITECTURES, small_model
 
 import workbench as wb
+from workbench.__main__ import COMMANDS
+from workbench.cli import main
+from workbench.commands.settings import ModelSettings
 from workbench.counting import Counter
 from workbench.errors import ConfigError, DeviceMemoryError
 from workbench.latents.clips import encode_clip
@@ -157,6 +162,27 @@ def test_auto_goes_on_with_less_where_memory_runs_out(ae):
     assert choice.reason.endswith("memory ran out with stages, 1 frames at once")
     with pytest.raises(DeviceMemoryError):
         drain(within_memory(ae, (32, 64, 256), wb.Tiling(tiling_mode="stages"), attempt))
+
+
+@pytest.mark.parametrize("settings", [wb.Tiling(), ModelSettings(name="video_dc_ae")])
+@pytest.mark.parametrize(("push", "ways"), [(None, 7), (3, 3)])
+def test_auto_tries_every_way_once(ae, settings, push, ways):
+    """For settings of a command too, which hold a dict."""
+    asked = replace(settings, tiling_mode="auto", memory_gb=8.0, push_frames=push)
+    choices = list(choose(ae, (8, 64, 64), asked))
+    assert len({(choice.tiling.tiling_mode, choice.tiling.push_frames) for choice in choices}) == len(choices) == ways
+
+
+def test_a_command_says_what_auto_took(tmp_path, capsys):
+    source = write_clip(tmp_path / "in.mkv", 5, 64, 64)
+    flags = "--model", "dct", "--model.tiling_mode", "auto", "--model.memory_gb", "0.5", "--device", "cpu"
+    main("workbench", COMMANDS, ["reconstruct", str(source), *flags, "--save_dir", str(tmp_path / "out")])
+    assert re.search(
+        r"--model.tiling_mode auto took stages, 4 frames at once: 0\.\d+ GB of 0.5 GB", capsys.readouterr().err
+    )
+    used = json.loads((tmp_path / "out" / "in" / "metrics.json").read_text())["used"]
+    assert used["tiling_mode"] == "stages"
+    assert used["chosen"].startswith("`tiling_mode` auto took stages")
 
 
 def test_limits_of_control_groups_are_limits(tmp_path):

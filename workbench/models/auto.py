@@ -68,15 +68,13 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Itera
             yield Choice(replace(tiling, tiling_mode="tiles"), "tiles instead, which need less memory")
         return
     tiles = replace(tiling, tiling_mode="tiles")
-    streamed = [
-        replace(tiling, tiling_mode=mode, push_frames=tiling.push_frames or push) for mode, push in _candidates(ae)
-    ]
+    streamed = [replace(tiling, tiling_mode=mode, push_frames=push) for mode, push in _candidates(ae, tiling)]
     if ranks > 1 or not streamed:
         why = "which ranks can share best" if ranks > 1 else "as no other way to run this model can be counted"
         yield Choice(tiles, f"`tiling_mode` auto took tiles, {why}")
         return
     budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
-    needs = [(coding_cost(ae, size, way).peak_bytes, way) for way in dict.fromkeys([*streamed, tiles])]
+    needs = [(coding_cost(ae, size, way).peak_bytes, way) for way in (*streamed, tiles)]
     fitting = [(needed, way) for needed, way in needs if needed <= budget]
     least = min(needs, key=lambda need: need[0])
     for needed, way in [*fitting, *([] if least in fitting else [least])]:
@@ -111,11 +109,12 @@ def within_memory(
         choice = replace(following, reason=f"{following.reason}; {ran_out}")
 
 
-def _candidates(ae: Autoencoder) -> list[tuple[str, int]]:
-    """Modes besides tiles and frames at once, the cheapest first."""
+def _candidates(ae: Autoencoder, tiling: Tiling) -> list[tuple[str, int]]:
+    """Modes besides tiles and frames at once, the cheapest first, each way once."""
     stages = ae.encode_stages()
     if PREFIX in ae.name or not isinstance(stages[0], LocalStage):
         return []  # nothing of it is streamed, or its cost cannot be counted
-    pushes = [ae.default_push_frames, *(push for push in (2, 1) if push < ae.default_push_frames)]
+    own = [ae.default_push_frames, *(push for push in (2, 1) if push < ae.default_push_frames)]
+    pushes = own if tiling.push_frames is None else [tiling.push_frames]
     modes = ("stages",) if len(stages) == 1 else ("frames", "stages")
     return [(mode, push) for mode in modes for push in pushes]
