@@ -10,8 +10,8 @@ from workbench.counting import Counter
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, decode_tiled, encode_pieces, encode_tiled
 from workbench.models.dc_blocks import ResBlock, linear_attention
+from workbench.models.layer_streams import stream_of
 from workbench.models.registry import build_autoencoder
-from workbench.models.trunk import layer_stream
 from workbench.models.windows import WindowedAttention
 from workbench.stages import LocalStage, Window
 from workbench.steps import Progress
@@ -134,7 +134,7 @@ def test_tiles_of_windows_that_overlap_are_blended():
 def test_a_streamed_block_keeps_every_frame_once_and_nothing_after_the_end(push):
     """Two inputs of each convolution, of which the shortcut waits for the first's; one more may be part of a tensor."""
     with torch.device("meta"), torch.no_grad(), Counter() as counter:
-        stream = layer_stream(ResBlock(8), is_image=False)
+        stream = stream_of(ResBlock(8))
         weights = counter.bytes
         for start in range(0, 12, push):
             stream(torch.empty(1, 8, push, 16, 16), start + push == 12)

@@ -24,16 +24,10 @@ from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
 from workbench.models.checkpointing import run_checkpointed, set_checkpointing
 from workbench.models.dc_blocks import BlockList, ResBlock, RMSNorm, blocks_of, conv_layer, last_of, outputs_of
-from workbench.models.local_blocks import (
-    ConvShuffle,
-    ConvUnshuffle,
-    Factors,
-    ShuffleDown,
-    ShuffleUp,
-    reach_of,
-    stream_of,
-)
-from workbench.models.streams import chain, each, whole_images
+from workbench.models.dc_resampling import Factors
+from workbench.models.layer_streams import reach_of, stream_of
+from workbench.models.local_blocks import ConvShuffle, ConvUnshuffle, ShuffleDown, ShuffleUp
+from workbench.models.streams import chain, each, same, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
 TEMPORAL_STRIDE = 4
@@ -164,7 +158,7 @@ class DCAEV(Autoencoder):
         layers = [encoder.project_in, *blocks_of(encoder.stages), encoder.project_out]
 
         def stream(size: int) -> Push:
-            still = whole_images(_as_still_clip, each(lambda x: x))
+            still = whole_images(_as_still_clip, each(same))
             return chain([still, *map(stream_of, layers), each(lambda z: z * self.config.scale)], size)
 
         reach = reach_of(layers, (self.spatial_stride, 1))

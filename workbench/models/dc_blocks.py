@@ -146,9 +146,12 @@ class ResBlock(CheckpointedBlock):
         return norm(conv2(conv1(x, silu=True)), x)
 
     @property
-    def layers(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+    def layers(self) -> tuple[Conv3d, Conv3d, RMSNorm]:
         """Both convolutions, the first of which computes the activation after it too, and the norm."""
         conv1, conv2, norm = map(self.main.get_submodule, ("conv1.conv", "conv2.conv", "conv2.norm"))
+        assert isinstance(conv1, Conv3d)
+        assert isinstance(conv2, Conv3d)
+        assert isinstance(norm, RMSNorm)
         return conv1, conv2, norm
 
 
@@ -161,8 +164,11 @@ class Residual(nn.Module):
         self.out_channels = out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if x.shape[1] == self.out_channels else match_channels(x, self.out_channels)
-        return add_shortcut(self.main(x), shortcut)
+        return add_shortcut(self.main(x), self.shortcut(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """x with as many channels as `main` gives."""
+        return x if x.shape[1] == self.out_channels else match_channels(x, self.out_channels)
 
 
 class BlockList(nn.Module):

@@ -97,8 +97,11 @@ class Downsample(CheckpointedBlock):
         self.main = conv_layer(in_channels, out_channels, stride=self.stride)
 
     def _block(self, x: Tensor) -> Tensor:
-        factors = self.stride if x.shape[2] > 1 else (1, 2, 2)
-        return add_shortcut(self.main(x), unshuffled(x, factors, self.out_channels))
+        return add_shortcut(self.main(x), self.shortcut(x))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Pixels of x moved to channels, and these averaged or repeated."""
+        return unshuffled(x, self.stride if x.shape[2] > 1 else (1, 2, 2), self.out_channels)
 
 
 class Upsample(Checkpointed):

@@ -1,4 +1,4 @@
-"""Blocks of networks without attention, each with its streaming form: all of such a network is local.
+"""Blocks of networks without attention, all of which are local.
 
 Resampling is that of DC-AE-V (arXiv 2509.25182): a convolution, and pixels moved to channels or back, beside the
 shortcuts of DC-AE (arXiv 2410.10733). All blocks map (B, C, T, H, W) to that layout; convolutions may be chunk-causal,
@@ -6,17 +6,13 @@ see `dc_blocks.Conv3d`. Attribute names are those of the published checkpoints o
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from functools import partial
 from math import prod
 
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import CheckpointedBlock
-from workbench.models.dc_blocks import ResBlock, RMSNorm, add_shortcut, conv_layer, match_channels
+from workbench.models.dc_blocks import add_shortcut, conv_layer, match_channels
 from workbench.models.dc_resampling import Factors, pixel_shuffle, pixel_unshuffle, unshuffled
-from workbench.models.streams import Beside, Groups, Stream, each, sequence
-from workbench.models.trunk import layer_stream
 
 
 class ConvUnshuffle(nn.Module):
@@ -30,11 +26,6 @@ class ConvUnshuffle(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return pixel_unshuffle(self.conv(x), self.factors)
 
-    def stream(self) -> Stream:
-        """The same, streamed."""
-        unshuffle = each(partial(pixel_unshuffle, factors=self.factors))
-        return sequence(layer_stream(self.conv, False), Groups(self.factors[0]), unshuffle)
-
 
 class ConvShuffle(nn.Module):
     """A convolution to more channels, then channels moved to blocks of pixels."""
@@ -47,10 +38,6 @@ class ConvShuffle(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return pixel_shuffle(self.conv(x), self.factors)
 
-    def stream(self) -> Stream:
-        """The same, streamed."""
-        return sequence(layer_stream(self.conv, False), each(partial(pixel_shuffle, factors=self.factors)))
-
 
 class ShuffleDown(CheckpointedBlock):
     """`ConvUnshuffle` beside pixels moved to channels and averaged."""
@@ -61,14 +48,11 @@ class ShuffleDown(CheckpointedBlock):
         self.main = ConvUnshuffle(in_channels, out_channels, factors, chunk)
 
     def _block(self, x: Tensor) -> Tensor:
-        return add_shortcut(self.main(x), self._shortcut(x))
+        return add_shortcut(self.main(x), self.shortcut(x))
 
-    def _shortcut(self, x: Tensor) -> Tensor:
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Pixels of x moved to channels, and these averaged or repeated."""
         return unshuffled(x, self.factors, self.out_channels)
-
-    def stream(self) -> Stream:
-        """The same, streamed."""
-        return Beside(self.main.stream(), self._shortcut, add_shortcut, group=self.factors[0])
 
 
 class ShuffleUp(CheckpointedBlock):
@@ -80,14 +64,11 @@ class ShuffleUp(CheckpointedBlock):
         self.main = ConvShuffle(in_channels, out_channels, factors, chunk)
 
     def _block(self, x: Tensor) -> Tensor:
-        return add_shortcut(self.main(x), self._shortcut(x))
+        return add_shortcut(self.main(x), self.shortcut(x))
 
-    def _shortcut(self, x: Tensor) -> Tensor:
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Channels of x, repeated or averaged, moved to pixels."""
         return pixel_shuffle(match_channels(x, self.out_channels * prod(self.factors)), self.factors)
-
-    def stream(self) -> Stream:
-        """The same, streamed."""
-        return Beside(self.main.stream(), self._shortcut, add_shortcut)
 
 
 class SeparableResBlock(CheckpointedBlock):
@@ -106,36 +87,3 @@ class SeparableResBlock(CheckpointedBlock):
 
     def _block(self, x: Tensor) -> Tensor:
         return add_shortcut(self.main(x), x)
-
-    def stream(self) -> Stream:
-        """The same, streamed."""
-        return Beside(sequence(*map(stream_of, self.main.children())), lambda x: x, add_shortcut)
-
-
-_POINTWISE = RMSNorm | nn.SiLU
-
-
-def stream_of(layer: nn.Module) -> Stream:
-    """The streaming form of a layer."""
-    if isinstance(layer, ConvUnshuffle | ConvShuffle | ShuffleDown | ShuffleUp | SeparableResBlock):
-        return layer.stream()
-    return each(layer) if isinstance(layer, _POINTWISE) else layer_stream(layer, False)
-
-
-def reach_of(layers: Sequence[nn.Module], cell: tuple[int, int]) -> int:
-    """How many cells to each side an output cell depends on: the samples that it needs, walked back to the input."""
-    low, high = 0, cell[1] - 1
-    for layer in reversed(layers):
-        if isinstance(layer, ConvUnshuffle | ShuffleDown):
-            low, high = low * layer.factors[1], (high + 1) * layer.factors[1] - 1
-        elif isinstance(layer, ConvShuffle | ShuffleUp):
-            low, high = low // layer.factors[1], high // layer.factors[1]
-        low, high = low - _looks(layer), high + _looks(layer)
-    return max(-(low // cell[0]), high // cell[0])
-
-
-def _looks(layer: nn.Module) -> int:
-    """Samples to each side that a layer looks at, at its own resolution."""
-    if isinstance(layer, SeparableResBlock):
-        return 4
-    return 0 if isinstance(layer, _POINTWISE) else 2 if isinstance(layer, ResBlock) else 1

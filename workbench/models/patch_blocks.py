@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.models.checkpointing import CheckpointedBlock
-from workbench.models.streams import Beside, ConvStream, Stream, each, sequence
+from workbench.models.streams import Beside, ConvStream, Stream, each, same, sequence
 from workbench.stages import Apply
 
 
@@ -101,7 +101,7 @@ class PatchResBlock(CheckpointedBlock):
     def stream(self) -> Stream:
         """The block streamed in time, on channels-first features (B, C, T, H, W)."""
         main = sequence(channels_last(self._within_frames), ConvStream(_moved(self.conv2.valid)))
-        return Beside(main, lambda x: x, torch.add)
+        return Beside(main, same, torch.add)
 
     def _block(self, x: Tensor) -> Tensor:
         return x + self.conv2(self._within_frames(x))

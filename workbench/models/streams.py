@@ -21,6 +21,11 @@ def each(function: Apply) -> Stream:
     return lambda x, is_last: function(x)
 
 
+def same(x: Tensor) -> Tensor:
+    """x itself, beside which a stream is late."""
+    return x
+
+
 def over_frames(function: Apply) -> Apply:
     """A function of images (n, C, H, W), which may change their number, as one of clips (B, C, T, H, W)."""
     return lambda x: function(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)

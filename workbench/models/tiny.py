@@ -31,7 +31,7 @@ from workbench.models.patch_blocks import (
     space_to_channels,
 )
 from workbench.models.stillness import even_drift, moving_share, over_repeated_ends, settled
-from workbench.models.streams import Beside, ConvStream, Stream, chain, each, sequence, whole_images
+from workbench.models.streams import Beside, ConvStream, Stream, chain, each, same, sequence, whole_images
 from workbench.stages import LocalStage, Push, Stage
 
 _PATCH = (4, 4, 4)
@@ -136,11 +136,9 @@ class Tiny(Autoencoder):
             linear = sequence(each(self._linear), each(_patches_first))
             learned = sequence(self.decoder.stream(), channels_last(self._to_values))
             if self._keeps_still:
-                added = sequence(
-                    Beside(learned, lambda x: x, _with_change), ConvStream(self._added_steadied, repeats=True)
-                )
+                added = sequence(Beside(learned, same, _with_change), ConvStream(self._added_steadied, repeats=True))
             else:
-                added = Beside(learned, lambda x: x, _added)
+                added = Beside(learned, same, _added)
             return chain([sequence(linear, added, each(_frames))], size)
 
         cell, reach = (1, self.spatial_stride), _reach(self.config.decoder_depths)
@@ -295,7 +293,7 @@ class _DownAndUp(nn.Module):
             return sequence(*blocks)
         down, up = channels_last(self.downs[number]), channels_last(self.ups[number])
         coarser = sequence(down, self._level_stream(number + 1), up)
-        return sequence(Beside(coarser, lambda x: x, torch.add), *blocks)
+        return sequence(Beside(coarser, same, torch.add), *blocks)
 
 
 class _Coarser(nn.Module):

@@ -1,45 +1,23 @@
 """The Video DC-AE in stages: its local layers streamed in time, its attention part tiled, or streamed in windows."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import takewhile
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workbench.models.dc_blocks import (
-    Conv3d,
     EfficientViTBlock,
     GatedBottleneck,
     MultiScaleLinearAttention,
-    ResBlock,
-    Residual,
     add_shortcut,
-    match_channels,
 )
-from workbench.models.dc_resampling import (
-    Downsample,
-    Upsample,
-    add_shuffled,
-    phase_kernels,
-    shuffled_in_time,
-    unshuffled,
-)
-from workbench.models.streams import (
-    Beside,
-    ChunkConvStream,
-    ConvStream,
-    ResidualStream,
-    Stream,
-    chain,
-    each,
-    sequence,
-    whole_images,
-)
+from workbench.models.dc_resampling import Downsample, Upsample
+from workbench.models.layer_streams import Layer, reach_of, stream_of
+from workbench.models.streams import Beside, Stream, chain, each, same, sequence
 from workbench.models.windows import WindowedAttention
-from workbench.stages import Apply, GlobalStage, LocalStage, Push, Stage, Window
+from workbench.stages import GlobalStage, LocalStage, Push, Stage, Window
 
-Layer = nn.Module | Apply
 Scale = tuple[int, int]
 """Frames, and samples of a side, per latent."""
 
@@ -66,43 +44,6 @@ def decode_stages(layers: Sequence[Layer], is_image: bool) -> list[Stage]:
     return [_attention("decode attention", rest, (1, 1), deep, is_image), trunk_stage] if rest else [trunk_stage]
 
 
-def reach_of(layers: Sequence[Layer], cell: tuple[int, int]) -> int:
-    """How many cells to each side an output cell depends on: the samples that it needs, walked back to the input."""
-    low, high = 0, cell[1] - 1
-    for layer in reversed(layers):
-        if isinstance(layer, Downsample):
-            low, high = 2 * low - 1, 2 * high + 1
-        elif isinstance(layer, Upsample):
-            low, high = (low - 1) // 2, (high + 1) // 2
-        elif isinstance(layer, nn.Module):
-            convolutions = 2 if isinstance(layer, ResBlock) else 1
-            low, high = low - convolutions, high + convolutions
-    return max(-(low // cell[0]), high // cell[0])
-
-
-def layer_stream(layer: Layer, is_image: bool) -> Stream:
-    """The streaming form of a local layer."""
-    if isinstance(layer, ResBlock):
-        conv1, conv2, norm = layer.layers
-        assert isinstance(conv1, Conv3d)
-        if conv1.chunk is None:
-            first = partial(conv1.valid, silu=True)
-            return ResidualStream(first, _valid_stream(conv2), norm, conv1.kernel_size[0])
-        return Beside(sequence(_valid_stream(conv1, silu=True), _valid_stream(conv2)), _same, norm)
-    if isinstance(layer, Residual):
-        conv = layer.main if hasattr(layer.main, "conv") else layer.main.get_submodule("op_list.0")
-        return Beside(_conv_stream(conv), partial(match_channels, channels=layer.out_channels), add_shortcut)
-    if isinstance(layer, Downsample):
-        return whole_images(layer, _down_stream(layer))
-    if isinstance(layer, Upsample):
-        return _up_stream(layer, is_image)
-    if isinstance(layer, nn.Module) and hasattr(layer, "op_list"):
-        # The decoder's output: norm and activation, which work in place, and convolution.
-        *pointwise, conv = layer.get_submodule("op_list").children()
-        return sequence(*map(each, pointwise), _conv_stream(conv))
-    return _conv_stream(layer) if isinstance(layer, nn.Module) else each(layer)
-
-
 def _is_local(layer: Layer) -> bool:
     return not isinstance(layer, EfficientViTBlock)
 
@@ -124,7 +65,7 @@ def _trunk(
     """The stage of these local layers, whose input is of this scale."""
 
     def stream(size: int) -> Push:
-        return chain([layer_stream(layer, is_image) for layer in layers], size)
+        return chain([stream_of(layer, is_image) for layer in layers], size)
 
     return LocalStage(name, stream, lambda latents: latents * scale[0], cell=cell, reach=reach_of(layers, cell))
 
@@ -154,52 +95,17 @@ def _windowed_streams(layers: Sequence[Layer], scale: Scale, window: Window, is_
             assert isinstance(attention, MultiScaleLinearAttention)
             assert isinstance(gated, GatedBottleneck)
             yield _attention_stream(attention, scale, window)
-            yield Beside(_gated_stream(gated), _same, add_shortcut)
+            yield _gated_stream(gated)
         else:
-            yield layer_stream(layer, is_image)
+            yield stream_of(layer, is_image)
             scale = _scale_after([layer], scale)
 
 
 def _attention_stream(main: MultiScaleLinearAttention, scale: Scale, window: Window) -> Stream:
-    conv, mix = main.aggreg[0].children()
-    aggregated = sequence(_valid_stream(conv), each(mix))
-    both_scales = Beside(aggregated, _same, lambda late, qkv: torch.cat([qkv, late], dim=1))
+    both_scales = Beside(stream_of(main.aggreg[0]), same, lambda late, qkv: torch.cat([qkv, late], dim=1))
     attention = WindowedAttention(main.head_size, scale, window)
-    return Beside(sequence(each(main.qkv), both_scales, attention, each(main.proj)), _same, add_shortcut)
+    return Beside(sequence(stream_of(main.qkv), both_scales, attention, stream_of(main.proj)), same, add_shortcut)
 
 
 def _gated_stream(main: GatedBottleneck) -> Stream:
-    return sequence(each(main.widen), _conv_stream(main.depth_conv), each(main.gate))
-
-
-def _conv_stream(layer: nn.Module) -> Stream:
-    """The stream of a `conv_layer`."""
-    conv, *norm = layer.children()
-    return sequence(_valid_stream(conv), *map(each, norm))
-
-
-def _valid_stream(conv: nn.Module, silu: bool = False) -> Stream:
-    assert isinstance(conv, Conv3d)
-    valid = partial(conv.valid, silu=silu)
-    if conv.chunk is not None:
-        return ChunkConvStream(valid, conv.kernel_size[0], conv.chunk)
-    return ConvStream(valid, conv.kernel_size[0], conv.stride[0])
-
-
-def _down_stream(layer: Downsample) -> Stream:
-    shortcut = partial(unshuffled, factors=layer.stride, channels=layer.out_channels)
-    return Beside(_conv_stream(layer.main), shortcut, add_shortcut, group=layer.stride[0])
-
-
-def _up_stream(layer: Upsample, is_image: bool) -> Stream:
-    frames = 2 if layer.doubles_time and not is_image else 1
-
-    shortcut = partial(shuffled_in_time, factors=(frames, 2, 2), channels=layer.out_channels)
-    repeat = each(lambda x: x.repeat_interleave(2, dim=2)) if frames == 2 else each(_same)
-    kernels = phase_kernels(layer.main.weight)
-    conv = ConvStream(lambda x: layer.main.convolve(x, kernels, time_padding=0))
-    return Beside(sequence(repeat, conv), shortcut, add_shuffled)
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
+    return Beside(sequence(each(main.widen), stream_of(main.depth_conv), each(main.gate)), same, add_shortcut)

@@ -20,7 +20,8 @@ from workbench.models.dc_blocks import (
     last_of,
     outputs_of,
 )
-from workbench.models.local_blocks import ConvShuffle, SeparableResBlock, ShuffleUp, reach_of, stream_of
+from workbench.models.layer_streams import reach_of, stream_of
+from workbench.models.local_blocks import ConvShuffle, SeparableResBlock, ShuffleUp
 from workbench.models.streams import chain, each
 from workbench.stages import Apply, LocalStage, Push
 

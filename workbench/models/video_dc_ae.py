@@ -28,7 +28,8 @@ from workbench.models.dc_blocks import (
     last_of,
 )
 from workbench.models.dc_resampling import Downsample, Upsample
-from workbench.models.trunk import Layer, decode_stages, encode_stages
+from workbench.models.layer_streams import Layer
+from workbench.models.trunk import decode_stages, encode_stages
 from workbench.models.turbo_decoder import TIME_DOUBLINGS, TurboDecoder
 from workbench.stages import Stage
 
