@@ -3,14 +3,14 @@
 latents.json                    what all latents have in common: model, policy, type, normalisation
 shard-RANK-NUMBER.safetensors   latents of many clips, see `shards`
 index.csv                       a row for every clip: its shard and key, shape, and its source's frames, size and rate
-pending/KEY.safetensors         finished clips that are not in a shard yet: they are not encoded again
+pending/KEY.safetensors         finished clips that are in no shard yet and are not encoded again; gone at the end
 
 Every file appears under its name only when it is complete.
 """
 
 import fcntl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,8 @@ class LatentFolder:
                 raise ConfigError(f"`save_dir` {self.path}: another process encodes into it") from None
             write_json(self.path / _FACTS, facts)
             yield
+            with suppress(OSError):  # unless a clip is left in it
+                (self.path / "pending").rmdir()
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raise ConfigError unless latents with these facts may join those that are there."""
