@@ -190,7 +190,7 @@ def test_the_loader_gives_the_device_what_it_gives_the_cpu(device, tmp_path):
 @pytest.mark.parametrize("mode", ["tiles", "stages", "frames", "windows", "auto"])
 def test_every_tiling_mode_gives_the_result_of_the_cpu(device, mode):
     """In float32 to the order of sums; bfloat16 is held in tests/test_gpu.py."""
-    tiling = wb.Tiling(spatial_tile_size=64, temporal_tile_size=8, tiling_mode=mode, memory_gb=4)
+    tiling = wb.Tiling(spatial_tile_size=64, temporal_tile_size=8, tiling_mode="auto", memory_gb=4).in_mode(mode)
     cpu, ae = small_model("video_dc_ae"), small_model("video_dc_ae").to(device)
     x = moving_video(22, 100, 130).to_tensor()
     expected = wb.encode_tiled(cpu, x, tiling)

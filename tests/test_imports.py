@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = ["errors", "steps", "allocator", "config", "files", "records", "devices", "counting", "finite", "memory"]
+GROUND = [
+    "words",
+    "errors",
+    "steps",
+    "allocator",
+    "config",
+    "files",
+    "records",
+    "devices",
+    "counting",
+    "finite",
+    "memory",
+]
 """The ground floor, from below: a room may import what stands before it, and any room above may import it."""
 
 MAY_IMPORT = {

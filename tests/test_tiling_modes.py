@@ -68,7 +68,7 @@ def test_the_full_model_does_less_than_half_of_the_work_of_the_published_tiles(f
 
 @pytest.mark.parametrize("mode", MODES)
 def test_counted_operations_are_those_that_run(ae, mode):
-    x, tiling = moving_video(*SIZE).to_tensor(), wb.Tiling(**TILES, tiling_mode=mode, push_frames=3)
+    x, tiling = moving_video(*SIZE).to_tensor(), wb.Tiling(**TILES, push_frames=3).in_mode(mode)
     z = encode_tiled(ae, x, tiling)
     with Counter() as counter:
         encode_tiled(ae, x, tiling)
@@ -140,10 +140,7 @@ def test_auto_takes_tiles_where_those_need_the_least(ae):
         (64, 512, 512),
         wb.Tiling(spatial_tile_size=32, temporal_tile_size=8, tiling_mode="auto", memory_gb=1e-3),
     )
-    needs = {
-        mode: coding_cost(ae, size, replace(asked, tiling_mode=mode, push_frames=1)).peak_bytes
-        for mode in ("tiles", "stages", "frames")
-    }
+    needs = {mode: coding_cost(ae, size, asked.in_mode(mode, 1)).peak_bytes for mode in ("tiles", "stages", "frames")}
     assert needs["tiles"] < min(needs["stages"], needs["frames"])
     assert next(choose(ae, size, asked)).tiling.tiling_mode == "tiles"
 
@@ -159,7 +156,7 @@ def test_auto_goes_on_with_less_where_memory_runs_out(ae):
 
     result, choice = drain(within_memory(ae, (32, 64, 256), asked, attempt))
     assert result == "done"
-    assert choice.reason.endswith("memory ran out with stages, 1 frames at once")
+    assert choice.reason.endswith("memory ran out with stages, 1 frame at once")
     with pytest.raises(DeviceMemoryError):
         drain(within_memory(ae, (32, 64, 256), wb.Tiling(tiling_mode="stages"), attempt))
 
@@ -177,12 +174,65 @@ def test_a_command_says_what_auto_took(tmp_path, capsys):
     source = write_clip(tmp_path / "in.mkv", 5, 64, 64)
     flags = "--model", "dct", "--model.tiling_mode", "auto", "--model.memory_gb", "0.5", "--device", "cpu"
     main("workbench", COMMANDS, ["reconstruct", str(source), *flags, "--save_dir", str(tmp_path / "out")])
-    assert re.search(
-        r"--model.tiling_mode auto took stages, 4 frames at once: 0\.\d+ GB of 0.5 GB", capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert re.search(r"--model.tiling_mode auto took stages, 4 frames at once: 0\.\d+ GB of 0.5 GB", said)
     used = json.loads((tmp_path / "out" / "in" / "metrics.json").read_text())["used"]
     assert used["tiling_mode"] == "stages"
     assert used["chosen"].startswith("`tiling_mode` auto took stages")
+    assert "mode stages, no overlap, exact" in said
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [("64", "1 tile reading 1.00 times the clip, exact"), ("32", "4 tiles reading 1.00 times the clip")],
+)
+def test_a_command_says_what_tiles_read(tmp_path, capsys, side, words):
+    source = write_clip(tmp_path / "in.mkv", 4, 64, 64)
+    flags = "--model", "dct", "--model.spatial_tile_size", side, "--device", "cpu"
+    main("workbench", COMMANDS, ["reconstruct", str(source), *flags, "--save_dir", str(tmp_path / "out")])
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["tiles", "stages"])
+@pytest.mark.parametrize("name", ["dct", "tiny"])
+def test_work_of_a_record_is_that_of_a_plan(name, mode):
+    model, size, tiling = small_model(name), (22, 130, 100), wb.Tiling(**TILES, tile_overlap_factor=0.5).in_mode(mode)
+    work = ran(model, size, Choice(tiling)).work
+    assert work == pytest.approx(coding_cost(model, size, tiling).work, rel=0.01)  # parts of both have other shares
+    assert work > 2 if mode == "tiles" else work == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"memory_gb": 8.0}, "`memory_gb`: only `tiling_mode` auto goes by it"),
+        ({"memory_gb": 8.0, "tiling_mode": "stages"}, "`memory_gb`: only `tiling_mode` auto goes by it"),
+        ({"push_frames": 2, "tiling_mode": "tiles"}, "`push_frames`: nothing is streamed in tiles"),
+        ({"push_frames": 2}, "`push_frames`: video_dc_ae is run in tiles, .* or add `tiling_mode` stages"),
+        ({"push_frames": 2, "tiling_mode": None, "spatial_tile_size": 64}, "`push_frames`: a tile size asks for tiles"),
+    ],
+)
+def test_what_a_mode_has_no_use_for_is_refused(ae, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        encode_plan(ae, SIZE, wb.Tiling(**settings))
+
+
+def test_a_command_refuses_what_a_mode_has_no_use_for_before_it_begins(tmp_path, capsys):
+    source = write_clip(tmp_path / "in.mkv", 2, 32, 32)
+    flags = "--model.spatial_tile_size", "32", "--model.push_frames", "2", "--save_dir", str(tmp_path / "out")
+    for command in (["reconstruct", str(source)], ["encode", "--dataset.data_path", str(source)]):
+        with pytest.raises(SystemExit):
+            main("workbench", COMMANDS, [*command, *flags, "--model", "dct", "--device", "cpu"])
+        assert "--model.push_frames: a tile size asks for tiles" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_mode_keeps_only_what_it_has_a_use_for():
+    asked = wb.Tiling(tiling_mode="auto", memory_gb=8.0, push_frames=3, spatial_tile_size=64)
+    tiles = wb.Tiling(tiling_mode="tiles", spatial_tile_size=64)
+    assert asked.in_mode("tiles") == tiles
+    assert asked.in_mode("stages", 2) == wb.Tiling(tiling_mode="stages", push_frames=2, spatial_tile_size=64)
+    assert asked.in_mode("auto") == asked
 
 
 def test_limits_of_control_groups_are_limits(tmp_path):

@@ -1,8 +1,10 @@
 """How a model is run over a clip, as a user says it; plans come of it in `tiling` and `models.plans`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from workbench.config import check_choice, check_range, setting
+from workbench.errors import ConfigError
 
 MODES = ("tiles", "stages", "frames", "windows", "auto")
 
@@ -42,8 +44,20 @@ class Tiling:
         for name in ("spatial_tile_size", "temporal_tile_size", "push_frames"):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), 1)
+        if self.push_frames is not None and self.tiling_mode == "tiles":
+            raise ConfigError(
+                "`push_frames`: nothing is streamed in tiles; leave it out, or take another `tiling_mode`"
+            )
         if self.memory_gb is not None:
             check_range("memory_gb", self.memory_gb, 1e-6)
+            if self.tiling_mode != "auto":
+                raise ConfigError("`memory_gb`: only `tiling_mode` auto goes by it; ask for that, or leave it out")
+
+    def in_mode(self, mode: str, push_frames: int | None = None) -> Self:
+        """The same in another mode, without what that has no use for; with other frames at once where given."""
+        push = None if mode == "tiles" else push_frames or self.push_frames
+        memory = self.memory_gb if mode == "auto" else None
+        return replace(self, tiling_mode=mode, push_frames=push, memory_gb=memory)
 
 
 OWN_TILING = Tiling()

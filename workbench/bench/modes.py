@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 import torch
@@ -29,7 +29,7 @@ class ModeRow:
     Attributes:
         cpu_seconds: of all threads of the process, which a busy machine disturbs less; NaN where the model is on a GPU.
         tflop: operations as counted by torch, 2 per multiply-add, in 1e12.
-        work: operations over those of the first mode.
+        tflop_ratio: operations as counted over those of the first mode, in the same run; see `models.cost.work_ratio`.
         peak_share: reached operations per second over those of `matmul_peak`.
         activations_mb: memory at its peak beyond weights and input; on a CPU of the process, known on Linux only.
         predicted_mb: the same as `models.cost` counts it, which is what `tiling_mode` auto goes by, and the output;
@@ -44,7 +44,7 @@ class ModeRow:
     cpu_seconds: float
     frames_per_s: float
     tflop: float
-    work: float
+    tflop_ratio: float
     tflop_per_s: float
     peak_share: float
     activations_mb: float
@@ -64,7 +64,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     """
     size, names = (settings.frames, settings.height, settings.width), (settings.modes or "").split(",")
     progress = (Progress("bench", done, 1 + 2 * len(names)) for done in count(1))
-    modes = {name: replace(tiling, tiling_mode="tiles" if name == PUBLISHED else name) for name in names}
+    modes = {name: tiling.in_mode("tiles" if name == PUBLISHED else name) for name in names}
     costs = {
         name: None if ae.name.startswith(PREFIX) else coding_cost(ae, size, asked) for name, asked in modes.items()
     }
@@ -129,7 +129,7 @@ def _row(mode: str, direction: str, now: _Run, first: _Run, settings: BenchSetti
         cpu_seconds=now.cpu_seconds,
         frames_per_s=settings.batch * settings.frames / now.seconds,
         tflop=now.operations / 1e12,
-        work=now.operations / first.operations,
+        tflop_ratio=now.operations / first.operations,
         tflop_per_s=now.operations / now.seconds / 1e12,
         peak_share=now.operations / now.seconds / peak,
         activations_mb=now.activations_mb,

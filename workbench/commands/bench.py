@@ -22,6 +22,8 @@ from workbench.tile_settings import ONE_PIECE
 if TYPE_CHECKING:
     import torch
 
+    from workbench.models.base import Autoencoder
+
 
 @dataclass(frozen=True)
 class BenchConfig(BenchSettings):
@@ -58,7 +60,7 @@ def _measure_model(config: BenchConfig, device: "torch.device") -> tuple[list[di
         print("random weights: speed does not depend on them")
         model = replace(model, from_pretrained="random")
     ae = model.load(device, config.dtype)
-    used = model_record(ae, model if config.modes else ONE_PIECE)
+    used = _record(ae, model) if config.modes else model_record(ae, ONE_PIECE)
     shape = f"{config.batch} x {config.frames} x {config.height} x {config.width}"
     print(f"{ae.name} on {used['device']}, {used['dtype']}, {used['threads']} CPU threads: {shape}", flush=True)
     result: Bench[ModeRow] | Bench[BenchRow]
@@ -72,7 +74,6 @@ def _compare_on_clip(config: BenchConfig, device: "torch.device") -> tuple[list[
     from workbench.media.policy import ClipPolicy
     from workbench.media.whole import read_clip_steps
     from workbench.models.attention import attends
-    from workbench.models.identity import model_record
 
     ae = config.model.load(device, config.dtype)
     policy = ClipPolicy(resolution=config.resolution, max_frames=config.frames)
@@ -81,7 +82,16 @@ def _compare_on_clip(config: BenchConfig, device: "torch.device") -> tuple[list[
     modes = str(config.modes).split(",")
     with ShareBar("comparing", stages=2 * (1 + attends(ae) + len(modes))) as bar:
         rows = drain(mode_seams_job(ae, frames, modes, config.model), bar.show)
-    return list(map(asdict, rows)), {"used": model_record(ae, config.model), "policy": policy.record()}
+    return list(map(asdict, rows)), {"used": _record(ae, config.model), "policy": policy.record()}
+
+
+def _record(ae: "Autoencoder", tiling: ModelSettings) -> dict[str, Any]:
+    """What a model ran with in all modes; rows say in which."""
+    from workbench.models.identity import model_record
+
+    record = model_record(ae, tiling.in_mode("tiles"))
+    del record["tiling_mode"]
+    return record
 
 
 def _measure_metrics(config: BenchConfig, device: "torch.device") -> tuple[list[dict[str, Any]], dict[str, Any]]:

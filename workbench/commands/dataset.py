@@ -66,13 +66,15 @@ def load_identified(
     """A model ready for inference, and its identity, which depends neither on the device nor on the type.
 
     Raises:
-        ConfigError: it has another decoder, which makes no latents.
+        ConfigError: it has another decoder, which makes no latents; or it cannot be cut in this way.
         WeightsError: weights are missing or do not fit.
     """
     from workbench.models.identity import identity_of
+    from workbench.models.plans import check_tiling
 
     if model.decoder is not None:
         raise ConfigError("`model.decoder`: latents are made without it; give it to decode")
     ae = model.load("cpu", "float32")
+    check_tiling(ae, model)
     identity = identity_of(ae)
     return ae.to(device, pick_dtype(dtype, device)), identity

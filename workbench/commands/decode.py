@@ -12,6 +12,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import ConfigError
 from workbench.models.ref import parse_model
 from workbench.tile_settings import Tiling
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.latents.folder import LatentFolder
@@ -63,7 +64,7 @@ def run_decode(config: DecodeConfig, *words: str) -> None:
         with ClipBar(ranks.world, COMMAND) as bar:
             count = decode_dataset(ae, folder, save_dir, tiling, ranks.world, config.lossless, bar.show)
     if ranks.world.is_main:
-        print(f"{config.save_dir}: {count} clips")
+        print(f"{config.save_dir}: {counted(count, 'clip')}")
         if pending := folder.count_pending():
             print(f"{pending} more in {folder.path} are not in a shard yet: run the same encode command to its end")
 

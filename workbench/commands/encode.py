@@ -12,6 +12,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import WeightsError, WorkbenchError
 from workbench.latents.settings import EncodeSettings
 from workbench.models.ref import ModelRef
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.latents.clips import Normalisation
@@ -49,9 +50,12 @@ def run_encode(config: EncodeConfig) -> None:
         with ClipBar(ranks.world, COMMAND) as bar:
             report = encode_dataset(encoding, clips, ranks, bar.show)
         if ranks.world.is_main:
-            print(f"{config.save_dir}: {report.clips} clips in index.csv, {report.encoded} of them encoded by this run")
+            found = counted(report.clips, "clip")
+            print(f"{config.save_dir}: {found} in index.csv, {report.encoded} of them encoded by this run")
     if report.failures:
-        raise WorkbenchError(f"{len(report.failures)} clips were left out, see above; the same command tries again")
+        raise WorkbenchError(
+            f"left out: {counted(len(report.failures), 'clip')}, see above; the same command tries again"
+        )
 
 
 def _record(ref: ModelRef) -> dict[str, Any]:

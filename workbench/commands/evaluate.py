@@ -15,6 +15,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.evaluate.settings import EvaluateSettings, protocol_settings
 from workbench.files import quoted
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.evaluate.clip import ClipResult
@@ -69,7 +70,9 @@ def run_evaluate(config: EvaluateConfig) -> None:
     _print_findings(record)
     print(f"{_counts(evaluation, len(clips))}; see {store.folder / 'leaderboard.html'}")
     if evaluation.failures:
-        raise WorkbenchError(f"{len(evaluation.failures)} evaluations failed, see above; the same command tries again")
+        raise WorkbenchError(
+            f"failed: {counted(len(evaluation.failures), 'evaluation')}, see above; the same command tries again"
+        )
 
 
 _OF_SUITE, _OF_BOTH = {"suite", "rounds", "ocr"}, {"models", "model", "save_dir", "device", "dtype"}
@@ -161,7 +164,9 @@ def _print_findings(record: dict[str, Any]) -> None:
 
 def _counts(evaluation: "Evaluation", clips: int) -> str:
     finished = sum(map(len, evaluation.results.values()))
-    return f"{finished} of {clips * len(evaluation.facts)} results ({clips} clips, {len(evaluation.facts)} models)"
+    models = len(evaluation.facts)
+    asked = f"{counted(clips, 'clip')}, {counted(models, 'model')}"
+    return f"{finished} of {counted(clips * models, 'result')} ({asked})"
 
 
 COMMAND = Command(

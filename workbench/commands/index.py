@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from workbench.cli import Command
 from workbench.config import setting
 from workbench.errors import ConfigError
+from workbench.words import counted
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ def run_index(config: IndexConfig, *folders: str) -> None:
         print(f"left out: {reason}", file=sys.stderr)
     if report.others:
         print(report.others, file=sys.stderr)
-    print(f"{report.path}: {report.num_videos} videos, {report.num_images} photos, {len(report.failed)} left out")
+    found = f"{counted(report.num_videos, 'video')}, {counted(report.num_images, 'photo')}"
+    print(f"{report.path}: {found}, {len(report.failed)} left out")
 
 
 COMMAND = Command("Index a folder of videos and photos.", IndexConfig(), run_index, words="FOLDER")

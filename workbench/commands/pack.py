@@ -13,6 +13,7 @@ from workbench.config import check_range, setting
 from workbench.errors import ConfigError, DataError, WorkbenchError
 from workbench.files import plain_stem, write_errors
 from workbench.media.resolution import parse_resolution
+from workbench.words import counted
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def run_pack(config: PackConfig, *sources: str) -> None:
         jobs = pool.map(lambda job: _pack_one(config, *job), enumerate(paths))
         counts = list(tqdm(jobs, total=len(paths), unit="file", file=sys.stderr))
     if not any(counts):
-        raise DataError(f"{config.out}: no crop came of {len(paths)} files; the reasons are above")
-    print(f"{config.out}: {sum(counts)} crops of {sum(map(bool, counts))} files, {counts.count(0)} files left out")
+        raise DataError(f"{config.out}: no crop came of {counted(len(paths), 'file')}; the reasons are above")
+    packed, left_out = counted(sum(map(bool, counts)), "file"), counted(counts.count(0), "file")
+    print(f"{config.out}: {counted(sum(counts), 'crop')} of {packed}, {left_out} left out")
 
 
 def _pack_one(config: PackConfig, number: int, path: Path) -> int:

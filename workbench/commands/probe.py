@@ -15,6 +15,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import WorkbenchError
 from workbench.files import quoted
 from workbench.probe.settings import ProbeSettings
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.steps import Progress
@@ -62,7 +63,9 @@ def run_probe(config: ProbeConfig) -> None:
             print(f"{label}: {note}")
     print(f"{probed.told_clips}; see {Path(config.save_dir).expanduser() / 'probes.html'}")
     if probed.failures:
-        raise WorkbenchError(f"{len(probed.failures)} clips were left out, see above; the same command tries again")
+        raise WorkbenchError(
+            f"left out: {counted(len(probed.failures), 'clip')}, see above; the same command tries again"
+        )
 
 
 COMMAND = Command(

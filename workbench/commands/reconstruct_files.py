@@ -20,11 +20,12 @@ from workbench.metrics.lpips import LPIPS, load_lpips_if_available, usual_every
 from workbench.metrics.measure import summarise
 from workbench.metrics.networks import missing_network
 from workbench.models.base import Autoencoder
-from workbench.models.plans import tile_plans
+from workbench.models.plans import check_tiling, tile_plans
 from workbench.ranks import Lockstep
 from workbench.roundtrip.result import FileReport
 from workbench.steps import drain
 from workbench.tile_settings import Tiling
+from workbench.words import counted, overlap_words
 
 
 def reconstruct_files(
@@ -39,7 +40,7 @@ def reconstruct_files(
     with write_errors(Path(config.save_dir)):
         Path(config.save_dir).mkdir(parents=True, exist_ok=True)
     ae = config.model.load(ranks.world.device if ranks else config.device, config.dtype)
-    tile_plans(ae, ae.legal_frames(2), 1, 1, config.model)  # refuses illegal tile sizes
+    check_tiling(ae, config.model)
     is_main = ranks is None or ranks.world.is_main
     every = config.lpips_every or usual_every(ae.device)
     lpips = load_lpips_if_available(ae.device, every) if is_main else None
@@ -96,10 +97,10 @@ def _compression(ae: Autoencoder, report: FileReport, tiling: Tiling) -> str:
     size = report.num_frames, report.height, report.width
     volume, latents = math.prod(size), "x".join(map(str, report.latent_shape))
     ratio = 3 * volume / math.prod(report.latent_shape)
-    cost = f"mode {report.ran.tiling_mode}, {report.ran.work:.2f} times the work"
+    cost = f"mode {report.ran.tiling_mode}, {overlap_words(report.ran.work)}"
     if report.ran.tiling_mode == "tiles":
         plan = tile_plans(ae, *size, tiling)[0]
-        cost = f"{len(plan)} tiles reading {plan.input_volume / volume:.2f} times the clip"
+        cost = f"{counted(len(plan), 'tile')} reading {plan.input_volume / volume:.2f} times the clip"
     exact = "exact" if report.ran.is_exact else "not exact"  # as in one piece
     return f"{quoted(report.source)}: latents {latents}, {ratio:.1f} times fewer values; {cost}, {exact}"
 

@@ -12,6 +12,7 @@ from workbench.devices import DEVICE_HELP, DTYPE_HELP
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.media.policy import ClipPolicy
 from workbench.models.catalogue import MODELS
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.latents.statistics import StatisticsReport
@@ -61,15 +62,14 @@ def _output(config: StatsConfig, ae: "Autoencoder") -> Path:
 
 def _summary(statistics: "LatentStatistics", out: Path) -> str:
     mean, std = (f"{min(values):.4g} to {max(values):.4g}" for values in (statistics.mean, statistics.std))
-    counted = (
-        f"{statistics.policy['clips']} clips, {statistics.count:,} values in each of {len(statistics.mean)} channels"
-    )
-    return f"{out}: {counted}; means {mean}, standard deviations {std}"
+    clips = counted(statistics.policy["clips"], "clip")
+    values = f"{statistics.count:,} values in each of {counted(len(statistics.mean), 'channel')}"
+    return f"{out}: {clips}, {values}; means {mean}, standard deviations {std}"
 
 
 def _check(report: "StatisticsReport") -> None:
     if report.failures:
-        raise WorkbenchError(f"{len(report.failures)} clips were left out of the statistics, see above")
+        raise WorkbenchError(f"left out of the statistics: {counted(len(report.failures), 'clip')}, see above")
 
 
 COMMAND = Command(

@@ -24,6 +24,7 @@ from workbench.compare.report_tables import (
     visible,
 )
 from workbench.metrics.measure import METRICS
+from workbench.words import counted
 
 _TEMPLATE, _STYLE = (Path(__file__).with_name(f"report.{kind}") for kind in ("html", "css"))
 _PANELS = ("original", "reconstruction", "difference")
@@ -32,9 +33,9 @@ _METHOD = (
     "row and column: the padding's latents are charged to it, and metrics compare only the frames that were there. "
     "Bits per pixel count {bits} bits a latent value, without entropy coding, over the pixels of the unpadded clip; "
     "values in : out counts 3 values a pixel. Pixels read per pixel is what padding and overlapping tiles add to the "
-    "encoder's work; work is that of both over what the whole clip at once would take. Frames per second count the "
-    "time from frames in main memory to latents there, and back, tiling included; peak memory is what both take beyond "
-    "weights and clip{memory}. "
+    "encoder's work; work is what overlaps in any stage of encoder and decoder cost in operations: 1 where none reads "
+    "anything twice. Frames per second count the time from frames in main memory to latents there, and back, tiling "
+    "included; peak memory is what both take beyond weights and clip{memory}. "
     "A clip's metric is the mean over its frames, with PSNR at most 100 dB."
 )
 
@@ -97,7 +98,7 @@ def leaderboard_html(
         subtitle=_subtitle(record),
         failures=_failures(record["failures"]),
         faults=f'<p><a href="{faults}">Faults that users report, on drawn clips</a></p>' if faults else "",
-        leaderboard_note=f"Means over the {record['common_clips']} clips that every model finished.",
+        leaderboard_note=f"Means over what every model finished: {counted(record['common_clips'], 'clip')}.",
         leaderboard=_table(rows, record["best"]) if rows else "<p>No clip was finished by all models.</p>",
         findings=_findings(record),
         charts=_charts(rows),
@@ -114,8 +115,9 @@ def _subtitle(record: Mapping[str, Any]) -> str:
     clips = {row["clip"] for row in record["clips"]}
     frames = {row["clip"]: row["frames"] for row in record["clips"]}
     policy = record["policy"]
-    counted = f"{len(record['models'])} models, {len(clips)} clips, {sum(frames.values())} frames"
-    return visible(f"{counted}; {policy['dtype']} on {policy['device']}")
+    numbers = {"model": len(record["models"]), "clip": len(clips), "frame": sum(frames.values())}
+    all_of_it = ", ".join(counted(number, noun) for noun, number in numbers.items())
+    return visible(f"{all_of_it}; {policy['dtype']} on {policy['device']}")
 
 
 def _failures(failures: Sequence[Mapping[str, str]]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.devices import pick_device, pick_dtype
@@ -71,7 +71,7 @@ def estimate(choices: Choices, info: MediaInfo, entry: ModelRef) -> Estimate:
     height, width = taken_size(ae, info, policy.resolution)
     shape = num_frames or ae.default_tile_frames, height, width
     mode = mode_of(ae, choices.tiling)
-    tiling = replace(choices.tiling, tiling_mode="tiles" if mode == "auto" else mode)
+    tiling = choices.tiling.in_mode("tiles" if mode == "auto" else mode)
     coding = encode_plan(ae, shape, tiling), decode_plan(ae, shape, tiling)
     is_streamed = all(one.is_exact and isinstance(stage, StreamPlan) for one in coding for stage in one.stages)
     given = frames_at_once(ae, coding[1]), ae.legal_side(height), ae.legal_side(width)
@@ -107,7 +107,7 @@ def _how(plan: StreamPlan | TiledPlan) -> str:
 def memory_of(choices: Choices, entry: ModelRef, job: Estimate) -> tuple[int, int]:
     """As `bytes_in_model`; counting takes up to some seconds where a model or a size is new."""
     ae = typed_shape(known_model(entry), choices.device)
-    tiling = replace(choices.tiling, tiling_mode="tiles") if job.mode == "auto" else choices.tiling
+    tiling = choices.tiling.in_mode("tiles") if job.mode == "auto" else choices.tiling
     cost = coding_cost(ae, (job.num_frames or ae.default_tile_frames, job.height, job.width), tiling)
     return bytes_in_model(cost, job.mode in ("tiles", "auto"))
 

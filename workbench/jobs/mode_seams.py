@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -52,11 +52,11 @@ def mode_seams_job(ae: Autoencoder, frames: Tensor, modes: Sequence[str], tiling
         ConfigError: the clip is no larger than a tile, or the model cannot be run in a mode.
     """
     num_frames, height, width = len(frames), *frames.shape[2:]
-    plan = tile_plans(ae, num_frames, height, width, replace(tiling, tiling_mode="tiles"))[1]
+    plan = tile_plans(ae, num_frames, height, width, tiling.in_mode("tiles"))[1]
     if len(plan) == 1:
         raise ConfigError("the clip is a single tile, which has no seams: give smaller tiles or a larger clip")
     ways = [(WHOLE, ONE_PIECE), *[(WITHOUT_ATTENTION, ONE_PIECE)] * attends(ae)]
-    ways += [(mode, replace(tiling, tiling_mode=mode)) for mode in modes]
+    ways += [(mode, tiling.in_mode(mode)) for mode in modes]
     original = to_float(frames)
     whole, rows = original, []
     for way, asked in ways:

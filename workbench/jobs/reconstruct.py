@@ -14,7 +14,6 @@ from workbench.jobs.choices import Choices
 from workbench.jobs.clip import Asked, clip_job
 from workbench.jobs.estimate import taken_size
 from workbench.jobs.exact import exact_path, keeps_exact_frames
-from workbench.jobs.words import counted
 from workbench.media.image import write_image
 from workbench.media.info import MediaInfo
 from workbench.media.reader import probe
@@ -33,6 +32,7 @@ from workbench.roundtrip.result import FileReport
 from workbench.steps import Steps
 from workbench.tile_settings import Tiling
 from workbench.tiling import TilePlan
+from workbench.words import counted, overlap_words
 
 DOWNLOADS = ("reconstruction", "side_by_side", "metrics_csv", "metrics_json", "report")
 """The files that a visitor can take along, by name."""
@@ -221,7 +221,8 @@ def _costs(report: FileReport) -> dict[str, str]:
 def _tiles(plan: TilePlan, tiling: Tiling, ran: Ran) -> str:
     """The tiles as they were, whatever was left to the model."""
     if ran.tiling_mode != "tiles":
-        return f"mode {ran.tiling_mode}, {ran.push_frames} frames at once, {ran.work:.2f} times the work of one piece"
+        push = "" if ran.push_frames is None else f", {counted(ran.push_frames, 'frame')} at once"
+        return f"mode {ran.tiling_mode}{push}, {overlap_words(ran.work)}"
     if len(plan) == 1:
         return "none, in one piece"
     frames, height, width = plan.tile_shape

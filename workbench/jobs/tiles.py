@@ -1,7 +1,7 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -56,7 +56,7 @@ class ModeCost:
     Attributes:
         stages: what each stage of encoder and decoder does, in words.
         operations: to encode and decode the clip, 2 for a multiply-add.
-        work: these over those of the whole clip at once.
+        work: what overlaps cost, see `models.cost.work_ratio`.
         peak_bytes: of weights, work and frames, as `jobs.estimate` counts them before a run.
         refused: why the model cannot be run so.
     """
@@ -76,7 +76,7 @@ def mode_costs(ae: Autoencoder, size: tuple[int, int, int], tiling: Tiling) -> l
     Args:
         size: frames, height and width.
     """
-    ways = [("one piece", ONE_PIECE), *((mode, replace(tiling, tiling_mode=mode)) for mode in MODES if mode != "auto")]
+    ways = [("one piece", ONE_PIECE), *((mode, tiling.in_mode(mode)) for mode in MODES if mode != "auto")]
     return [_mode_cost(ae, size, mode, way) for mode, way in ways]
 
 

@@ -12,6 +12,7 @@ from workbench.models.plans import Size, decode_plan, encode_plan, mode_of
 from workbench.stages import LocalStage, StreamPlan
 from workbench.steps import Steps, T
 from workbench.tile_settings import Tiling
+from workbench.words import counted
 
 _SHARE = 0.85
 """Of the free memory; the rest is for the allocator's losses, workspaces and frames on their way."""
@@ -31,7 +32,7 @@ class Ran:
 
     Attributes:
         push_frames: see `Tiling`; None where nothing was streamed.
-        work: operations over those of the model on the whole clip at once.
+        work: what overlaps cost, see `models.cost.work_ratio`.
         is_exact: whether the result is that of the whole clip at once, but for rounding.
         chosen: what `tiling_mode` auto took and why; None where the mode was asked for.
     """
@@ -65,10 +66,10 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Itera
     if tiling.tiling_mode != "auto":
         yield Choice(tiling)
         if tiling.tiling_mode is None and ranks == 1 and not ae.tiles_are_own and mode_of(ae, tiling) != "tiles":
-            yield Choice(replace(tiling, tiling_mode="tiles"), "tiles instead, which need less memory")
+            yield Choice(tiling.in_mode("tiles"), "tiles instead, which need less memory")
         return
-    tiles = replace(tiling, tiling_mode="tiles")
-    streamed = [replace(tiling, tiling_mode=mode, push_frames=push) for mode, push in _candidates(ae, tiling)]
+    tiles = tiling.in_mode("tiles")
+    streamed = [tiling.in_mode(mode, push) for mode, push in _candidates(ae, tiling)]
     if ranks > 1 or not streamed:
         why = "which ranks can share best" if ranks > 1 else "as no other way to run this model can be counted"
         yield Choice(tiles, f"`tiling_mode` auto took tiles, {why}")
@@ -78,12 +79,17 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Itera
     fitting = [(needed, way) for needed, way in needs if needed <= budget]
     least = min(needs, key=lambda need: need[0])
     for needed, way in [*fitting, *([] if least in fitting else [least])]:
-        yield Choice(way, _reason(way, needed, budget))
+        yield Choice(way, _reason(_name(ae, way), needed, budget))
 
 
-def _reason(way: Tiling, needed: float, budget: float) -> str:
+def _name(ae: Autoencoder, way: Tiling) -> str:
+    """A way to run a model, in words."""
+    mode, push = mode_of(ae, way), way.push_frames or ae.default_push_frames
+    return mode if mode == "tiles" else f"{mode}, {counted(push, 'frame')} at once"
+
+
+def _reason(name: str, needed: float, budget: float) -> str:
     """Why `auto` takes this, or what would need less where it needs more than there is."""
-    name = "tiles" if way.tiling_mode == "tiles" else f"{way.tiling_mode}, {way.push_frames} frames at once"
     found = f"`tiling_mode` auto took {name}: {needed / 1e9:.3g} GB of {budget / 1e9:.3g} GB"
     if needed <= budget:
         return found
@@ -104,9 +110,7 @@ def within_memory(
             following = next(choices, None) if out_of_memory else None
             if following is None:
                 raise
-        push = choice.tiling.push_frames or ae.default_push_frames
-        ran_out = f"memory ran out with {mode_of(ae, choice.tiling)}, {push} frames at once"
-        choice = replace(following, reason=f"{following.reason}; {ran_out}")
+        choice = replace(following, reason=f"{following.reason}; memory ran out with {_name(ae, choice.tiling)}")
 
 
 def _candidates(ae: Autoencoder, tiling: Tiling) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from workbench.models.base import Autoencoder
-from workbench.models.plans import mode_of, tile_plans, tile_sizes
+from workbench.models.plans import check_tiling, mode_of, tile_sizes
 from workbench.models.ref import ModelRef
 from workbench.models.registry import architecture_of
 from workbench.tile_settings import Tiling
@@ -38,7 +38,7 @@ def model_facts(entry: ModelRef, tiling: Tiling, device: torch.device, dtype: to
         WeightsError: its weights are missing or do not fit.
     """
     ae = entry.load(device, dtype)
-    tile_plans(ae, ae.legal_frames(2), 1, 1, tiling)  # refuses illegal tile sizes
+    check_tiling(ae, tiling)
     pixels, frames = tile_sizes(ae, tiling)
     return {
         "model": entry.label,

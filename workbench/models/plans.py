@@ -59,17 +59,27 @@ def tile_plans(ae: Autoencoder, num_frames: int, height: int, width: int, tiling
     return _tiles(first, encode, *common, encodes=True), _tiles(second, decode, *common, encodes=False)
 
 
+def check_tiling(ae: Autoencoder, tiling: Tiling) -> None:
+    """Raise ConfigError, before there is a clip, where the model cannot be run in this way."""
+    mode_of(ae, tiling)
+    tile_plans(ae, ae.legal_frames(2), 1, 1, tiling)
+
+
 def mode_of(ae: Autoencoder, tiling: Tiling) -> str:
     """How a clip is run. Who names the size of a tile, and no mode, wants tiles.
 
     Raises:
-        ConfigError: the model's tiles are its own, and other ones are asked for.
+        ConfigError: the model's tiles are its own, and other ones are asked for; or a push is, where that is tiles.
     """
     if ae.tiles_are_own:
         _refuse_other_tiles(ae, tiling)
         return "stages"
     names_size = tiling.spatial_tile_size is not None or tiling.temporal_tile_size is not None
-    return tiling.tiling_mode or ("tiles" if names_size else ae.default_tiling_mode)
+    mode = tiling.tiling_mode or ("tiles" if names_size else ae.default_tiling_mode)
+    if mode == "tiles" and tiling.push_frames is not None:
+        why = "a tile size asks for tiles" if names_size else f"{ae.name} is run in tiles"
+        raise ConfigError(f"`push_frames`: {why}, where nothing is streamed; leave it out, or add `tiling_mode` stages")
+    return mode
 
 
 def _refuse_other_tiles(ae: Autoencoder, tiling: Tiling) -> None:

@@ -31,6 +31,7 @@ from workbench.ranks import World, gather_on_main
 from workbench.steps import Progress, drain
 from workbench.vision.base import VisionNetwork
 from workbench.vision.load import load_vision
+from workbench.words import counted
 
 _VERSION = 2  # of the files in a probe's folder
 
@@ -55,7 +56,7 @@ class Probed:
     @property
     def told_clips(self) -> str:
         """How many, in words."""
-        return f"{self.clips} clip{'' if self.clips == 1 else 's'}"
+        return counted(self.clips, "clip")
 
 
 def probe(

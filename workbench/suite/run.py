@@ -140,7 +140,7 @@ def model_faults_steps(ae: Autoencoder, tiling: Tiling, rounds: int, ocr: bool =
     frames = open_clip(CLIP, POLICY, ae.spatial_stride).read()
     ways = {
         "as it is run": (tiling, ae.dtype),
-        "in small tiles": (replace(tiling, tiling_mode="tiles", spatial_tile_size=SMALL_TILE), ae.dtype),
+        "in small tiles": (replace(tiling.in_mode("tiles"), spatial_tile_size=SMALL_TILE), ae.dtype),
         "in bfloat16": (tiling, torch.bfloat16),
     }
     if ae.dtype == torch.bfloat16:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench.jobs.queue import RUNNING, Job
-from workbench.jobs.words import counted
 from workbench.ui import work
 from workbench.ui.words import doing, waiting
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.jobs.reconstruct import JobResult

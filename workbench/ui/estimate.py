@@ -11,7 +11,6 @@ from torch import Tensor
 from workbench.compare.pictures import png_url
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import Estimate, estimate, memory_of
-from workbench.jobs.words import counted
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
@@ -19,6 +18,7 @@ from workbench.media.stream import open_stream
 from workbench.models.catalogue import PREFIX
 from workbench.models.ref import ModelRef
 from workbench.ui.words import size_words, time_words
+from workbench.words import counted, overlap_words
 
 _THUMBNAIL_SHORT_SIDE = 120
 
@@ -87,8 +87,8 @@ def _tile_line(job: Estimate) -> str:
         return f"Stage by stage: {'; '.join(map(html.escape, job.stages))}"
     if job.encode_tiles == job.decode_tiles == 1:
         return "One piece, no tiles"
-    cost = f"overlaps make {job.overlap_cost:.2f} times the work" if job.overlap_cost > 1.005 else "no overlap"
-    return f"Tiles: {job.encode_tiles} to encode and {job.decode_tiles} to decode, {cost}"
+    tiles = f"{job.encode_tiles} to encode and {job.decode_tiles} to decode"
+    return f"Tiles: {tiles}, {overlap_words(job.overlap_cost)}"
 
 
 def _memory_line(job: Estimate, weight_bytes: int, work_bytes: int) -> str:

@@ -11,7 +11,6 @@ from workbench.errors import WorkbenchError
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
-from workbench.jobs.words import counted
 from workbench.steps import Steps
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
@@ -19,6 +18,7 @@ from workbench.ui.components import IMAGE_BUTTONS, SILENT, choices_of, found_lab
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import explainer
 from workbench.ui.words import compression_words, size_words
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

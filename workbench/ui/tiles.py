@@ -14,7 +14,6 @@ from workbench.jobs.choices import Choices
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
-from workbench.jobs.words import counted
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
@@ -24,6 +23,7 @@ from workbench.ui.components import RAW, SILENT, choices_of, models_list
 from workbench.ui.job_panel import JobPanel
 from workbench.ui.labels import LABELS, explainer
 from workbench.ui.words import size_words
+from workbench.words import counted
 
 if TYPE_CHECKING:
     from workbench.compare.seams import Seams
@@ -227,8 +227,8 @@ def mode_table(costs: Sequence["ModeCost"], default: str) -> str:
         numbers = f"{cost.operations / 1e12:.3g}", f"{cost.work:.2f}×", size_words(cost.peak_bytes)
         rows.append((name, "<br>".join(map(html.escape, cost.stages)), *numbers))
     note = (
-        "To encode and decode the clip. Work is that of the whole clip at once taken as 1; memory is counted, with "
-        "weights and frames. Tiles are those drawn here; windows take sums of attention over as much."
+        "To encode and decode the clip. Work is what overlaps cost: 1 where every stage reads its input once; memory "
+        "is counted, with weights and frames. Tiles are those drawn here; windows take sums of attention over as much."
     )
     return f"{pieces.table(('Mode', 'Stages', 'TFLOP', 'Work', 'Memory'), rows)}<p>{note}</p>"
 

@@ -3,9 +3,9 @@
 import math
 
 from workbench.jobs.queue import Job
-from workbench.jobs.words import counted
 from workbench.roundtrip.progress import MEASURE, WRITE
 from workbench.steps import Progress
+from workbench.words import counted
 
 
 def size_words(num_bytes: float) -> str:
