@@ -1,6 +1,6 @@
 """Numbers that are not finite are never passed on: clamped to 8 bits, they would look like a black picture."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -21,27 +21,22 @@ def is_finite(x: Tensor) -> bool:
     return bool(torch.stack(torch.aminmax(x)).isfinite().all())
 
 
-def refuse_nonfinite(
-    apply: Callable[[Tensor], Tensor], model: str, dtype: torch.dtype, what: str
-) -> Callable[[Tensor], Tensor]:
-    """The same function of one tile, with an error where its result, called `what` in the message, is not finite.
+def refuse_nonfinite(result: Tensor, given: Tensor, model: str, dtype: torch.dtype, what: str) -> Tensor:
+    """The result itself, looked at once, which is called `what` in the message.
 
-    Raises, when called:
-        NonFiniteError: names the model, its type, the tile and a remedy.
+    Args:
+        given: the tile or push (B, C, T, H, W) that it is of.
+
+    Raises:
+        NonFiniteError: a value is not finite; names the model, its type, the tile and a remedy.
     """
-
-    def checked(tile: Tensor) -> Tensor:
-        """The function's result, looked at once."""
-        result = apply(tile)
-        if not is_finite(result):
-            kind, size = str(dtype).removeprefix("torch."), "x".join(map(str, tile.shape[2:]))
-            remedy = _REMEDIES.get(dtype, _REMEDIES[torch.float32])
-            raise NonFiniteError(
-                f"{model} in {kind} gives {what} that are not finite (NaN or Inf) on a tile of {size}; {remedy}"
-            )
-        return result
-
-    return checked
+    if not is_finite(result):
+        kind, size = str(dtype).removeprefix("torch."), "x".join(map(str, given.shape[2:]))
+        remedy = _REMEDIES.get(dtype, _REMEDIES[torch.float32])
+        raise NonFiniteError(
+            f"{model} in {kind} gives {what} that are not finite (NaN or Inf) on a tile of {size}; {remedy}"
+        )
+    return result
 
 
 def nonfinite_names(state: Mapping[str, Tensor]) -> list[str]:

@@ -8,7 +8,6 @@ and tiles in global ones. What is streamed in windows has no strips: every rank 
 """
 
 from collections.abc import Callable, Generator, Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -205,10 +204,6 @@ def _joined(y: Tensor, ranks: Lockstep, strips: AxisPlan, to_all: bool) -> Tenso
     return torch.cat(kept, dim=3) if kept else None
 
 
-def _given(piece: Tensor, x: Tensor) -> Tensor:
-    return piece
-
-
 class _Work:
     """What a model does: in its type, on its device, without gradients, timed, and with finite results."""
 
@@ -217,20 +212,20 @@ class _Work:
 
     def of(self, apply: Apply) -> Apply:
         """The function on one tile."""
-        return self._checked(lambda tile: self._do(lambda: apply(self._input(tile)), tile))
+        return lambda tile: self._checked(self._do(lambda: apply(self._input(tile)), tile), tile)
 
     def pushed(self, push: Push, x: Tensor, is_last: bool) -> Iterator[Tensor]:
         """The frames that a push finishes."""
         pieces = self._do(lambda: push(self._input(x), is_last), x)
         while (piece := self._do(lambda: next(pieces, None), x)) is not None:
-            yield self._checked(partial(_given, piece))(x)
+            yield self._checked(piece, x)
 
     def _input(self, x: Tensor) -> Tensor:
         x = x.to(self._ae.device)
         return (to_float(x) if x.dtype == torch.uint8 else x).to(self._ae.dtype)
 
-    def _checked(self, apply: Apply) -> Apply:
-        return refuse_nonfinite(apply, self._ae.name, self._ae.dtype, self._result)
+    def _checked(self, result: Tensor, given: Tensor) -> Tensor:
+        return refuse_nonfinite(result, given, self._ae.name, self._ae.dtype, self._result)
 
     def _do(self, work: Callable[[], Any], x: Tensor) -> Any:
         try:

@@ -161,10 +161,9 @@ def _streamed(plan: StreamPlan, channels: int, itemsize: int) -> tuple[tuple[flo
             for y in push(x, start + plan.push >= counted):
                 channels_out, held = y.shape[1], max(held, counter.bytes)
             held = max(held, counter.bytes)
-    once = counter.operations * frames / counted
-    overlap = plan.input_volume / prod(plan.size)
-    bytes_each = overlap * itemsize / 4
-    return (once, once * overlap, (counter.peak_bytes - held) * bytes_each, held * bytes_each), channels_out
+    operations = counter.operations * frames / counted
+    bytes_each = itemsize / 4
+    return (operations, operations, (counter.peak_bytes - held) * bytes_each, held * bytes_each), channels_out
 
 
 def _tiled(plan: TiledPlan, channels: int, itemsize: int) -> tuple[tuple[float, ...], int]:
