@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,14 +18,17 @@ from small_models import ARCHITECTURES, small_model
 
 from workbench.__main__ import COMMANDS
 from workbench.cli import main
-from workbench.latents.decode import decoded_frames, open_latents, recorded_tiling, stored_clips
+from workbench.errors import DeviceMemoryError
+from workbench.latents.decode import decode_dataset, decoded_frames, decoding_tiling, open_latents, stored_clips
 from workbench.media.image import write_image
 from workbench.media.reader import read_video
 from workbench.media.writer import VideoWriter
 from workbench.models.coding import encode_tiled
+from workbench.models.dct import DCT as DCT_MODEL
 from workbench.models.latent_moments import read_statistics
 from workbench.models.registry import load_autoencoder
 from workbench.models.weights import save_weights
+from workbench.ranks import World
 from workbench.roundtrip.clip import reconstruct
 from workbench.tile_settings import Tiling
 
@@ -292,7 +297,92 @@ def test_decoding_gives_what_reconstruct_gives(inside, encoded, tmp_path):
 
 
 def test_decoding_takes_the_tiles_of_the_encoding(encoded):
-    assert recorded_tiling(open_latents(encoded)) == Tiling(True, True, 32, 8)
+    assert decoding_tiling(open_latents(encoded), {}) == Tiling(True, True, 32, 8)
+
+
+def test_decoding_takes_the_mode_that_is_asked_for(inside, encoded, tmp_path, capsys):
+    """How a decoder is run is no property of the latents: those of tiles, streamed."""
+    run("decode", encoded, "--save_dir", tmp_path, "--lossless", True, "--model.tiling_mode", "stages")
+    assert "auto" not in capsys.readouterr().err
+    ae = load_autoencoder("video_dc_ae", "small.safetensors", "cpu")
+    differ = []
+    for shard, key, clip in stored_clips(open_latents(encoded)):
+        found = read_video(tmp_path / Path(clip.path).name).frames
+        streamed, tiled = (
+            torch.cat(list(decoded_frames(ae, shard, key, Tiling(True, True, 32, 8, tiling_mode=mode))[0]))
+            for mode in ("stages", "tiles")
+        )
+        assert torch.equal(found, streamed)
+        differ.append(not torch.equal(streamed, tiled))
+    assert any(differ)
+
+
+def test_a_clip_is_decoded_from_its_beginning_again_where_memory_runs_out(inside, tmp_path, monkeypatch):
+    encode(tmp_path / "z", data="clips/three.mkv")
+    folder, ae, stages = open_latents(tmp_path / "z"), load_autoencoder("dct", device="cpu"), DCT_MODEL.decode_stages
+    (shard, key, _), choices = stored_clips(folder)[0], []
+    expected = torch.cat(list(decoded_frames(ae, shard, key, Tiling())[0]))
+
+    def starved(self, is_image):
+        """The last push finds no memory, with frames of the others written."""
+        (stage,) = stages(self, is_image)
+
+        def push(x, is_last, push):
+            if is_last:
+                raise DeviceMemoryError("out of memory")
+            return push(x, is_last)
+
+        return [replace(stage, stream=lambda size: partial(push, push=stage.stream(size)))]
+
+    monkeypatch.setattr(DCT_MODEL, "decode_stages", starved)
+
+    def tell(failure, choice, done, total):
+        choices.append(choice.reason)
+
+    decode_dataset(ae, folder, tmp_path / "y", Tiling(push_frames=1), World(0, 1, ae.device), True, tell)
+    assert choices == ["tiles instead, which need less memory; memory ran out with stages, 1 frame at once"]
+    assert [path.name for path in (tmp_path / "y").iterdir()] == ["three.mkv"]
+    assert torch.equal(read_video(tmp_path / "y" / "three.mkv").frames, expected)
+
+
+def test_what_auto_took_is_said_once_for_many_clips(inside, tmp_path, capsys):
+    folder, auto = tmp_path / "z", ("--model.tiling_mode", "auto", "--model.memory_gb", 0.5)
+    for work in (lambda: encode(folder, *auto), lambda: run("decode", folder, "--save_dir", tmp_path / "y", *auto)):
+        work()
+        said = capsys.readouterr().err
+        assert said.count("auto took") == said.count("--model.tiling_mode auto took stages, 4 frames at once: 0.0") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--model.memory_gb", 1), "--model.memory_gb: only --model.tiling_mode auto goes by it"),
+        (("--model.tiling_mode", "tiles", "--model.push_frames", 2), "--model.push_frames: nothing is streamed"),
+        (("--model.tiling_mode", "stage"), "--model.tiling_mode: 'stage' is not one of tiles, stages"),
+        (("--model.spatial_tile_size", 33), "--model.spatial_tile_size: 33 is no multiple of 32"),
+    ],
+)
+def test_decoding_refuses_what_cannot_be_before_it_begins(inside, encoded, tmp_path, capsys, flags, message):
+    assert message in refused(capsys, "decode", encoded, "--save_dir", tmp_path / "y", *flags)
+    assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Tiling(tiling_mode="auto", memory_gb=2.0, push_frames=3, spatial_tile_size=64)),
+        ({"memory_gb": 1.0}, Tiling(tiling_mode="auto", memory_gb=1.0, push_frames=3, spatial_tile_size=64)),
+        ({"tiling_mode": "tiles"}, Tiling(tiling_mode="tiles", spatial_tile_size=64)),
+        (
+            {"tiling_mode": "frames", "push_frames": 1},
+            Tiling(tiling_mode="frames", push_frames=1, spatial_tile_size=64),
+        ),
+    ],
+)
+def test_another_mode_comes_without_what_was_for_the_one_of_encoding(tmp_path, changes, expected):
+    made = Tiling(tiling_mode="auto", memory_gb=2.0, push_frames=3, spatial_tile_size=64)
+    (tmp_path / "latents.json").write_text(json.dumps({"policy": {**asdict(made), "dtype": "float32"}}))
+    assert decoding_tiling(open_latents(tmp_path), changes) == expected
 
 
 def test_moved_weights_can_be_named_and_others_are_refused(inside, encoded, tmp_path, capsys):

@@ -17,8 +17,10 @@ from workbench.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+    from workbench.models.auto import Choice
     from workbench.models.base import Autoencoder
     from workbench.ranks import World
+    from workbench.tile_settings import Tiling
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,18 @@ class ClipBar(tqdm):
 
     def __init__(self, world: "World", command: Command) -> None:
         self._command = command  # whose flags the reasons name
+        self._way: Tiling | None = None
         super().__init__(unit="clip", dynamic_ncols=True, disable=not world.is_main)
 
-    def show(self, failure: str | None, done: int, total: int) -> None:
-        """One more clip is done, or left out for this reason."""
+    def show(self, failure: str | None, choice: "Choice | None", done: int, total: int) -> None:
+        """One more clip is done, or left out for this reason; a way that was chosen is told where it changes."""
         self.total = total
         self.update(done - self.n)
         if failure is not None:
             tqdm.write(f"left out: {flag_words(failure, self._command)}", file=sys.stderr)
+        if choice is not None and choice.reason is not None and choice.tiling != self._way:
+            self._way = choice.tiling
+            tqdm.write(flag_words(choice.reason, self._command), file=sys.stderr)
 
 
 def load_identified(

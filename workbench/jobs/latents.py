@@ -59,12 +59,13 @@ def encode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path)
         FileError: the clip is missing or cannot be read, or the disk is full.
         NonFiniteError: a latent is not finite.
     """
-    clip, latents = yield from encode_file_steps(ae, choices.path, choices.policy, choices.tiling)
+    clip, latents, choice = yield from encode_file_steps(ae, choices.path, choices.policy, choices.tiling)
     record = latent_clip(ae, clip, source_record(choices.path) | {"path": choices.path.name})
     path = folder / f"{safe_stem(choices.path)}_latents{LATENTS_EXTENSION}"
     tensors = clip_tensors(_KEY, latents, clip.timestamps_s)
     write_shard(path, _facts(choices, entry, ae), {_KEY: record}, tensors)
-    return LatentView(path, _KEY, record, plain_name(entry.label), latents, _statistics(entry), notes=clip.warnings)
+    notes = clip.warnings if choice.reason is None else (*clip.warnings, choice.reason)
+    return LatentView(path, _KEY, record, plain_name(entry.label), latents, _statistics(entry), notes=notes)
 
 
 def decode_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) -> Steps[LatentView]:

@@ -40,7 +40,7 @@ def probe_job(choices: Choices, entry: ModelRef, ae: Autoencoder, folder: Path) 
         raise ConfigError("latents alone cannot be probed here; drop the clip that they are of")
     label = plain_name(entry.label)
     clip, frames = yield from read_clip_steps(choices.path, choices.policy, ae.spatial_stride)
-    latents = yield from encode_clip_steps(ae, clip, choices.tiling)
+    latents, _ = yield from encode_clip_steps(ae, clip, choices.tiling)
     of_clip = yield from probe_clip(ae, frames, choices.tiling)
     spaces = {}
     for name, tensors in ((label, [latents]), (WHITE_NOISE, noise_like([latents]))):

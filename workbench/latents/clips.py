@@ -14,15 +14,15 @@ from workbench.errors import WeightsError
 from workbench.media.policy import ClipPolicy
 from workbench.media.source import ClipSource, scanned_steps
 from workbench.media.video import to_uint8
-from workbench.models.auto import within_memory
+from workbench.models.auto import Choice, within_memory
 from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, encode_pieces
 from workbench.models.latent_moments import LatentStatistics
 from workbench.steps import Progress, Steps, drain
 from workbench.tile_settings import Tiling
 
-OnClip = Callable[[str | None, int, int], None]
-"""Called after a clip: why it was left out, if it was, and how many of how many of this rank's clips are done."""
+OnClip = Callable[[str | None, Choice | None, int, int], None]
+"""Called after a clip: why it was left out, or how it was run, and how many of how many of this rank's are done."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +75,22 @@ def encode_clip(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Tensor:
         MediaError: the clip cannot be read.
         NonFiniteError: a latent is not finite.
     """
-    return drain(encode_clip_steps(ae, clip, tiling))
+    return drain(encode_clip_steps(ae, clip, tiling))[0]
 
 
-def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Steps[Tensor]:
-    """`encode_clip` as steps: tiles and pushes."""
+def encode_clip_steps(ae: Autoencoder, clip: ClipSource, tiling: Tiling) -> Steps[tuple[Tensor, Choice]]:
+    """`encode_clip` as steps, tiles and pushes; and how it was run."""
     size = clip.num_frames, clip.height, clip.width
-    latents, _ = yield from within_memory(ae, size, tiling, partial(_encode_once, ae, clip))
-    return latents
+    return (yield from within_memory(ae, size, tiling, partial(_encode_once, ae, clip)))
 
 
 def encode_file_steps(
     ae: Autoencoder, path: Path, policy: ClipPolicy, tiling: Tiling
-) -> Steps[tuple[ClipSource, Tensor]]:
-    """A file as the policy takes it, and its latents as of `encode_clip`; as steps."""
+) -> Steps[tuple[ClipSource, Tensor, Choice]]:
+    """A file as the policy takes it, its latents as of `encode_clip`, and how it was run; as steps."""
 
-    def encode(clip: ClipSource) -> Steps[tuple[ClipSource, Tensor]]:
-        return clip, (yield from encode_clip_steps(ae, clip, tiling))
+    def encode(clip: ClipSource) -> Steps[tuple[ClipSource, Tensor, Choice]]:
+        return clip, *(yield from encode_clip_steps(ae, clip, tiling))
 
     return (yield from scanned_steps(path, policy, ae.spatial_stride, encode))
 

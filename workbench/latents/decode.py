@@ -15,6 +15,7 @@ from workbench.latents.folder import LatentFolder
 from workbench.latents.shards import REMEDY, LatentClip, Shard
 from workbench.media.image import write_image
 from workbench.media.writer import VideoWriter
+from workbench.models.auto import Choice, within_memory
 from workbench.models.base import Autoencoder
 from workbench.models.identity import is_same_model
 from workbench.ranks import World
@@ -40,11 +41,18 @@ def check_model(folder: LatentFolder, identity: Mapping[str, Any]) -> None:
         raise WeightsError(f"{quoted(folder.path)}: holds latents of {known}; they mean nothing to {given}")
 
 
-def recorded_tiling(folder: LatentFolder) -> Tiling:
-    """The tiles that the clips were encoded in."""
-    policy = folder.recorded["policy"]
-    known = {"tiling_mode": "tiles"} | policy  # folders from before there were modes
-    return Tiling(**{name: known[name] for name in Tiling.__dataclass_fields__ if name in known})
+def decoding_tiling(folder: LatentFolder, changes: Mapping[str, Any]) -> Tiling:
+    """How the clips were encoded, with fields of it changed: how latents are decoded is no property of theirs.
+
+    What was given for the mode of encoding is left out where the mode is changed.
+
+    Raises:
+        ConfigError: a value is out of range, or of no use in this mode.
+    """
+    known = {"tiling_mode": "tiles"} | folder.recorded["policy"]  # folders from before there were modes
+    own_to_mode = {"push_frames", "memory_gb"} if "tiling_mode" in changes else set()
+    kept = {name: known[name] for name in Tiling.__dataclass_fields__ if name in known.keys() - own_to_mode}
+    return Tiling(**kept | dict(changes))
 
 
 def stored_clips(folder: LatentFolder) -> list[tuple[Shard, str, LatentClip]]:
@@ -95,9 +103,9 @@ def decode_dataset(
         stem = plain_stem(Path(clip.path))
         extension = ".png" if clip.is_image else ".mkv" if lossless else ".mp4"
         path = save_dir / ((stem if stems[stem] == 1 else key) + extension)
-        _decode_one(ae, shard, key, path, tiling)
+        choice = _decode_one(ae, shard, key, path, tiling)
         if on_clip:
-            on_clip(None, done, len(mine))
+            on_clip(None, choice, done, len(mine))
     return len(clips)
 
 
@@ -129,9 +137,16 @@ def decoded_frames(
     return decode_clip(ae, latents, clip.num_frames, (clip.height, clip.width), tiling), times
 
 
-def _decode_one(ae: Autoencoder, shard: Shard, key: str, path: Path, tiling: Tiling) -> None:
-    frames, times = decoded_frames(ae, shard, key, tiling)
-    drain(written_steps(frames, path, shard.clips[key], times))
+def _decode_one(ae: Autoencoder, shard: Shard, key: str, path: Path, tiling: Tiling) -> Choice:
+    """Write one clip, from its beginning again where memory runs out; returns how the model was run."""
+    clip = shard.clips[key]
+
+    def attempt(way: Tiling) -> Steps[None]:
+        frames, times = decoded_frames(ae, shard, key, way)
+        yield from written_steps(frames, path, clip, times)
+
+    size = clip.num_frames, clip.height, clip.width
+    return drain(within_memory(ae.decoding_model, size, tiling, attempt))[1]
 
 
 def written_steps(

@@ -18,6 +18,7 @@ from workbench.latents.folder import LatentFolder
 from workbench.latents.settings import EncodeSettings
 from workbench.latents.shards import LatentClip, clip_tensors
 from workbench.media.source import ClipSource
+from workbench.models.auto import Choice
 from workbench.models.base import Autoencoder
 from workbench.ranks import Lockstep
 from workbench.records import clip_key, source_record
@@ -114,8 +115,9 @@ def _encode(
     """Encode this rank's clips and pack them, with the pending ones, into shards of its own; returns the failures."""
     failures, facts = {}, encoding.facts
     for done, path in enumerate(clips, 1):
+        choice = None
         try:
-            clip, tensors = _encode_one(encoding, path)
+            clip, tensors, choice = _encode_one(encoding, path)
         except WorkbenchError as error:
             failures[path] = str(error)
         else:
@@ -124,22 +126,22 @@ def _encode(
             folder.pack(pending, rank)
             pending = []
         if on_clip:
-            on_clip(failures.get(path), done, len(clips))
+            on_clip(failures.get(path), choice, done, len(clips))
     if pending:
         folder.pack(pending, rank)
     return failures
 
 
-def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, Tensor]]:
+def _encode_one(encoding: Encoding, path: Path) -> tuple[LatentClip, dict[str, Tensor], Choice]:
     source = source_record(path)
-    clip, latents = drain(encode_file_steps(encoding.ae, path, encoding.settings, encoding.tiling))
+    clip, latents, choice = drain(encode_file_steps(encoding.ae, path, encoding.settings, encoding.tiling))
     if encoding.normalisation:
         latents = encoding.normalisation.apply(latents)
     stored = latents.to(torch_dtype(encoding.settings.latent_dtype))
     if not torch.isfinite(stored).all():
         dtype = encoding.settings.latent_dtype
         raise WorkbenchError(f"{quoted(path)}: latents are too large for {dtype}; use `latent_dtype` bfloat16")
-    return latent_clip(encoding.ae, clip, source), clip_tensors(clip_key(path), stored, clip.timestamps_s)
+    return latent_clip(encoding.ae, clip, source), clip_tensors(clip_key(path), stored, clip.timestamps_s), choice
 
 
 def latent_clip(ae: Autoencoder, clip: ClipSource, source: Mapping[str, Any]) -> LatentClip:

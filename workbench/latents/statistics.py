@@ -47,13 +47,14 @@ def gather_statistics(
     failures: dict[Path, str] = {}
     mine = clips[ranks.world.rank :: ranks.world.size]
     for done, path in enumerate(mine, 1):
+        choice = None
         try:
-            _, latents = drain(encode_file_steps(ae, path, policy, tiling))
+            _, latents, choice = drain(encode_file_steps(ae, path, policy, tiling))
             moments.update(latents[None])
         except WorkbenchError as error:
             failures[path] = str(error)
         if on_clip:
-            on_clip(failures.get(path), done, len(mine))
+            on_clip(failures.get(path), choice, done, len(mine))
     merged = LatentMoments(ae.latent_channels)
     failed: dict[Path, str] = {}
     for part, failures_there in ranks.gather_values((moments, failures)):

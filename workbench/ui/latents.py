@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, worded
 from workbench.jobs.folders import JobFolders
 from workbench.jobs.loaded import LoadedModel
 from workbench.jobs.queue import JobQueue
@@ -16,7 +16,7 @@ from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
 from workbench.ui.components import IMAGE_BUTTONS, SILENT, choices_of, found_labels, models_list
 from workbench.ui.job_panel import JobPanel
-from workbench.ui.labels import explainer
+from workbench.ui.labels import LABELS, explainer
 from workbench.ui.words import compression_words, size_words
 from workbench.words import counted
 
@@ -169,6 +169,6 @@ def latent_words(view: "LatentView") -> str:
         "No statistics are stored beside this model's weights to compare with."
         if view.statistics is None
         else "The lines in the plot of the channels are the statistics stored beside the weights.",
-        *(f"Note: {html.escape(note)}." for note in view.notes),
+        *(f"Note: {html.escape(worded(note, LABELS.get))}." for note in view.notes),
     ]
     return "".join(f"<p>{line}</p>" for line in lines)
