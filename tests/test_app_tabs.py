@@ -78,9 +78,11 @@ def test_weights_that_a_link_leads_to_outside_the_root_are_not_offered(root: Pat
 def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
     clip = choices(max_frames=12, resolution="128")
-    first, modes = tab.plan(5, "video_dc_ae", 64, 8, 0.25, *vars(clip).values())  # without weights
+    first, *_, modes = tab.plan(5, "video_dc_ae", 64, 8, 0.25, *vars(clip).values())  # without weights
     words = first[tab.words]
-    assert modes[tab.modes].count("<tr>") == 6
+    assert modes[tab.modes].count("<tr>") == first[tab.modes].count("<tr>") == 6
+    assert first[tab.modes].count("being counted") == 5
+    assert "being counted" not in modes[tab.modes]
     chosen = tile_choices(vars(clip).values(), 64, 8, 0.25)
     planned = plan_tiles(chosen, build_autoencoder("dct"))
     assert planned.plans[0].tile_shape == (8, 64, 64)
@@ -145,7 +147,7 @@ def test_a_plan_is_made_only_while_somebody_looks_at_it(root: Path, tmp_path: Pa
     tab = make_tab(TilesTab, tmp_path, root)
     asked = [0, "dct", 64, 8, 0.25, *vars(choices()).values()]
     assert not list(tab.plan_if_open(False, *asked))
-    assert len(list(tab.plan_if_open(True, *asked))) == 2
+    assert len(list(tab.plan_if_open(True, *asked))) == 6  # the plan, and every way to run the clip
 
 
 @pytest.mark.parametrize("mode", ["tiles", "stages"])

@@ -1,6 +1,7 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from workbench.roundtrip.clip import round_trip_steps
 from workbench.steps import Steps, named
 from workbench.tile_settings import MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
+
+WAYS = ("one piece", *(mode for mode in MODES if mode != "auto"))
+"""To run a clip: all at once, and every mode."""
 
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
 
@@ -69,15 +73,15 @@ class ModeCost:
     refused: str = ""
 
 
-def mode_costs(ae: Autoencoder, size: tuple[int, int, int], tiling: Tiling) -> list[ModeCost]:
-    """Every mode with tiles of this size, the whole clip at once first, in the type of the model, which may be without
-    memory.
+def mode_costs(ae: Autoencoder, size: tuple[int, int, int], tiling: Tiling) -> Iterator[ModeCost]:
+    """All WAYS in their order with tiles of this size, in the type of the model, which may be without memory: each as
+    soon as it is counted.
 
     Args:
         size: frames, height and width.
     """
-    ways = [("one piece", ONE_PIECE), *((mode, tiling.in_mode(mode)) for mode in MODES if mode != "auto")]
-    return [_mode_cost(ae, size, mode, way) for mode, way in ways]
+    for way in WAYS:
+        yield _mode_cost(ae, size, way, ONE_PIECE if way == WAYS[0] else tiling.in_mode(way))
 
 
 def _mode_cost(ae: Autoencoder, size: tuple[int, int, int], mode: str, tiling: Tiling) -> ModeCost:

@@ -98,7 +98,7 @@ class TilesTab:
     def plan(
         self, at: float, label: str, side: float, frames: float, overlap: float, *clip: Any
     ) -> Iterator[dict[Any, Any]]:
-        """The plan over a frame of the clip and in words, then every mode beside it, which may take seconds to count.
+        """The plan over a frame of the clip and in words, then the modes beside each other, each once it is counted.
 
         Args:
             at: the frame that the player stands on.
@@ -119,9 +119,12 @@ class TilesTab:
             self.picture: pieces.figure(work.tile_picture(planned.frame, planned.plans[1]), _CAPTION),
             self.time: gr.update(value=pieces.on_any_background(work.time_figure(time)), visible=len(time.spans) > 1),
             self.words: plan_words(planned),
+            self.modes: mode_table((), ae.default_tiling_mode),
         }
-        size = planned.num_frames, *planned.frame.shape[1:]
-        yield {self.modes: mode_table(work.mode_costs(ae, size, choices.tiling), ae.default_tiling_mode)}
+        size, costs = (planned.num_frames, *planned.frame.shape[1:]), []
+        for cost in work.mode_costs(ae, size, choices.tiling):
+            costs.append(cost)
+            yield {self.modes: mode_table(costs, ae.default_tiling_mode)}
 
     def run(
         self, request: gr.Request, label: str, side: float, frames: float, overlap: float, *clip: Any
@@ -217,7 +220,8 @@ def plan_words(planned: "PlannedTiles") -> str:
 
 
 def mode_table(costs: Sequence["ModeCost"], default: str) -> str:
-    """HTML: every mode with what its stages do, its work and its memory; why the model cannot be run in another."""
+    """HTML: every mode with what its stages do, its work and its memory; why the model cannot be run in another, and
+    which are not among the `costs` yet."""
     rows: list[tuple[str, ...]] = []
     for cost in costs:
         name = cost.mode + (" (this model's own)" if cost.mode == default else "")
@@ -226,9 +230,12 @@ def mode_table(costs: Sequence["ModeCost"], default: str) -> str:
             continue
         numbers = f"{cost.operations / 1e12:.3g}", f"{cost.work:.2f}×", size_words(cost.peak_bytes)
         rows.append((name, "<br>".join(map(html.escape, cost.stages)), *numbers))
+    rows += [(name, "being counted") for name in work.WAYS[len(costs) :]]
     note = (
         "To encode and decode the clip. Work is what overlaps cost: 1 where every stage reads its input once; memory "
-        "is counted, with weights and frames. Tiles are those drawn here; windows take sums of attention over as much."
+        "is counted, with weights and frames. Streamed layers take whole frames, so many at once. Attention is cut "
+        "into the tiles drawn here (stages) or runs of whole frames (frames), or looks at windows as large as a tile "
+        "(windows); a model without attention does the same in all three."
     )
     return f"{pieces.table(('Mode', 'Stages', 'TFLOP', 'Work', 'Memory'), rows)}<p>{note}</p>"
 

@@ -24,7 +24,7 @@ from workbench.jobs.found_models import find_models, pick, plain_name, shape_of
 from workbench.jobs.latents import decode_job, encode_job, read_latents
 from workbench.jobs.probe import probe_job
 from workbench.jobs.reconstruct import STAGES, reconstruct_job, spreads
-from workbench.jobs.tiles import mode_costs, plan_tiles, seam_job
+from workbench.jobs.tiles import WAYS, mode_costs, plan_tiles, seam_job
 from workbench.jobs.warm_up import warm_up
 from workbench.metrics.lpips import lpips_available
 from workbench.metrics.measure import METRICS, summarise
