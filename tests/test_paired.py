@@ -1,6 +1,7 @@
 """The encoder of one model with the decoder of another: equal latents, and words where they do not fit."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from safetensors.torch import save_file
 from small_models import small_model
 
 from workbench.__main__ import COMMANDS
+from workbench.bench.modes import bench_modes_steps
+from workbench.bench.settings import BenchSettings
 from workbench.cli import main
 from workbench.errors import ConfigError, WeightsError
 from workbench.models.auto import Choice, ran
@@ -18,6 +21,7 @@ from workbench.models.coding import decode_tiled, encode_tiled
 from workbench.models.plans import decode_plan, encode_plan
 from workbench.models.ref import ModelRef, parse_models
 from workbench.models.registry import build_autoencoder, paired
+from workbench.steps import drain
 from workbench.tile_settings import Tiling
 
 SMALL = {"encoder_width": 8, "decoder_widths": (16, 8, 8, 8)}
@@ -67,6 +71,13 @@ def test_each_half_is_run_in_its_own_way(folder):
     assert decode_plan(pair, size, Tiling()).is_exact
     record = ran(pair, size, Choice(Tiling()))
     assert (record.is_exact, record.tiling_mode) == (True, "stages")
+
+
+def test_bench_measures_a_pair_whose_memory_cannot_be_predicted(folder):
+    settings = BenchSettings(frames=5, height=32, width=32, repeats=1, modes="tiles,stages")
+    rows = drain(bench_modes_steps(wan(folder, "mine").load("cpu"), settings, Tiling())).rows
+    assert len(rows) == 4
+    assert all(row.tflop > 0 and math.isnan(row.predicted_mb) for row in rows)
 
 
 def test_what_does_not_fit_is_refused_in_words(folder):

@@ -14,9 +14,8 @@ from workbench.bench.settings import PUBLISHED, BenchSettings
 from workbench.counting import Counter
 from workbench.devices import laid_out
 from workbench.models.base import Autoencoder
-from workbench.models.catalogue import PREFIX
 from workbench.models.coding import decode_tiled, encode_tiled
-from workbench.models.cost import CodingCost, coding_cost
+from workbench.models.cost import CodingCost, coding_cost, is_counted
 from workbench.models.registry import in_fastest_layout
 from workbench.steps import Progress, Steps
 from workbench.tile_settings import Tiling
@@ -65,9 +64,7 @@ def bench_modes_steps(ae: Autoencoder, settings: BenchSettings, tiling: Tiling) 
     size, names = (settings.frames, settings.height, settings.width), (settings.modes or "").split(",")
     progress = (Progress("bench", done, 1 + 2 * len(names)) for done in count(1))
     modes = {name: tiling.in_mode("tiles" if name == PUBLISHED else name) for name in names}
-    costs = {
-        name: None if ae.name.startswith(PREFIX) else coding_cost(ae, size, asked) for name, asked in modes.items()
-    }
+    costs = {name: coding_cost(ae, size, asked) if is_counted(ae) else None for name, asked in modes.items()}
     peak = matmul_peak(ae.device, ae.dtype)
     yield next(progress)
     x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.bench.settings import BenchSettings
+from workbench.counting import Counter
 from workbench.devices import laid_out
 from workbench.errors import ConfigError
 from workbench.memory import available_memory, watch_peak_memory
@@ -60,10 +59,11 @@ def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench[BenchRo
     peak = matmul_peak(ae.device, ae.dtype)
     yield next(progress)
     x = torch.rand(settings.batch, 3, *size, device=ae.device, dtype=ae.dtype) * 2 - 1
-    with torch.inference_mode():
-        z, encode_flops = _counted(partial(ae.encode, x))
-        _, decode_flops = _counted(partial(ae.decode, z, size[0], size[1:]))
-        flops = {"encode": encode_flops, "decode": decode_flops}
+    with torch.no_grad(), Counter() as encoding:
+        z = ae.encode(x)
+    with torch.no_grad(), Counter() as decoding:
+        ae.decode(z, size[0], size[1:])
+    operations = {"encode": encoding.operations, "decode": decoding.operations}
     yield next(progress)
     rows: list[BenchRow] = []
     for variant in variants:
@@ -77,9 +77,9 @@ def bench_steps(ae: Autoencoder, settings: BenchSettings) -> Steps[Bench[BenchRo
                     direction,
                     seconds=seconds,
                     frames_per_s=settings.batch * settings.frames / seconds,
-                    tflop=flops[direction] / 1e12,
-                    tflop_per_s=flops[direction] / seconds / 1e12,
-                    peak_share=flops[direction] / seconds / peak,
+                    tflop=operations[direction] / 1e12,
+                    tflop_per_s=operations[direction] / seconds / 1e12,
+                    peak_share=operations[direction] / seconds / peak,
                     activations_mb=activations_mb,
                     memory_mb=held / 1e6 + activations_mb,
                     speedup=first_s / seconds,
@@ -124,13 +124,6 @@ def _runs(ae: Autoencoder, variant: str, x: Tensor, z: Tensor) -> dict[str, Call
     if variant.startswith("compile"):
         encode, decode = torch.compile(encode), torch.compile(decode)
     return {"encode": lambda: encode(x), "decode": lambda: decode(z, x.shape[2], (x.shape[3], x.shape[4]))}
-
-
-def _counted(run: Callable[[], Tensor]) -> tuple[Tensor, int]:
-    """The result of a run, and its operations."""
-    with FlopCounterMode(display=False) as counter:
-        result = run()
-    return result, counter.get_total_flops()
 
 
 def measure_run(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.counting import Counter
 from workbench.models.base import Autoencoder
 from workbench.models.checkpointing import Checkpointed
 from workbench.models.dc_blocks import (
@@ -57,7 +57,7 @@ class Part:
 def trace(ae: Autoencoder, x: Tensor) -> list[Part]:
     """Encode and decode x (B, 3, T, H, W) once and list the parts that it went through, in order."""
     parts: list[Part] = []
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, ExitStack() as hooks:
+    with torch.no_grad(), Counter() as counter, ExitStack() as hooks:
         for name, module in _outermost(ae):
             for hook in _hooks(name, module, counter, parts):
                 hooks.callback(hook.remove)
@@ -128,17 +128,17 @@ def _outermost(ae: Autoencoder) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def _hooks(name: str, module: nn.Module, counter: FlopCounterMode, parts: list[Part]) -> list[Any]:
+def _hooks(name: str, module: nn.Module, counter: Counter, parts: list[Part]) -> list[Any]:
     before = 0
 
     def enter(module: nn.Module, inputs: tuple) -> None:
         nonlocal before
-        before = counter.get_total_flops()
+        before = counter.operations
 
     def leave(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         shapes = tuple(inputs[0].shape), tuple(output.shape)
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        operations = counter.get_total_flops() - before
+        operations = counter.operations - before
         parts.append(Part(name, type(module).__name__, *shapes, parameters, operations))
 
     return [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from workbench.errors import DeviceMemoryError
 from workbench.memory import available_memory, is_out_of_memory
 from workbench.models.base import Autoencoder
-from workbench.models.catalogue import PREFIX
-from workbench.models.cost import coding_cost, work_ratio
+from workbench.models.cost import coding_cost, is_counted, work_ratio
 from workbench.models.plans import Size, decode_plan, encode_plan, mode_of
 from workbench.stages import LocalStage, StreamPlan
 from workbench.steps import Steps, T
@@ -116,7 +115,7 @@ def within_memory(
 def _candidates(ae: Autoencoder, tiling: Tiling) -> list[tuple[str, int]]:
     """Modes besides tiles and frames at once, the cheapest first, each way once."""
     stages = ae.encode_stages()
-    if PREFIX in ae.name or not isinstance(stages[0], LocalStage):
+    if not is_counted(ae) or not isinstance(stages[0], LocalStage):
         return []  # nothing of it is streamed, or its cost cannot be counted
     own = [ae.default_push_frames, *(push for push in (2, 1) if push < ae.default_push_frames)]
     pushes = own if tiling.push_frames is None else [tiling.push_frames]

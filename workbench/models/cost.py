@@ -11,7 +11,7 @@ import torch
 from workbench.counting import Counter
 from workbench.errors import ConfigError
 from workbench.models.base import Autoencoder
-from workbench.models.catalogue import MODELS, PREFIX
+from workbench.models.catalogue import MODELS
 from workbench.models.plans import Size, decode_plan, encode_plan
 from workbench.models.registry import architecture_of, build_autoencoder
 from workbench.stages import CodingPlan, StreamPlan, TiledPlan
@@ -80,19 +80,24 @@ def _side_by_side(stages: tuple[StageCost, ...]) -> float:
     return sum(stage.held_bytes for stage in stages) + max(stage.work_bytes for stage in stages)
 
 
+def is_counted(ae: Autoencoder) -> bool:
+    """Whether `coding_cost` can: it builds models of `MODELS` anew, without values; no others, alone or in a pair."""
+    return {ae.encoding_model.name, ae.decoding_model.name} <= MODELS.keys()
+
+
 def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
     """What a clip of this size costs a model of `MODELS`, which may itself be on the meta device.
 
     Takes a second for the full Video DC-AE: of a stage that is streamed only the first frames are counted.
 
     Raises:
-        ConfigError: as `encode_plan`; or the model is one of diffusers, which cannot be built anew without values.
+        ConfigError: as `encode_plan`; or the model is not one that `is_counted`.
     """
     if ae.encoding_model is not ae:  # a pair
         first, second = (coding_cost(model, size, tiling) for model in (ae.encoding_model, ae.decoding_model))
         stages = first.stages_of("encode") + second.stages_of("decode")
         return CodingCost(stages, first.weight_bytes + second.weight_bytes)
-    if ae.name.startswith(PREFIX):
+    if not is_counted(ae):
         raise ConfigError(f"{ae.name}: what a plan costs is counted for {', '.join(MODELS)} alone")
     tiling = Tiling(*(getattr(tiling, field.name) for field in fields(Tiling)))  # without settings of a subclass
     return _cost(ae.name, json.dumps(architecture_of(ae)), size, tiling, ae.dtype)
@@ -101,7 +106,7 @@ def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
 def encode_share(ae: Autoencoder) -> float | None:
     """The encoder's share of the operations of encoding and decoding, nearly the same for every clip; None for a model
     of diffusers, whose cannot be counted."""
-    if PREFIX in ae.name:
+    if not is_counted(ae):
         return None
     side = 2 * ae.spatial_stride
     cost = coding_cost(ae, (ae.default_tile_frames, side, side), ONE_PIECE)
