@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from small_models import small_model
 from small_vision import write_dinov2
 from training_runs import ARCHITECTURE
 
@@ -19,8 +20,8 @@ import train as command
 from workbench.cli import main
 from workbench.config import from_dict, override
 from workbench.errors import ConfigError
-from workbench.models.registry import load_autoencoder
-from workbench.models.weights import checkpoints
+from workbench.models.registry import architecture_of, load_autoencoder
+from workbench.models.weights import checkpoints, save_weights
 from workbench.ranks import process_group
 from workbench.training.config import TrainConfig
 from workbench.training.dry_run import dry_run
@@ -115,6 +116,15 @@ def test_the_published_model_is_counted_without_running_it():
     assert 180.0 < plain.tflop < 240.0
     assert plain.peak_gb > 1.5 * saving.peak_gb  # by gradient checkpointing
     assert plain.state_gb == pytest.approx(5 * 4 * 0.459462147)
+
+
+def test_a_step_from_weights_is_counted_with_the_architecture_that_they_tell(tmp_path):
+    model, path = small_model("video_dc_ae"), tmp_path / "small.safetensors"
+    save_weights(path, model.state_dict(), "video_dc_ae", architecture_of(model))
+    settings = {"model.from_pretrained": str(path), "model.architecture": {}}
+    with process_group("cpu"):
+        counted = estimate(override(preset_config({"preset": "debug"}), settings))
+    assert counted.parameters == (model.parameter_count(), 0)
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """What a step would cost, without the memory or the time for it: counted on tensors that have shapes but no values."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -69,8 +71,9 @@ def estimate(config: TrainConfig) -> Estimate:
     config = dataclasses.replace(config, precision=config.precision or "bfloat16")
     lpips = load_lpips(random_backbone=True) if config.vae_loss_config.perceptual_loss_weight > 0.0 else None
     vision = vision_of(config, vision_layers) if config.latent_loss_config.alignment > 0.0 else None
+    told = _told(config)  # here, as no file can be read into tensors without values
     with FakeTensorMode(allow_non_fake_inputs=True), Counter() as counter:
-        nets = _networks(config)
+        nets = _networks(config, told)
         nets.lpips = lpips
         if vision is not None:
             nets.alignment = Alignment(vision(), nets.autoencoder.latent_channels, config.alignment_config)
@@ -104,10 +107,14 @@ def largest_batch(config: TrainConfig, spatial_multiple: int) -> tuple[int, int,
     return max(shapes, key=lambda shape: torch.Size(shape).numel())
 
 
-def _networks(config: TrainConfig) -> Networks:
+def _told(config: TrainConfig) -> Mapping[str, Any]:
+    """What the weights that training starts from say of their architecture."""
     weights = config.model.from_pretrained
-    base = {} if weights in (None, "random") else architecture_told(open_weights(weights), config.model.name)
-    autoencoder = fresh_autoencoder(config, base)
+    return {} if weights in (None, "random") else architecture_told(open_weights(weights), config.model.name)
+
+
+def _networks(config: TrainConfig, told: Mapping[str, Any]) -> Networks:
+    autoencoder = fresh_autoencoder(config, told)
     optimizer = autoencoder_optimizer(autoencoder, config)
     nets = Networks(autoencoder, autoencoder, optimizer, EMA(autoencoder, config.ema_decay))
     if config.stage == "disc":
@@ -115,7 +122,7 @@ def _networks(config: TrainConfig) -> Networks:
         nets.judge = RealAndFake(nets.discriminator)
         nets.discriminator_optimizer = discriminator_optimizer(nets.discriminator, config)
     if config.distil_config.weight > 0.0:
-        teacher = build_autoencoder(config.model.name, base or encoder_fields(config)).requires_grad_(False)
+        teacher = build_autoencoder(config.model.name, told or encoder_fields(config)).requires_grad_(False)
         nets.distillation = Distillation(teacher, autoencoder, config.distil_config.stages)
         nets.beside["distillation"] = trained_beside(nets.distillation.projections, config)
     return nets
