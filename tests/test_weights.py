@@ -77,6 +77,24 @@ def test_mismatches_are_listed(model, tmp_path):
     assert f"{names[1]} has shape (3, 3)" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("tiny", "leave `model.from_pretrained` out for the shipped weights, or train anew"),
+        ("video_dc_ae", "of another `model.architecture`: train anew"),
+    ],
+)
+def test_weights_of_an_older_model_of_this_name_say_what_to_do(tmp_path, name, remedy):
+    model = small_model(name)
+    state, first = dict(model.state_dict()), next(iter(model.state_dict()))
+    save_weights(tmp_path / "a.safetensors", state | {first: torch.zeros(3, 3)}, name, architecture_of(model))
+    save_weights(tmp_path / "b.safetensors", state, name, {"width": 192, "encoder_depth": 1})
+    shape = f"{first} has shape \\(3, 3\\), .*"
+    for path, fault in (("a.safetensors", shape), ("b.safetensors", "this model has no encoder_depth, width")):
+        with pytest.raises(wb.WeightsError, match=f"{fault}; it is of another version of {name}, or .*{remedy}$"):
+            wb.load_autoencoder(name, tmp_path / path)
+
+
 class Exploit:
     def __reduce__(self):
         return (open, ("executed", "w"))

@@ -25,13 +25,14 @@ def run_export(config: ExportConfig, *checkpoints: str) -> None:
     """Write the averaged weights of a checkpoint, or of a run's newest, with the model's name and architecture."""
     if len(checkpoints) != 1 or not config.out.endswith(".safetensors"):
         raise ConfigError("give one checkpoint and a name: python -m workbench export outputs/tiny --out a.safetensors")
-    from workbench.models.registry import build_autoencoder
+    from workbench.models.registry import architecture_told, build_autoencoder
     from workbench.models.weights import load_state, locate_weights, read_weights, save_weights
 
     file = read_weights(locate_weights(checkpoints[0]))
     if file.model is None or file.architecture is None:
         raise WeightsError(f"{file.path}: does not say which model it holds; give a checkpoint of train.py")
-    load_state(build_autoencoder(file.model, file.architecture), file)  # nothing that does not load is passed on
+    model = build_autoencoder(file.model, architecture_told(file, file.model))
+    load_state(model, file)  # nothing that does not load is passed on
     out = Path(config.out)
     state = {name: tensor.to(torch_dtype(config.dtype)) for name, tensor in file.state.items()}
     with write_errors(out):

@@ -28,6 +28,11 @@ class ModelSpec:
         """Whether it runs without weights being named."""
         return not isinstance(self.weights, str)
 
+    @property
+    def is_shipped(self) -> bool:
+        """Whether weights of it are a part of this project."""
+        return isinstance(self.weights, Path)
+
 
 MODELS: dict[str, ModelSpec] = {
     "tiny": ModelSpec(

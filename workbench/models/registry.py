@@ -25,7 +25,7 @@ from workbench.models.paired import Paired
 from workbench.models.taehv import TAEHV, TAEHVConfig
 from workbench.models.tiny import Tiny, TinyConfig
 from workbench.models.video_dc_ae import VideoDCAE, VideoDCAEConfig
-from workbench.models.weights import WeightFile, check_finite, check_model, load_state, open_weights
+from workbench.models.weights import WeightFile, check_finite, check_model, load_state, open_weights, remedy_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,18 @@ def architecture_in(name: str, shapes: Mapping[str, Sequence[int]]) -> dict[str,
 
 
 def architecture_told(file: WeightFile, name: str) -> dict[str, Any]:
-    """What a file says of the architecture of a named model, or else what its tensors tell."""
-    return file.architecture or architecture_in(name, {key: tensor.shape for key, tensor in file.state.items()})
+    """What a file says of the architecture of a named model, or else what its tensors tell.
+
+    Raises:
+        WeightsError: it is of another model, or says what this one has not: an older one of this name had.
+    """
+    check_model(file, name)
+    if file.architecture is None:
+        return architecture_in(name, {key: tensor.shape for key, tensor in file.state.items()})
+    unknown = file.architecture.keys() - to_dict(ARCHITECTURES[name][1]).keys()
+    if unknown:
+        raise WeightsError(f"{file.path}: this model has no {', '.join(sorted(unknown))}{remedy_of(file)}")
+    return file.architecture
 
 
 def build_autoencoder(name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
@@ -146,7 +156,6 @@ def _with_weights(name: str, weights: str | os.PathLike | None, architecture: Ma
 
 def autoencoder_of(file: WeightFile, name: str, architecture: Mapping[str, Any] | None = None) -> Autoencoder:
     """A named model with the weights of a file, of the architecture that the file tells, changed by this one."""
-    check_model(file, name)
     told = architecture_told(file, name)
     with torch.device("meta"):  # skips the random initialisation of half a billion weights
         model = build_autoencoder(name, {**told, **(architecture or {})})

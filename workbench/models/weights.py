@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from workbench.errors import WeightsError, first_line
 from workbench.files import written_whole
 from workbench.finite import nonfinite_names
-from workbench.models.catalogue import DIFFUSERS_CLASSES, PREFIX, split_part
+from workbench.models.catalogue import DIFFUSERS_CLASSES, MODELS, PREFIX, split_part
 from workbench.models.foreign import flattened, part_of
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def load_state(model: nn.Module, file: WeightFile, assign: bool = False) -> None
     if problems := _problems(part.state, own):
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         behind = f' (behind the prefix "{part.prefix}")' if part.prefix else ""
-        raise WeightsError(f"{file.path}: does not fit this model{behind}: {shown}{_other_model(file.path)}")
+        raise WeightsError(f"{file.path}: does not fit this model{behind}: {shown}{remedy_of(file)}")
     check_finite(str(file.path), part.state)
     model.load_state_dict(part.state, strict=True, assign=assign)
     if not part.is_plain:
@@ -129,6 +129,15 @@ def _problems(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[st
             if state[name].shape != own[name].shape
         ),
     ]
+
+
+def remedy_of(file: WeightFile) -> str:
+    """What to do about weights that do not fit, as the end of a message; nothing where none is known."""
+    if file.model is None:
+        return _other_model(file.path)
+    is_shipped = file.model in MODELS and MODELS[file.model].is_shipped
+    others = "leave `model.from_pretrained` out for the shipped weights, or " if is_shipped else ""
+    return f"; it is of another version of {file.model}, or of another `model.architecture`: {others}train anew"
 
 
 def _other_model(path: Path) -> str:

@@ -20,7 +20,7 @@ from workbench.models.registry import (
     build_autoencoder,
     load_autoencoder,
 )
-from workbench.models.weights import check_model, load_state, open_weights
+from workbench.models.weights import load_state, open_weights
 from workbench.ranks import World, agreed
 from workbench.training.config import TrainConfig
 from workbench.training.distillation import Distillation
@@ -128,7 +128,6 @@ def _autoencoder(config: TrainConfig) -> Autoencoder:
     if weights in (None, "random"):
         return fresh_autoencoder(config)
     file = open_weights(weights)
-    check_model(file, config.model.name)
     model = fresh_autoencoder(config, architecture_told(file, config.model.name))
     load_state(model, file)
     return model
