@@ -76,6 +76,11 @@ def test_gradients_equal_those_of_the_written_out_loss(world, teacher):
         assert (gradient - parameter.grad).norm() <= 1e-5 * parameter.grad.norm() + 1e-8
 
 
+def test_a_teacher_keeps_its_decoder_alone(world, teacher):
+    kept = networks(decoder_config(teacher), world).distillation.teacher
+    assert {name.split(".")[0] for name in kept.state_dict()} == {"decoder"}
+
+
 def test_the_same_decoder_begins_where_the_teachers_is(world, teacher):
     nets = networks(decoder_config(teacher, model__architecture={}, distil_config__weight=0.0), world)
     given = load_file(teacher)

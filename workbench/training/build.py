@@ -176,13 +176,10 @@ def student_of(teacher: Autoencoder, config: TrainConfig) -> Autoencoder:
 
 
 def distillation_of(teacher: Autoencoder | None, student: Autoencoder, config: TrainConfig) -> Distillation | None:
-    """The match of features, where it has a weight; the teacher loses its encoder, which nothing needs."""
+    """The match of features, where it has a weight."""
     if teacher is None or config.distil_config.weight == 0.0:
         return None
-    distillation = Distillation(teacher.to(student.device), student, config.distil_config.stages).to(student.device)
-    for part in teacher.encoder_parts:
-        delattr(teacher, part)
-    return distillation
+    return Distillation(teacher.to(student.device), student, config.distil_config.stages).to(student.device)
 
 
 def _lpips(config: TrainConfig, world: World) -> LPIPS | None:

@@ -19,7 +19,8 @@ from workbench.models.base import Autoencoder
 
 
 class Distillation(nn.Module):
-    """The teacher, and the maps P from the student's features to its, which are trained.
+    """The teacher, which loses its encoder, as nothing needs it, and the maps P from the student's features to its own,
+    which are trained.
 
     Raises:
         ConfigError: one of the two does not name its stages, or has fewer, or their features are of other sizes.
@@ -29,6 +30,8 @@ class Distillation(nn.Module):
         super().__init__()
         self.teacher, self.stages = teacher, stages
         self.projections = nn.ModuleList(_projection(*pair) for pair in _channels(student, teacher, stages))
+        for part in teacher.encoder_parts:
+            delattr(teacher, part)
 
     def forward(self, student: Autoencoder, latents: Tensor, num_frames: int) -> Tensor:
         """The loss, of latents (B, C, t, h, w) of a clip of so many legal frames."""
