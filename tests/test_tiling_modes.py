@@ -83,6 +83,13 @@ def test_dct_and_tiny_are_streamed_by_default_and_waste_nothing():
         assert ran(model, (64, 1000, 1000), Choice(wb.Tiling(tiling_mode="tiles"))).work > 1.1
 
 
+def test_rows_that_strips_of_several_ranks_share_are_work(full):
+    """The trunk is 95 % of the operations, and half of 90 rows of cells is read with 5 or 7 more."""
+    size, choice = (32, 720, 1280), Choice(wb.Tiling(tiling_mode="frames"))
+    assert ran(full, size, choice).work < 1.01
+    assert 1.10 < ran(full, size, choice, ranks=2).work < 1.16
+
+
 @pytest.mark.parametrize(
     ("name", "tiling", "is_exact", "most_read"),
     [

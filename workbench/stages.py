@@ -61,6 +61,8 @@ class Window:
 class GlobalStage:
     """A part of an encoder or decoder that is cut into tiles of whole latents.
 
+    Its other end are the latents themselves: it is the last stage of an encoder, or the first of a decoder.
+
     Attributes:
         run: the stage on a tile.
         frames_of, side: frames, and samples of a side, per latent at its finer end: the encoder's input, the decoder's

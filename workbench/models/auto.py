@@ -43,9 +43,9 @@ class Ran:
     chosen: str | None
 
 
-def ran(ae: Autoencoder, size: Size, choice: Choice) -> Ran:
-    """The record of a choice that was run."""
-    encode, decode = encode_plan(ae, size, choice.tiling), decode_plan(ae, size, choice.tiling)
+def ran(ae: Autoencoder, size: Size, choice: Choice, ranks: int = 1) -> Ran:
+    """The record of a choice that was run, by so many ranks together."""
+    encode, decode = (plan(ae, size, choice.tiling, ranks) for plan in (encode_plan, decode_plan))
     pushes = [plan.push for plan in encode.stages + decode.stages if isinstance(plan, StreamPlan)]
     return Ran(
         tiling_mode=mode_of(ae, choice.tiling),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import prod
+from operator import mul
 
 import torch
 
@@ -123,12 +124,11 @@ def work_ratio(ae: Autoencoder, size: Size, tiling: Tiling, plans: tuple[CodingP
     Args:
         plans: of encoding and of decoding it.
     """
-    if all(stage.input_volume == prod(stage.size) for plan in plans for stage in plan.stages):
-        return 1.0  # each stage reads its input once
-    if any(len(plan.stages) > 1 for plan in plans):
-        return coding_cost(ae, size, tiling).work
-    ratios = [plan.stages[0].input_volume / prod(plan.stages[0].size) for plan in plans]
-    return sum(ratios) / 2  # nearly the same: both have the same tiles
+    ratios = [stage.input_volume / prod(stage.size) for plan in plans for stage in plan.stages]
+    if len(ratios) == len(plans) or len(set(ratios)) == 1:
+        return sum(ratios) / len(ratios)  # nearly the same: encoder and decoder have the same tiles
+    once = [stage.once for stage in coding_cost(ae, size, tiling).stages]
+    return sum(map(mul, ratios, once)) / sum(once)
 
 
 @lru_cache(64)

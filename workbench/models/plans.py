@@ -98,6 +98,7 @@ def _refuse_other_tiles(ae: Autoencoder, tiling: Tiling) -> None:
 def _coding_plan(
     ae: Autoencoder, stages: list[Stage], size: Size, tiling: Tiling, ranks: int, encodes: bool
 ) -> CodingPlan:
+    """Each stage's input follows from the one before: of local stages by their cells, of global ones by the latents."""
     grid, mode = ae.latent_shape(*size)[1:], mode_of(ae, tiling)
     if mode == "auto":
         raise ValueError("tiling_mode auto has no plan before a choice is made: see workbench.models.auto")

@@ -189,7 +189,7 @@ def _one_pass(
         timestamps_s=clip.timestamps_s,
         metrics=metrics.values,
         warnings=clip.warnings + warnings,
-        ran=ran(ae, size, choice),
+        ran=ran(ae, size, choice, count),
         **facts,
     )
     return ranks.from_main(report) if ranks else report
