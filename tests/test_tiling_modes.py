@@ -277,7 +277,7 @@ torch.set_num_threads(1)
 depths = {"encoder_depths": (1,) * 6, "decoder_depths": (1,) * 6}
 ae = build_autoencoder("video_dc_ae", {"widths": (16, 16, 32, 32, 32, 32), "latent_channels": 8} | depths).eval()
 size = 8, 192, 192
-for mode, push in (("tiles", 1), ("stages", 4), ("frames", 1), ("windows", 2)):
+for mode, push in (("tiles", None), ("stages", 4), ("frames", 1), ("windows", 2)):
     tiling = wb.Tiling(tiling_mode=mode, push_frames=push, spatial_tile_size=128)
     cost, x = coding_cost(ae, size, tiling), torch.rand(1, 3, *size) * 2 - 1
     wb.decode_tiled(ae, wb.encode_tiled(ae, x[:, :, :, :64, :64], tiling), tiling)  # the first run makes tables
