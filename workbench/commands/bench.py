@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from workbench.models.base import Autoencoder
 
 
+_SEAM_COLUMNS = """psnr: dB against the original
+difference, largest: to the clip in one piece, in grey levels of 255
+time, height, width: how many times larger its jumps are where tiles meet, about 1 where no seam shows"""
+
+
 @dataclass(frozen=True)
 class BenchConfig(BenchSettings):
     """Settings of `python -m workbench bench`."""
@@ -78,7 +83,7 @@ def _compare_on_clip(config: BenchConfig, device: "torch.device") -> tuple[list[
     ae = config.model.load(device, config.dtype)
     policy = ClipPolicy(resolution=config.resolution, max_frames=config.frames)
     clip, frames = drain(read_clip_steps(str(config.clip), policy, ae.spatial_stride))
-    print(f"{ae.name} on {clip.num_frames} frames of {clip.width}x{clip.height}: grey levels of 255", flush=True)
+    print(f"{ae.name} on {clip.num_frames} frames of {clip.width}x{clip.height}\n{_SEAM_COLUMNS}", flush=True)
     modes = str(config.modes).split(",")
     with ShareBar("comparing", stages=2 * (1 + attends(ae) + len(modes))) as bar:
         rows = drain(mode_seams_job(ae, frames, modes, config.model), bar.show)
