@@ -11,6 +11,7 @@ from workbench.models.base import Autoencoder
 from workbench.models.coding import decode_pieces, decode_tiled, encode_pieces, encode_tiled
 from workbench.models.dc_blocks import ResBlock, linear_attention
 from workbench.models.layer_streams import stream_of
+from workbench.models.plans import encode_plan
 from workbench.models.registry import build_autoencoder
 from workbench.models.windows import WindowedAttention
 from workbench.stages import LocalStage, Window
@@ -91,6 +92,17 @@ def test_attention_in_windows_is_the_untiled_model_where_the_clip_is_no_larger(s
         tiling = wb.Tiling(tiling_mode="windows", push_frames=push)
         torch.testing.assert_close(encode_tiled(ae, x, tiling), z.float(), **TOLERANCE)
         torch.testing.assert_close(decode_tiled(ae, z, tiling, size[0], size[1:]), y.float(), **TOLERANCE)
+
+
+@pytest.mark.parametrize(("size", "push"), [((1, 70, 90), 1), ((5, 64, 33), 3), ((17, 32, 40), 200)])
+def test_frames_not_cut_in_time_are_the_untiled_model_attention_and_all(size, push):
+    ae, x = model_of("video_dc_ae", {"encoder_depths": (1,) * 6, "decoder_depths": (1,) * 6}), clip_of(size)
+    z = ae.encode(x)
+    y = ae.decode(z, size[0], size[1:])
+    tiling = wb.Tiling(tiling_mode="frames", push_frames=push, spatial_tile_size=32)  # of which frames take no notice
+    assert encode_plan(ae, size, tiling).is_exact
+    torch.testing.assert_close(encode_tiled(ae, x, tiling), z.float(), **TOLERANCE)
+    torch.testing.assert_close(decode_tiled(ae, z, tiling, size[0], size[1:]), y.float(), **TOLERANCE)
 
 
 def attend_window_by_window(qkv: torch.Tensor, scale: tuple[int, int], frames: int, side: int) -> torch.Tensor:
