@@ -134,7 +134,7 @@ def test_strips_read_all_rows_that_their_own_depend_on():
     shallow = {"encoder_depths": (0, 1, 0, 0, 0, 0), "decoder_depths": (0, 1, 0, 0, 0, 0)}
     model = build_autoencoder("dc_ae_v", ARCHITECTURES["dc_ae_v"] | shallow).double().eval().requires_grad_(False)
     load_formula_weights(model)
-    x = random(1, 3, 4, 288, 32)
+    x = random(1, 3, 4, 352, 32)
     for stage, given in ((model.encode_stages()[0], x), (model.decode_stages(False)[0], model.encode(x))):
         assert_strips_are_the_whole(stage, given, push=4)
 

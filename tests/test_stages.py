@@ -154,9 +154,9 @@ def test_a_streamed_block_keeps_every_frame_once_and_nothing_after_the_end(push)
         assert counter.bytes == weights
 
 
-@pytest.mark.parametrize("push", [1, 4])
-def test_strips_read_all_rows_that_their_own_depend_on(push):
+@pytest.mark.parametrize(("name", "push"), [("depth 0", 1), ("depth 0", 4), ("tiny", 4)])
+def test_strips_read_all_rows_that_their_own_depend_on(name, push):
     """What several ranks do, one after another: the strips of a frame under each other are the whole frame."""
-    ae, x = model_of(*LOCAL["no attention"]), clip_of((5, 192, 32))
-    for stage, given in ((ae.encode_stages()[0], pad_end(x, 8, 192, 32)), (ae.decode_stages(False)[0], ae.encode(x))):
+    ae, x = model_of(*LOCAL[name]), clip_of((5, 256, 32))
+    for stage, given in ((ae.encode_stages()[0], pad_end(x, 8, 256, 32)), (ae.decode_stages(False)[0], ae.encode(x))):
         assert_strips_are_the_whole(stage, given, push)
