@@ -203,6 +203,8 @@ def test_an_upload_over_the_limit_is_refused(browser, address, tmp_path: Path) -
 def test_the_plan_follows_a_run_of_some_length(page) -> None:
     set_up(page, "dct", max_frames=12, size="256")
     page.locator("#plan").get_by_text("Memory: about").first.wait_for()
+    inputs = page.locator("#inputs")
+    assert inputs.evaluate("all => all.scrollWidth <= all.clientWidth"), "settings lie beside their column"
     run(page)
     page.get_by_label("Frames at most").fill("24")
     page.locator("#plan").get_by_text(re.compile("Time: about .* as the last run")).wait_for()
