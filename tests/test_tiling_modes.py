@@ -288,6 +288,17 @@ for mode, push in (("tiles", None), ("stages", 4), ("frames", 1), ("windows", 2)
 """
 
 
+def test_views_of_weights_take_no_memory():
+    weight, added = torch.empty(8, 4, device="meta"), 2 * 4 * 8
+    with Counter() as counter:
+        before, after = weight.chunk(2)
+        assert counter.bytes == 0
+        y = torch.empty(2, 4, device="meta") @ weight.t()
+        assert (counter.bytes, counter.peak_bytes) == (added, added + 2 * 4 * 4)
+        del y, before, after
+    assert counter.bytes == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is known on Linux only")
 def test_memory_is_what_was_predicted():
     done = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True, check=False)

@@ -15,6 +15,8 @@ _CONVOLUTIONS = torch.ops.aten.convolution, torch.ops.aten.mkldnn_convolution
 class Counter(TorchDispatchMode):
     """Counts operations, and follows every storage from the operation that made it until nothing refers to it.
 
+    What was there before, such as weights, is not counted, nor are views of it.
+
     Args:
         reorders: convolutions copy their input to another layout while they work, as oneDNN does; the copies count for
             the peak.
@@ -30,10 +32,9 @@ class Counter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        self._follow((args, kwargs), is_new=False)
         result = func(*args, **kwargs)
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                self._follow(leaf.untyped_storage())
+        self._follow(result, is_new=True)
         kind = func.overloadpacket
         if self._reorders and kind in _CONVOLUTIONS:
             self.peak_bytes = max(self.peak_bytes, self.bytes + args[0].nbytes)
@@ -43,12 +44,16 @@ class Counter(TorchDispatchMode):
             self.operations += flop_registry[kind](*args, **kwargs, out_val=result)
         return result
 
-    def _follow(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._alive:
-            return
-        self.bytes += size
+    def _follow(self, values: Any, is_new: bool) -> None:
+        for leaf in tree_leaves(values):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in self._alive:
+                storage = leaf.untyped_storage()
+                self._add(storage, storage.nbytes() if is_new else 0)
         self.peak_bytes = max(self.peak_bytes, self.bytes)
+
+    def _add(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata
+        self.bytes += size
         self._alive[key] = weakref.ref(storage, lambda _: self._forget(key, size))
 
     def _forget(self, key: int, size: int) -> None:
