@@ -200,7 +200,7 @@ def test_the_memory_of_weights_tile_and_frames_follows_what_is_known_at_once() -
     weights, inside, total = (float(number) * 1e6 for number in told.groups())
     assert weights == pytest.approx(basis, rel=0.01)  # though no weight file holds them
     cost = coding_cost(load_autoencoder("dct", device="cpu"), (4, 32, 57), OWN_TILING)
-    assert inside == pytest.approx(cost.peak_bytes - cost.weight_bytes, rel=0.01)
+    assert inside == pytest.approx(cost.peak_bytes - cost.weight_bytes, abs=0.05e6)  # tenths of a MB are told
     assert total == pytest.approx(weights + inside + 17 * frames, rel=0.05)
 
 
