@@ -75,6 +75,12 @@ def test_weights_that_a_link_leads_to_outside_the_root_are_not_offered(root: Pat
 # Tiles
 
 
+def test_the_published_size_can_be_planned_for_beside_a_small_run(root: Path, tmp_path: Path) -> None:
+    labels = make_tab(TilesTab, tmp_path, root)._labels()
+    assert {SMALL, "video_dc_ae"} <= set(labels)
+    assert len(labels) == len(set(labels))
+
+
 def test_the_plan_is_the_one_that_the_job_runs_and_its_cost_is_that_of_its_tiles(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
     clip = choices(max_frames=12, resolution="128")

@@ -168,9 +168,9 @@ class TilesTab:
         return ModelRef(label) if label in MODELS else work.pick([label], self._root)[0]
 
     def _labels(self) -> list[str]:
-        """Models to plan for: those that can run first, then those whose weights are not here."""
+        """Models to plan for: those that can run first, then all at their published size, beside a small run too."""
         found = [label for label in work.find_models(self._root) if not label.startswith(PREFIX)]
-        return [*found, *(name for name in MODELS if name not in map(work.plain_name, found))]
+        return [*found, *(name for name in MODELS if name not in found)]
 
     def _lay_out_tiles(self) -> None:
         self.at, self.own = gr.Number(0, visible=False), gr.JSON(visible=False)

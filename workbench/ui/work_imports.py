@@ -20,7 +20,7 @@ from workbench.jobs.estimate import typed_shape
 from workbench.jobs.exact import read_frame, read_slice
 from workbench.jobs.faults import faults_job
 from workbench.jobs.finish import finish_job
-from workbench.jobs.found_models import find_models, pick, plain_name, shape_of
+from workbench.jobs.found_models import find_models, pick, shape_of
 from workbench.jobs.latents import decode_job, encode_job, read_latents
 from workbench.jobs.probe import probe_job
 from workbench.jobs.reconstruct import STAGES, reconstruct_job, spreads
