@@ -14,6 +14,7 @@ from reference_weights import relative_error
 from small_models import small_model
 from torch import Tensor
 
+from workbench.counting import Counter
 from workbench.devices import laid_out
 from workbench.models import convolution, dc_blocks
 from workbench.models.convolution import has_kernels
@@ -88,6 +89,16 @@ def test_convolutions_of_single_channels(channels, kernel, bias, dtype):
         for run in ("forward", "valid"):
             expected = getattr(conv.cpu().double(), run)(x)
             assert_near(getattr(conv.to(DEVICE, dtype), run)(on_gpu(x, dtype)), expected, dtype)
+
+
+def test_their_operations_are_counted():
+    x = random(1, 64, 2, 3, 4)
+    conv = Conv3d(64, 64, 3, groups=64)
+    with torch.no_grad(), Counter() as plain:
+        conv.double()(x)
+    with torch.no_grad(), Counter() as fused:
+        conv.to(DEVICE, torch.float32)(on_gpu(x, torch.float32))
+    assert fused.operations == plain.operations == 2 * 64 * 2 * 3 * 4 * 27
 
 
 def test_bias_and_activation(dtype):

@@ -1,5 +1,6 @@
 """`tiling_mode` auto: the cheapest way to run a model over a clip for which the memory suffices."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -57,7 +58,7 @@ def ran(ae: Autoencoder, size: Size, choice: Choice, ranks: int = 1) -> Ran:
 
 
 def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Iterator[Choice]:
-    """Ways to run the model over a clip of this size, the next one for when the memory did not suffice after all.
+    """Ways to run the model over a clip of this size, the next one, which needs less, for when the memory ran out.
 
     Without `tiling_mode` auto it is the one that was asked for; where none was, tiles come after what suits the model.
     Several ranks always share tiles. Where `auto` finds nothing that fits, it takes what needs the least.
@@ -75,10 +76,12 @@ def choose(ae: Autoencoder, size: Size, tiling: Tiling, ranks: int = 1) -> Itera
         return
     budget = tiling.memory_gb * 1e9 if tiling.memory_gb else _SHARE * available_memory(ae.device)
     needs = [(coding_cost(ae, size, way).peak_bytes, way) for way in (*streamed, tiles)]
-    fitting = [(needed, way) for needed, way in needs if needed <= budget]
-    least = min(needs, key=lambda need: need[0])
-    for needed, way in [*fitting, *([] if least in fitting else [least])]:
-        yield Choice(way, _reason(_name(ae, way), needed, budget))
+    fitting = [need for need in needs if need[0] <= budget] or [min(needs, key=lambda need: need[0])]
+    tried = math.inf
+    for needed, way in fitting:
+        if needed < tried:
+            yield Choice(way, _reason(_name(ae, way), needed, budget))
+            tried = needed
 
 
 def _name(ae: Autoencoder, way: Tiling) -> str:

@@ -8,6 +8,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 _VALUES_AT_ONCE = 4096
 
@@ -40,6 +41,7 @@ def add_bias_and_silu(x: Tensor, bias: Tensor) -> Tensor:
     return x
 
 
+@torch.library.custom_op("workbench::convolve_channels", mutates_args=())  # what counts operations sees it so
 def convolve_channels(x: Tensor, weight: Tensor, bias: Tensor | None, time_padding: int) -> Tensor:
     """The convolution of every channel by itself, padded with zeros; sums are float32.
 
@@ -67,6 +69,11 @@ def convolve_channels(x: Tensor, weight: Tensor, bias: Tensor | None, time_paddi
             bias is not None, taps_t, taps, columns, together
         )  # fmt: skip
     return y
+
+
+@register_flop_formula(torch.ops.workbench.convolve_channels)
+def _operations(x: torch.Size, weight: torch.Size, *_: object, out_shape: torch.Size, **__: object) -> int:
+    return 2 * out_shape.numel() * weight[2:].numel()
 
 
 @triton.jit

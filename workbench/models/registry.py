@@ -111,7 +111,10 @@ def load_autoencoder(
 
 def in_fastest_layout(ae: Autoencoder) -> Autoencoder:
     """The model itself, laid out as its inference is fastest where it is: a GPU may take another layout than a CPU."""
-    return laid_out(ae, ae.gpu_layout) if ae.device.type == "cuda" and has_kernels() else ae
+    if ae.device.type == "cuda" and has_kernels():
+        for model in {ae.encoding_model, ae.decoding_model}:
+            laid_out(model, model.gpu_layout)
+    return ae
 
 
 load_autoencoder.__doc__ = (load_autoencoder.__doc__ or "").format(names=", ".join(MODELS))
