@@ -25,7 +25,7 @@ from workbench.models.registry import build_autoencoder, load_autoencoder
 from workbench.models.weights import save_weights
 from workbench.steps import Progress, drain
 from workbench.ui.about import AboutTab, diffusers_table
-from workbench.ui.tiles import TilesTab, tile_choices
+from workbench.ui.tiles import TilesTab, seam_table, tile_choices
 from workbench.ui.training import TrainingTab, open_run
 
 # Models that can run
@@ -118,17 +118,33 @@ def test_the_frame_that_is_drawn_is_the_one_asked_for_or_the_first() -> None:
         assert torch.equal(drawn, frames[shown])
 
 
-def test_seams_are_measured_between_the_plan_and_one_piece(root: Path) -> None:
+def test_seams_of_every_mode_are_measured_against_one_piece(root: Path) -> None:
     chosen = choices(max_frames=4, spatial_tile_size=32, tile_overlap_factor=0.0)
     ae = small_model("video_dc_ae")
     seen: list[Progress] = []
-    report = drain(seam_job(chosen, ae), seen.append)
-    assert {progress.stage for progress in seen} >= {"one piece: encode", "tiles: decode"}
-    assert report.seams.map_HW.shape == (64, 114)
-    assert report.seams.jumps["width"].ratio > 1.5
-    independent = drain(seam_job(chosen, load_autoencoder("dct")))
-    assert independent.seams.map_HW.max() < 0.01
-    assert drain(seam_job(choices(spatial_tile_size=256), ae)).seams is None
+    report = drain(seam_job(chosen, ae, ["tiles", "frames"]), seen.append)
+    assert {progress.stage for progress in seen} >= {"one piece: encode", "tiles: decode", "frames: decode"}
+    whole, tiles, frames = report.rows
+    assert tiles.seams.map_HW.shape == (64, 114)
+    assert tiles.seams.jumps["width"].ratio > 1.5
+    assert whole.largest == 0
+    assert frames.largest < 0.01  # a single run of frames is the whole clip
+    assert tiles.psnr != whole.psnr == pytest.approx(frames.psnr, abs=1e-4)
+    words = seam_table(report)
+    assert words.count("<tr>") == 4
+    assert "soft bands" in words
+    independent = drain(seam_job(chosen, load_autoencoder("dct"), ["tiles"]))
+    assert independent.rows[1].largest < 0.01
+    assert "no seam" in seam_table(independent)
+    assert drain(seam_job(choices(spatial_tile_size=256), ae, ["tiles"])).rows == []
+
+
+def test_a_mode_that_a_model_cannot_run_in_is_said(root: Path) -> None:
+    chosen = choices(max_frames=5, spatial_tile_size=32, temporal_tile_size=5)
+    report = drain(seam_job(chosen, small_model("hunyuan_vae"), ["tiles", "windows"]))
+    assert [row.way for row in report.rows] == ["one piece", "tiles"]
+    assert "windows" in report.refused
+    assert "hunyuan_vae has no attention in windows" in seam_table(report)
 
 
 def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:

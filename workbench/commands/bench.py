@@ -86,8 +86,8 @@ def _compare_on_clip(config: BenchConfig, device: "torch.device") -> tuple[list[
     print(f"{ae.name} on {clip.num_frames} frames of {clip.width}x{clip.height}\n{_SEAM_COLUMNS}", flush=True)
     modes = str(config.modes).split(",")
     with ShareBar("comparing", stages=2 * (1 + attends(ae) + len(modes))) as bar:
-        rows = drain(mode_seams_job(ae, frames, modes, config.model), bar.show)
-    return list(map(asdict, rows)), {"used": _record(ae, config.model), "policy": policy.record()}
+        rows = drain(mode_seams_job(ae, frames, modes, config.model, without_attention=True), bar.show)
+    return [row.figures for row in rows], {"used": _record(ae, config.model), "policy": policy.record()}
 
 
 def _record(ae: "Autoencoder", tiling: ModelSettings) -> dict[str, Any]:

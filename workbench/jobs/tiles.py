@@ -1,16 +1,16 @@
 """The work of the Tiles tab: what a plan looks like and costs, and the seams that it leaves."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from workbench.compare.seams import Seams, find_seams
 from workbench.errors import ConfigError, MediaError
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import bytes_in_model, frame_bytes, stage_words
+from workbench.jobs.mode_seams import ModeSeams, mode_seams_job
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
@@ -18,9 +18,8 @@ from workbench.media.stream import open_stream
 from workbench.media.whole import read_clip_steps
 from workbench.models.base import Autoencoder
 from workbench.models.cost import coding_cost
-from workbench.models.plans import decode_plan, encode_plan, tile_plans
-from workbench.roundtrip.clip import round_trip_steps
-from workbench.steps import Steps, named
+from workbench.models.plans import Size, decode_plan, encode_plan, tile_plans
+from workbench.steps import Steps
 from workbench.tile_settings import MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
 
@@ -46,9 +45,15 @@ class PlannedTiles:
 
 @dataclass(frozen=True)
 class SeamReport:
-    """Tiled against untiled on one clip; `seams` is None where the plan is a single tile, which leaves none."""
+    """Modes against one piece on one clip.
 
-    seams: Seams | None
+    Attributes:
+        rows: one piece and every mode that ran; empty where the plan is a single tile, which leaves no seam.
+        refused: why the model cannot be run in the other modes.
+    """
+
+    rows: list[ModeSeams]
+    refused: dict[str, str]
     tiles: int
     num_frames: int
 
@@ -124,8 +129,8 @@ def _one_frame(path: Path, index: int) -> tuple[MediaInfo, Tensor]:
         return _one_frame(path, 0)
 
 
-def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
-    """Reconstruct a clip with and without tiles, and compare; first comes one piece, then a Progress after every tile.
+def seam_job(choices: Choices, ae: Autoencoder, modes: Sequence[str]) -> Steps[SeamReport]:
+    """Reconstruct a clip in one piece and in each mode, and compare; first comes one piece, then Progress of each.
 
     Raises:
         MediaError: the clip is missing, cannot be read or not into memory.
@@ -133,12 +138,19 @@ def seam_job(choices: Choices, ae: Autoencoder) -> Steps[SeamReport]:
     """
     clip, frames = yield from read_clip_steps(choices.path, choices.policy, ae.spatial_stride)
     size = clip.num_frames, clip.height, clip.width
-    plan = tile_plans(ae, *size, choices.tiling)[1]
-    if len(plan) == 1:
-        return SeamReport(None, 1, size[0])
-    clips = []
-    for name, tiling in (("one piece", ONE_PIECE), ("tiles", choices.tiling)):
-        _, y, *_ = yield from named(name, round_trip_steps(ae, frames, tiling))
-        clips.append(y[0].transpose(0, 1).clamp_(-1.0, 1.0))
-    untiled, tiled = clips
-    return SeamReport(find_seams(tiled, untiled, plan, data_range=2.0), len(plan), size[0])
+    tiles = len(tile_plans(ae, *size, choices.tiling)[1])
+    if tiles == 1:
+        return SeamReport([], {}, tiles, size[0])
+    refusals = {mode: _refusal(ae, size, choices.tiling.in_mode(mode)) for mode in modes}
+    allowed = [mode for mode, refusal in refusals.items() if refusal is None]
+    rows = yield from mode_seams_job(ae, frames, allowed, choices.tiling)
+    return SeamReport(rows, {mode: why for mode, why in refusals.items() if why}, tiles, size[0])
+
+
+def _refusal(ae: Autoencoder, size: Size, tiling: Tiling) -> str | None:
+    """Why a model cannot be run so; None where it can."""
+    try:
+        encode_plan(ae, size, tiling), decode_plan(ae, size, tiling)
+    except ConfigError as error:
+        return str(error)
+    return None

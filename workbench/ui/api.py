@@ -111,14 +111,16 @@ class Api:
         choices = Choices(self._path_of(clip), *values)
 
         def steps(_: Path) -> Steps[Any]:
-            return (yield from work.seam_job(choices, self._model.load(work.pick([model], self._root)[0], device)))
+            ae = self._model.load(work.pick([model], self._root)[0], device)
+            return (yield from work.seam_job(choices, ae, ["tiles"]))
 
         report = self._run(request, choices, steps, 4)
         facts = {"tiles": report.tiles, "frames": report.num_frames}
-        if report.seams is None:
+        if not report.rows:
             return facts
-        found = {"mean_difference": report.seams.map_HW.mean().item(), "most": report.seams.map_HW.max().item()}
-        return facts | found | {axis: vars(jump) | {"ratio": jump.ratio} for axis, jump in report.seams.jumps.items()}
+        seams = report.rows[-1].seams
+        found = {"mean_difference": seams.map_HW.mean().item(), "most": seams.map_HW.max().item()}
+        return facts | found | {axis: vars(jump) | {"ratio": jump.ratio} for axis, jump in seams.jumps.items()}
 
     def left(self, request: gr.Request) -> None:
         """The session ended: nobody waits for its job or its files."""

@@ -17,6 +17,7 @@ from workbench.jobs.queue import JobQueue
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
+from workbench.tile_settings import MODES
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
 from workbench.ui.components import RAW, SILENT, choices_of, models_list
@@ -26,14 +27,14 @@ from workbench.ui.words import size_words
 from workbench.words import counted
 
 if TYPE_CHECKING:
-    from workbench.compare.seams import Seams
     from workbench.jobs.tiles import ModeCost, PlannedTiles, SeamReport
     from workbench.models.base import Autoencoder
 
 _MOST_TILE_PIXELS = 768
 _FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
 _MOST_TILE_LATENTS = 16  # in time
-_MAP_WIDTH = 420  # pixels of the page that its height is chosen for: it must look right on a phone too
+_MAP_WIDTH = 700  # pixels of the page that the maps' height is chosen for
+_WAYS = [mode for mode in MODES if mode != "auto"]
 _ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
 _HIDDEN = gr.update(visible=False)
 _CAPTION = "The tiles of a frame; yellow is what several of them give"
@@ -61,12 +62,15 @@ class TilesTab:
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 self._lay_out_tiles()
+                self.ways = gr.CheckboxGroup(
+                    _WAYS, value=_WAYS, label="Modes to compare", info="each runs the clip once"
+                )
                 self.panel = JobPanel(folders, queue, "tiles", "Look for seams")
             with gr.Column(scale=3, min_width=420):
                 self._lay_out_plan()
-                self.panel.lay_out_idle("A map of the seams, tiled against untiled, appears here.")
+                self.panel.lay_out_idle("Maps of what each mode changes, against the clip in one piece, appear here.")
                 self._lay_out_seams()
-        self.panel.wire(self.run, self._chosen, self.results, [self.seam_map, self.jumps])
+        self.panel.wire(self.run, [self.ways, *self._chosen], self.results, [self.seam_map, self.jumps])
 
     def wire(self, page: gr.Blocks, tabs: gr.Tabs) -> None:
         """Plan while the tab is open; the first model's own sizes come with the page."""
@@ -127,17 +131,17 @@ class TilesTab:
             yield {self.modes: mode_table(costs, ae.default_tiling_mode)}
 
     def run(
-        self, request: gr.Request, label: str, side: float, frames: float, overlap: float, *clip: Any
+        self, request: gr.Request, ways: list[str], label: str, side: float, frames: float, overlap: float, *clip: Any
     ) -> Iterator[dict[Any, Any]]:
         """The search for seams as updates of the page."""
         choices = tile_choices(clip, side, frames, overlap)
 
         def start(_: Path) -> Steps["SeamReport"]:
             ae = self._model.load(self._entry(label), choices.device)
-            return (yield from work.seam_job(choices, ae))
+            return (yield from work.seam_job(choices, ae, ways))
 
         explain = explainer(choices, self._root)
-        yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=4)
+        yield from self.panel.run(start, self._shown, explain, request.session_hash, stages=2 + 2 * len(ways))
 
     @staticmethod
     def follow(event: gr.EventData) -> int:
@@ -150,18 +154,17 @@ class TilesTab:
         return [{"was": was, "slider": slider} for was, slider in zip(were, sliders, strict=True)]
 
     def _shown(self, report: "SeamReport") -> dict[Any, Any]:
-        if report.seams is None:
+        if not report.rows:
             text = "<p>The whole clip is one tile: there is no seam to look for. Choose smaller tiles.</p>"
             return {self.seam_map: _HIDDEN, self.jumps: text}
-        if report.seams.map_HW.max() < _ROUNDING:
-            return {self.seam_map: _HIDDEN, self.jumps: jump_table(report.seams, report)}
-        height, width = report.seams.map_HW.shape
-        figure = work.map_figure({"": report.seams.map_HW}, "grey levels")
-        figure.update_layout(height=min(600, 190 + round(_MAP_WIDTH * height / width)))
-        return {
-            self.seam_map: gr.update(value=pieces.on_any_background(figure), visible=True),
-            self.jumps: jump_table(report.seams, report),
-        }
+        table = {self.jumps: seam_table(report)}
+        maps = {row.way: row.seams.map_HW for row in report.rows if row.largest >= _ROUNDING}
+        if not maps:
+            return table | {self.seam_map: _HIDDEN}
+        figure = work.map_figure(maps, "grey levels")
+        height, width = report.rows[0].seams.map_HW.shape
+        figure.update_layout(height=min(600, 190 + round(_MAP_WIDTH / len(maps) * height / width)))
+        return table | {self.seam_map: gr.update(value=pieces.on_any_background(figure), visible=True)}
 
     def _entry(self, label: str) -> ModelRef:
         """The model; one of MODELS without weights here can be planned for, and says itself that it cannot run."""
@@ -189,7 +192,7 @@ class TilesTab:
     def _lay_out_seams(self) -> None:
         with gr.Column(visible=False) as self.results:
             self.jumps = gr.HTML("", elem_id="tiles-jumps", elem_classes="summary-box")
-            self.seam_map = gr.Plot(label="Difference between tiled and untiled", format="png", elem_id="tiles-map")
+            self.seam_map = gr.Plot(label="Difference to one piece", format="png", elem_id="tiles-map")
 
 
 def tile_choices(clip: Sequence[Any], side: float, frames: float, overlap: float) -> Choices:
@@ -240,22 +243,21 @@ def mode_table(costs: Sequence["ModeCost"], default: str) -> str:
     return f"{pieces.table(('Mode', 'Stages', 'TFLOP', 'Work', 'Memory'), rows)}<p>{note}</p>"
 
 
-def jump_table(seams: "Seams", report: "SeamReport") -> str:
-    """HTML: the jump across tile borders against elsewhere, along every axis that is cut."""
-    mean, most = seams.map_HW.mean().item(), seams.map_HW.max().item()
-    text = (
-        f"<p>{report.tiles} tiles against one piece, {report.num_frames} frames: they differ by {mean:.3g} grey levels "
-        f"of 255 on average, {most:.3g} at the worst place.</p>"
-    )
-    if most < _ROUNDING:
-        return text + "<p>That is rounding: this model's tiles leave no seam.</p>"
+def seam_table(report: "SeamReport") -> str:
+    """HTML: every mode against the clip in one piece and against the original, and its jumps at borders of tiles."""
     rows = [
-        (axis, *(f"{value:.3g}" for value in (jump.at_borders, jump.elsewhere, jump.ratio)))
-        for axis, jump in seams.jumps.items()
-        if not math.isnan(jump.at_borders)
+        (row.way, *("–" if math.isnan(value) else f"{value:.4g}" for value in list(row.figures.values())[1:]))
+        for row in report.rows
     ]
-    note = (
-        "A jump is the change of the difference from one pixel or frame to the next, in grey levels; a ratio well "
-        "above 1 is a seam."
-    )
-    return f"{text}{pieces.table(('Along', 'Jump at tile borders', 'Elsewhere', 'Ratio'), rows)}<p>{note}</p>"
+    rows += [(mode, html.escape(worded(why, LABELS.get))) for mode, why in report.refused.items()]
+    heads = "Mode", "PSNR, dB", "Mean difference", "Largest", "Jump in time", "Height", "Width"
+    text = f"<p>{counted(report.num_frames, 'frame')}, {counted(report.tiles, 'tile')} in mode tiles.</p>"
+    if all(row.largest < _ROUNDING for row in report.rows):
+        note = "All of it is one piece but for rounding: these modes leave no seam with this model."
+    else:
+        note = (
+            "PSNR is against the original; differences are to the clip in one piece, in grey levels of 255. A jump is "
+            "how many times more that difference changes where tiles meet than elsewhere: well above 1 is a seam. "
+            "Overlaps turn edges into soft bands, which only the maps show."
+        )
+    return f"{text}{pieces.table(heads, rows)}<p>{note}</p>"
