@@ -183,7 +183,7 @@ def test_memory_is_one_number_in_the_plan_and_beside_the_other_modes(mode: str) 
 
 def test_a_model_without_weights_says_so_when_it_should_run(root: Path, tmp_path: Path) -> None:
     tab = make_tab(TilesTab, tmp_path, root)
-    last = list(tab.run(VISITOR, "video_dc_ae", 64, 8, 0.25, *vars(choices()).values()))[-1]
+    last = list(tab.run(VISITOR, ["tiles"], "video_dc_ae", 64, 8, 0.25, *vars(choices()).values()))[-1]
     assert "video_dc_ae needs weights" in last[tab.panel.notice]
 
 

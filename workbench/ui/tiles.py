@@ -245,10 +245,11 @@ def mode_table(costs: Sequence["ModeCost"], default: str) -> str:
 
 def seam_table(report: "SeamReport") -> str:
     """HTML: every mode against the clip in one piece and against the original, and its jumps at borders of tiles."""
-    rows = [
-        (row.way, *("–" if math.isnan(value) else f"{value:.4g}" for value in list(row.figures.values())[1:]))
-        for row in report.rows
-    ]
+    rows: list[tuple[str, ...]] = []
+    for row in report.rows:
+        way, quality, difference, largest, *jumps = row.figures.values()
+        seen = [f"{jump:.3g}" if row.largest >= _ROUNDING and not math.isnan(jump) else "–" for jump in jumps]
+        rows.append((way, f"{quality:.2f}", f"{difference:.3g}", f"{largest:.3g}", *seen))
     rows += [(mode, html.escape(worded(why, LABELS.get))) for mode, why in report.refused.items()]
     heads = "Mode", "PSNR, dB", "Mean difference", "Largest", "Jump in time", "Height", "Width"
     text = f"<p>{counted(report.num_frames, 'frame')}, {counted(report.tiles, 'tile')} in mode tiles.</p>"
