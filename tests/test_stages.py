@@ -1,9 +1,12 @@
 """Local stages, streamed, against the untiled model: every shape, every push, encode and decode."""
 
+from itertools import product
+
 import pytest
 import torch
 from reference_weights import load_formula_weights
 from strips import assert_strips_are_the_whole
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import workbench as wb
 from workbench.counting import Counter
@@ -16,7 +19,7 @@ from workbench.models.registry import build_autoencoder
 from workbench.models.windows import WindowedAttention
 from workbench.stages import LocalStage, Window
 from workbench.steps import Progress
-from workbench.tiling import pad_end
+from workbench.tiling import pad_end, plan_decode_side
 
 HEAD_SIZE = 4
 
@@ -140,6 +143,38 @@ def test_tiles_of_windows_that_overlap_are_blended():
     top, bottom = linear_attention(qkv[..., :3, :], HEAD_SIZE), linear_attention(qkv[..., 2:, :], HEAD_SIZE)
     shared = (top[..., 2:, :] + bottom[..., :1, :]) / 2
     torch.testing.assert_close(y, torch.cat([top[..., :2, :], shared, bottom[..., 1:, :]], dim=3))
+
+
+def test_tiles_that_overlap_in_rows_and_columns_are_blended_by_the_weights_of_both():
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(2, 2 * 3 * HEAD_SIZE, 4, 10, 16, dtype=torch.float64, generator=generator)
+    rows, columns = (plan_decode_side(side, 2, 3, 1) for side in (10, 16))
+    assert (len(rows.spans), len(columns.spans)) == (2, 4)
+    expected = torch.zeros(2, 2 * HEAD_SIZE, 4, 10, 16, dtype=torch.float64)
+    for (h, wh), (w, ww) in product(
+        zip(rows.spans, rows.weights, strict=True), zip(columns.spans, columns.weights, strict=True)
+    ):
+        tile = ..., slice(h.out_start, h.out_stop), slice(w.out_start, w.out_stop)
+        expected[tile] += linear_attention(qkv[tile], HEAD_SIZE) * wh[:, None] * ww
+    y = WindowedAttention(HEAD_SIZE, (4, 2), Window(8, 3, 1))(qkv, True)
+    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)  # weights are float32
+
+
+def test_many_tiles_take_few_calls():
+    """Some for every row and every column, not for each of 144 tiles: calls cost time on a GPU, and to count."""
+    with torch.device("meta"), torch.no_grad(), Calls() as calls:
+        WindowedAttention(HEAD_SIZE, (1, 1), Window(1, 2, 0))(torch.empty(1, 3 * HEAD_SIZE, 1, 24, 24), True)
+    assert calls.count < 30 * (12 + 12)
+
+
+class Calls(TorchDispatchMode):
+    """How many operators are called."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("push", [1, 2, 4])

@@ -1,12 +1,12 @@
 """Operations and memory of a piece of work, counted while it runs; on fake tensors without running it."""
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 _CONVOLUTIONS = torch.ops.aten.convolution, torch.ops.aten.mkldnn_convolution
@@ -45,8 +45,8 @@ class Counter(TorchDispatchMode):
         return result
 
     def _follow(self, values: Any, is_new: bool) -> None:
-        for leaf in tree_leaves(values):
-            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in self._alive:
+        for leaf in _tensors(values):
+            if leaf.untyped_storage()._cdata not in self._alive:
                 storage = leaf.untyped_storage()
                 self._add(storage, storage.nbytes() if is_new else 0)
         self.peak_bytes = max(self.peak_bytes, self.bytes)
@@ -68,3 +68,13 @@ def _conv_backward_operations(gradient: Tensor, x: Tensor, weight: Tensor, *sett
     """
     wanted = settings[-1]
     return 2 * gradient.numel() * weight[0].numel() * sum(wanted[:2])
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, (tuple, list)):
+        for value in values:
+            yield from _tensors(value)
+    elif isinstance(values, dict):
+        yield from _tensors(list(values.values()))

@@ -5,6 +5,8 @@ In time the window of a latent is centred on it, and moved inside at the ends of
 the overlapping tiles of a plan, and results are blended by its weights.
 """
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch import Tensor
 from workbench.models.dc_blocks import ATTENTION_EPS
 from workbench.models.streams import Waiting
 from workbench.stages import Window
-from workbench.tiling import AxisPlan, plan_decode_side
+from workbench.tiling import plan_decode_side
 
 
 class WindowedAttention:
@@ -27,14 +29,16 @@ class WindowedAttention:
     def __init__(self, head_size: int, scale: tuple[int, int], window: Window) -> None:
         self._head_size, self._scale, self._window = head_size, scale, window
         self._waiting = Waiting()
-        self._tiles: list[tuple[slice, slice, Tensor]] = []  # of a frame: rows, columns and weights (h, w)
-        self._sums: dict[int, list[Tensor]] = {}  # by latent in time: of every tile of a frame, values times keys
+        self._spans: list[list[slice]] = []  # of the tiles of a frame: rows, columns
+        self._weights = torch.empty(0)  # of all tiles, (rows, columns, 1, 1, h, w)
+        self._sums: dict[int, Tensor] = {}  # by latent in time: values times keys of every tile of a frame
         self._queries: dict[int, Tensor] = {}
         self._read = self._done = 0  # latents in time
 
     def __call__(self, qkv: Tensor, is_last: bool) -> Tensor | None:
         self._waiting.add(qkv)
-        self._tiles = self._tiles or self._tiles_of(qkv.shape[3], qkv.shape[4], qkv.device)
+        if not self._spans:
+            self._plan(qkv)
         while self._waiting.count >= self._scale[0] or (is_last and self._waiting.count):
             self._add(self._waiting.take(min(self._scale[0], self._waiting.count)))
         finished = []
@@ -47,23 +51,21 @@ class WindowedAttention:
         """Where the window of a latent begins, as long as the clip goes on."""
         return max(latent - self._window.frames // 2, 0)
 
-    def _tiles_of(self, height: int, width: int, device: torch.device) -> list[tuple[slice, slice, Tensor]]:
-        rows, columns = (
-            plan_decode_side(side, self._scale[1], self._window.side, self._window.overlap) for side in (height, width)
-        )
-        return [
-            (h, w, (wh[:, None] * ww).to(device))
-            for h, wh in zip(_slices(rows), rows.weights, strict=True)
-            for w, ww in zip(_slices(columns), columns.weights, strict=True)
+    def _plan(self, qkv: Tensor) -> None:
+        """Cut a frame into tiles."""
+        axes = [
+            plan_decode_side(side, self._scale[1], self._window.side, self._window.overlap) for side in qkv.shape[3:]
         ]
+        self._spans = [[slice(span.out_start, span.out_stop) for span in axis.spans] for axis in axes]
+        rows, columns = (torch.stack(axis.weights) for axis in axes)
+        self._weights = (rows[:, None, None, None, :, None] * columns[:, None, None, None]).to(qkv.device)
 
     def _add(self, qkv: Tensor) -> None:
         """Take the frames of one latent."""
         grouped = qkv.float() if qkv.dtype == torch.float16 else qkv
         q, k, v = grouped.unflatten(1, (-1, 3 * self._head_size)).split(self._head_size, dim=2)
         k, v = k.relu(), F.pad(v, (0, 0) * 3 + (0, 1), value=1.0)  # the row of ones sums what each query pays
-        sums = (v[..., h, w].flatten(3) @ k[..., h, w].flatten(3).transpose(-1, -2) for h, w, _ in self._tiles)
-        self._sums[self._read] = [_wide(part) for part in sums]
+        self._sums[self._read] = _wide(self._tiled(v) @ self._tiled(k).transpose(-1, -2))
         self._queries[self._read] = q.relu()
         self._read += 1
 
@@ -72,17 +74,31 @@ class WindowedAttention:
         start = max(min(self._start(latent), self._read - self._window.frames), 0)
         window = range(start, min(start + self._window.frames, self._read))
         q = self._queries.pop(latent)
-        total = torch.zeros_like(_wide(q))
-        for number, (h, w, weight) in enumerate(self._tiles):
-            sums = torch.stack([self._sums[index][number] for index in window]).sum(0).to(q.dtype)
-            out = _wide(sums @ q[..., h, w].flatten(3)).unflatten(3, q[..., h, w].shape[3:])
-            total[..., h, w] += out[:, :, :-1] / (out[:, :, -1:] + ATTENTION_EPS) * weight
+        sums = reduce(torch.add, (self._sums[index] for index in window)).to(q.dtype)
+        out = _wide(sums @ self._tiled(q)).unflatten(5, (q.shape[3], *self._weights.shape[4:]))
+        out = (out[:, :, :, :, :-1] / (out[:, :, :, :, -1:] + ATTENTION_EPS)).mul_(self._weights)
         self._sums = {index: sums for index, sums in self._sums.items() if index >= start}  # no later latent needs more
-        return total.flatten(1, 2)
+        return self._blended(out, q.shape[4:]).flatten(1, 2)
 
+    def _tiled(self, x: Tensor) -> Tensor:
+        """The tiles of frames (B, heads, d, n, H, W), all of one size: (B, heads, rows, columns, d, n * h * w)."""
+        rows, columns = self._spans
+        x = torch.stack([x[..., span, :] for span in rows], dim=2)
+        return torch.stack([x[..., span] for span in columns], dim=3).flatten(5)
 
-def _slices(axis: AxisPlan) -> list[slice]:
-    return [slice(span.out_start, span.out_stop) for span in axis.spans]
+    def _blended(self, tiles: Tensor, size: torch.Size) -> Tensor:
+        """The frames that weighted tiles (B, heads, rows, columns, d, n, h, w) add up to: first rows of them, then all.
+
+        That takes as many additions as there are rows and columns, not tiles.
+        """
+        rows, columns = self._spans
+        strips = tiles.new_zeros(*tiles.shape[:3], *tiles.shape[4:7], size[1])
+        for tile, span in zip(tiles.unbind(3), columns, strict=True):
+            strips[..., span].add_(tile)
+        frames = tiles.new_zeros(*tiles.shape[:2], *tiles.shape[4:6], *size)
+        for strip, span in zip(strips.unbind(2), rows, strict=True):
+            frames[..., span, :].add_(strip)
+        return frames
 
 
 def _wide(x: Tensor) -> Tensor:
