@@ -89,8 +89,8 @@ def is_counted(ae: Autoencoder) -> bool:
 def coding_cost(ae: Autoencoder, size: Size, tiling: Tiling) -> CodingCost:
     """What a clip of this size costs a model of `MODELS`, which may itself be on the meta device.
 
-    Of a stage that is streamed only the first frames are counted. That takes 1 to 2 s of CPU for the full Video DC-AE, in
-    windows 9 s for 96 frames and at most about 25 s, from 240 frames on. Asked for the same again, it takes none.
+    Of a stage that is streamed only the first frames are counted. For the full Video DC-AE that takes 1 to 2 s of CPU,
+    in windows 9 s for 96 frames and at most about 25 s, from 240 frames on. Asked for the same again, it takes none.
 
     Raises:
         ConfigError: as `encode_plan`; or the model is not one that `is_counted`.
