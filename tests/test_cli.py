@@ -398,6 +398,20 @@ def test_bench_tells_what_metrics_cost_and_which_are_not_here(tmp_path, monkeypa
     assert rows["ssim"]["s_per_megapixel"] == pytest.approx(rows["ssim"]["seconds"] / (2 * 64 * 64 / 1e6))
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--modes", "tiles,stages", "--model.tiling_mode", "stages"], "--model.tiling_mode: --modes says which"),
+        (["--modes", "tiles", "--model.push_frames", "4"], "--model.push_frames: nothing is streamed here"),
+        (["--model.push_frames", "4"], "--model.push_frames: nothing is streamed here"),
+    ],
+)
+def test_bench_refuses_what_its_modes_have_no_use_for(flags, said, capsys):
+    with pytest.raises(SystemExit):
+        main("workbench", COMMANDS, ["bench", "--model", "dct", *flags])
+    assert said in capsys.readouterr().err
+
+
 def test_bench_refuses_what_no_memory_holds_before_it_builds_a_model(monkeypatch, capsys):
     monkeypatch.setattr("workbench.commands.bench.ModelSettings.load", None)
     with pytest.raises(SystemExit) as exit:

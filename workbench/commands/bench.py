@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from workbench.allocator import give_large_blocks_back
-from workbench.bench.settings import BenchSettings
+from workbench.bench.settings import PUBLISHED, BenchSettings
 from workbench.cli import Command
 from workbench.commands.progress import ShareBar
 from workbench.commands.settings import MODEL_ALIASES, ModelSettings
 from workbench.compare.tables import text_table
 from workbench.config import setting, to_dict
 from workbench.devices import DEVICE_HELP, DTYPE_HELP, pick_device, pick_dtype
+from workbench.errors import ConfigError
 from workbench.files import write_json
 from workbench.models.catalogue import needs_weights
 from workbench.steps import Progress, Steps, T, drain
@@ -38,6 +39,13 @@ class BenchConfig(BenchSettings):
     device: str | None = setting(None, DEVICE_HELP)
     dtype: str | None = setting(None, DTYPE_HELP)
     out: str | None = setting(None, "also write the rows to this .json file")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model.tiling_mode is not None:
+            raise ConfigError("`model.tiling_mode`: `modes` says which are compared; leave it out")
+        if self.model.push_frames is not None and set((self.modes or "tiles").split(",")) <= {"tiles", PUBLISHED}:
+            raise ConfigError("`model.push_frames`: nothing is streamed here; leave it out, or add `modes` stages")
 
 
 def run_bench(config: BenchConfig) -> None:
