@@ -145,6 +145,9 @@ def test_a_mode_that_a_model_cannot_run_in_is_said(root: Path) -> None:
     assert [row.way for row in report.rows] == ["one piece", "tiles"]
     assert "windows" in report.refused
     assert "hunyuan_vae has no attention in windows" in seam_table(report)
+    for modes, said in ((["windows"], "has no attention in windows"), ([], "take at least one")):
+        with pytest.raises(ConfigError, match=said):
+            drain(seam_job(chosen, small_model("hunyuan_vae"), modes))
 
 
 def test_sliders_stop_at_legal_tiles_only(root: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ _CONVOLUTIONS = torch.ops.aten.convolution, torch.ops.aten.mkldnn_convolution
 class Counter(TorchDispatchMode):
     """Counts operations, and follows every storage from the operation that made it until nothing refers to it.
 
-    What was there before, such as weights, is not counted, nor are views of it.
+    What was there before, such as weights, is not counted, nor are views of it. Not for `torch.inference_mode`, where
+    convolutions are not taken apart into what is counted.
 
     Args:
         reorders: convolutions copy their input to another layout while they work, as oneDNN does; the copies count for

@@ -6,7 +6,8 @@ from typing import Self
 from workbench.config import check_choice, check_range, setting
 from workbench.errors import ConfigError
 
-MODES = ("tiles", "stages", "frames", "windows", "auto")
+FIXED_MODES = ("tiles", "stages", "frames", "windows")
+MODES = (*FIXED_MODES, "auto")
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 from workbench.config import check_choice, check_range, setting
 from workbench.errors import ConfigError
-from workbench.tile_settings import MODES
+from workbench.tile_settings import FIXED_MODES
 
 VARIANTS = ("eager", "channels_last", "compile", "compile_channels_last")
 PUBLISHED = "published"
 """Mode `tiles` as published code runs it on a GPU: plain layout, single steps. On a CPU it is just `tiles`."""
 
-_CLIP_MODES = tuple(mode for mode in MODES if mode != "auto")
-BENCH_MODES = (PUBLISHED, *_CLIP_MODES)
+BENCH_MODES = (PUBLISHED, *FIXED_MODES)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,6 @@ class BenchSettings:
         if self.modes and self.metrics:
             raise ConfigError("`modes` and `metrics` are two measurements: give one of them")
         if self.clip and not self.modes:
-            raise ConfigError(f"`clip` is for the comparison of modes: give `modes` too, as in {','.join(_CLIP_MODES)}")
+            raise ConfigError(f"`clip` is for the comparison of modes: give `modes` too, as in {','.join(FIXED_MODES)}")
         if self.clip and PUBLISHED in (self.modes or "").split(","):
             raise ConfigError(f"`modes`: {PUBLISHED} differs from tiles in time alone: leave it out with `clip`")

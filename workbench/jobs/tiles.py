@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.errors import ConfigError, MediaError
 from workbench.jobs.choices import Choices
 from workbench.jobs.estimate import bytes_in_model, frame_bytes, stage_words
-from workbench.jobs.mode_seams import ModeSeams, mode_seams_job
+from workbench.jobs.mode_seams import WHOLE, ModeSeams, mode_seams_job
 from workbench.media.info import MediaInfo
 from workbench.media.resize import apply_resize
 from workbench.media.resolution import plan_resize
@@ -20,10 +20,10 @@ from workbench.models.base import Autoencoder
 from workbench.models.cost import coding_cost
 from workbench.models.plans import Size, decode_plan, encode_plan, tile_plans
 from workbench.steps import Steps
-from workbench.tile_settings import MODES, ONE_PIECE, Tiling
+from workbench.tile_settings import FIXED_MODES, ONE_PIECE, Tiling
 from workbench.tiling import TilePlan
 
-WAYS = ("one piece", *(mode for mode in MODES if mode != "auto"))
+WAYS = (WHOLE, *FIXED_MODES)
 """To run a clip: all at once, and every mode."""
 
 _DEFAULT_FRAMES = 32  # where a file does not say how many it has
@@ -86,7 +86,7 @@ def mode_costs(ae: Autoencoder, size: tuple[int, int, int], tiling: Tiling) -> I
         size: frames, height and width.
     """
     for way in WAYS:
-        yield _mode_cost(ae, size, way, ONE_PIECE if way == WAYS[0] else tiling.in_mode(way))
+        yield _mode_cost(ae, size, way, ONE_PIECE if way == WHOLE else tiling.in_mode(way))
 
 
 def _mode_cost(ae: Autoencoder, size: tuple[int, int, int], mode: str, tiling: Tiling) -> ModeCost:
@@ -134,8 +134,10 @@ def seam_job(choices: Choices, ae: Autoencoder, modes: Sequence[str]) -> Steps[S
 
     Raises:
         MediaError: the clip is missing, cannot be read or not into memory.
-        ConfigError: a tile size is not legal for the model.
+        ConfigError: a tile size is not legal for the model, or it cannot be run in any of the modes.
     """
+    if not modes:
+        raise ConfigError("no mode is chosen to compare with one piece: take at least one")
     clip, frames = yield from read_clip_steps(choices.path, choices.policy, ae.spatial_stride)
     size = clip.num_frames, clip.height, clip.width
     tiles = len(tile_plans(ae, *size, choices.tiling)[1])
@@ -143,6 +145,8 @@ def seam_job(choices: Choices, ae: Autoencoder, modes: Sequence[str]) -> Steps[S
         return SeamReport([], {}, tiles, size[0])
     refusals = {mode: _refusal(ae, size, choices.tiling.in_mode(mode)) for mode in modes}
     allowed = [mode for mode, refusal in refusals.items() if refusal is None]
+    if not allowed:
+        raise ConfigError("; ".join(why for why in refusals.values() if why))
     rows = yield from mode_seams_job(ae, frames, allowed, choices.tiling)
     return SeamReport(rows, {mode: why for mode, why in refusals.items() if why}, tiles, size[0])
 

@@ -17,7 +17,7 @@ from workbench.jobs.queue import JobQueue
 from workbench.models.catalogue import MODELS, PREFIX
 from workbench.models.ref import ModelRef
 from workbench.steps import Steps
-from workbench.tile_settings import MODES
+from workbench.tile_settings import FIXED_MODES
 from workbench.ui import pieces, work
 from workbench.ui.clip import ClipPanel
 from workbench.ui.components import RAW, SILENT, choices_of, models_list
@@ -34,7 +34,6 @@ _MOST_TILE_PIXELS = 768
 _FIRST_TILE_PIXELS = 128  # small clips too are cut, and have seams to look for
 _MOST_TILE_LATENTS = 16  # in time
 _MAP_WIDTH = 700  # pixels of the page that the maps' height is chosen for
-_WAYS = [mode for mode in MODES if mode != "auto"]
 _ROUNDING = 0.01  # grey levels; below, a difference is that of 32-bit sums in another order
 _HIDDEN = gr.update(visible=False)
 _CAPTION = "The tiles of a frame; yellow is what several of them give"
@@ -63,7 +62,7 @@ class TilesTab:
             with gr.Column(scale=2, min_width=300):
                 self._lay_out_tiles()
                 self.ways = gr.CheckboxGroup(
-                    _WAYS, value=_WAYS, label="Modes to compare", info="each runs the clip once"
+                    list(FIXED_MODES), value=list(FIXED_MODES), label="Modes to compare", info="each runs the clip once"
                 )
                 self.panel = JobPanel(folders, queue, "tiles", "Look for seams")
             with gr.Column(scale=3, min_width=420):
